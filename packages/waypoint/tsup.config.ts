@@ -1,0 +1,3 @@
+import { packageConfig } from '../../.config/tsup.base.ts'
+
+export default packageConfig('waypoint')
