@@ -6,7 +6,17 @@ import { fileURLToPath } from 'node:url'
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
-export const order = ['core', 'identity', 'hbone', 'policy', 'discovery', 'ztunnel', 'waypoint', 'mesh', 'cli']
+export const order = [
+  'core',
+  'identity',
+  'hbone',
+  'policy',
+  'discovery',
+  'ztunnel',
+  'waypoint',
+  'mesh',
+  'cli',
+]
 
 /** The package.json of a package, parsed. */
 export function manifest(name) {
@@ -29,7 +39,9 @@ export function entries(name) {
     const file = typeof target === 'string' ? target : (target.import?.default ?? target.default)
     add(path === '.' ? pkg.name : `${pkg.name}${path.slice(1)}`, file)
   }
-  for (const file of Object.values(pkg.bin ?? {})) if (!found.has(file.replace(/^\.?\/?dist\//, '').replace(/\.js$/, ''))) add(`${pkg.name}/bin`, file.startsWith('./') ? file : `./${file}`)
+  for (const file of Object.values(pkg.bin ?? {}))
+    if (!found.has(file.replace(/^\.?\/?dist\//, '').replace(/\.js$/, '')))
+      add(`${pkg.name}/bin`, file.startsWith('./') ? file : `./${file}`)
   return [...found.values()]
 }
 

@@ -4,7 +4,10 @@ import { entries, order, root } from './packages.mjs'
 // Tests run against the sources; processes that a test starts are the built ones (the task builds first).
 const alias = order
   .flatMap(name => entries(name))
-  .map(entry => ({ find: new RegExp(`^${entry.specifier.replace(/[/.]/g, '\\$&')}$`), replacement: entry.source }))
+  .map(entry => ({
+    find: new RegExp(`^${entry.specifier.replace(/[/.]/g, '\\$&')}$`),
+    replacement: entry.source,
+  }))
 
 export default defineConfig({
   root,

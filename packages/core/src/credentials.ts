@@ -1,0 +1,74 @@
+/**
+ * Who we are and whom we believe, as a contract: `@ambient/identity` makes these, `@ambient/hbone` uses them without
+ * knowing where they come from.
+ */
+import type { SpiffeId } from './spiffe-id.ts'
+
+/** What a peer has to prove. */
+export type PeerExpectation =
+  /** Any workload of our own trust domain: what a server asks of its clients. */
+  | { readonly kind: 'own-trust-domain' }
+  /** One of these IDs exactly: what a client asks of the server it dialled. An empty list never matches. */
+  | { readonly kind: 'one-of'; readonly ids: readonly SpiffeId[] }
+
+/** The rule of X509-SVID or of the expectation that a chain breaks. */
+export type PeerProblem =
+  | 'no-certificate'
+  | 'malformed'
+  | 'expired'
+  | 'not-yet-valid'
+  | 'untrusted'
+  | 'key-usage'
+  | 'basic-constraints'
+  | 'weak-key'
+  | 'uri-san'
+  | 'spiffe-id'
+  | 'trust-domain'
+  | 'unexpected-identity'
+  | 'revoked'
+
+export type PeerVerdict =
+  | {
+      readonly ok: true
+      readonly id: SpiffeId /** Milliseconds since the epoch. */
+      readonly notAfter: number
+    }
+  | {
+      readonly ok: false
+      readonly problem: PeerProblem /** Names the certificate and the rule. */
+      readonly reason: string
+    }
+
+/** One identity at one generation: immutable; a rotation gives a new object with a higher generation. */
+export interface Credentials {
+  readonly id: SpiffeId
+  /** Grows with each rotation of this identity or of its bundle. */
+  readonly generation: number
+  /** PEM, leaf first, then intermediates, never the root. */
+  readonly certificateChain: string
+  /** PEM of every trust anchor. */
+  readonly trustBundle: string
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number
+  readonly notAfter: number
+  /** PKCS#8 PEM. A function, so that no dump, log or `JSON.stringify` shows it. */
+  privateKey(): string
+  /**
+   * The only verdict that counts: the chain (DER, leaf first, as the peer sent it) against our trust bundle and the
+   * rules of X509-SVID, and the leaf's ID against the expectation. Synchronous, because it stands before the first byte.
+   */
+  verifyPeer(chain: readonly Uint8Array[], expect: PeerExpectation): PeerVerdict
+}
+
+/** The passport desk: fresh credentials per identity. */
+export interface CredentialsSource {
+  /**
+   * Resolves with credentials that are valid now; waits for a first certificate, never for a renewal.
+   * Rejects with the signal's reason when aborted, else with the identity error that keeps this ID unavailable.
+   */
+  get(id: SpiffeId, options?: { readonly signal?: AbortSignal }): Promise<Credentials>
+  /** What `get` would resolve with at once, or `undefined`. */
+  current(id: SpiffeId): Credentials | undefined
+  /** Called with each new generation of an identity. Returns the function that ends the watch. */
+  watch(id: SpiffeId, listener: (credentials: Credentials) => void): () => void
+}

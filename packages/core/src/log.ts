@@ -1,0 +1,12 @@
+/** Logging as a contract: any pino-like object fits. Libraries are silent unless given one. */
+
+export type LogFields = Readonly<Record<string, unknown>>
+
+export interface Logger {
+  debug(fields: LogFields, message: string): void
+  info(fields: LogFields, message: string): void
+  warn(fields: LogFields, message: string): void
+  error(fields: LogFields, message: string): void
+}
+
+export const silentLogger: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} })

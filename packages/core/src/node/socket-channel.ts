@@ -1,0 +1,16 @@
+/** A TCP socket as a channel. */
+import type { Socket } from 'node:net'
+import type { Channel } from '../channel.ts'
+import { StreamChannel } from './stream-channel.ts'
+
+/**
+ * Takes over a connected socket (made with `allowHalfOpen`, not yet read from). A reset is a TCP RST in both
+ * directions: what the peer's RST says arrives as `reset`, and `channel.reset()` sends one.
+ */
+export function socketChannel(socket: Socket): Channel {
+  return new StreamChannel(socket, () => {
+    // Before the connection is established there is nothing that could be reset.
+    if (socket.connecting || socket.destroyed) socket.destroy()
+    else socket.resetAndDestroy()
+  })
+}

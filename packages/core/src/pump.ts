@@ -1,0 +1,163 @@
+/**
+ * Room 14, the conveyor: copies between two channels until both directions ended, or one side was reset. Half-close
+ * passes in either order, back-pressure stops the reader on the far side, a reset stays a reset.
+ */
+import type { Channel, ChannelEvents, ChannelReset } from './channel.ts'
+
+/** Counted live, so that metrics can be read while the connection lives. */
+export interface ByteCounts {
+  /** Bytes that arrived at `a` and were handed to `b`. */
+  aToB: number
+  bToA: number
+}
+
+export type PumpEnding =
+  /** Both directions ended cleanly and were flushed. */
+  | { readonly kind: 'ended' }
+  /** Channel `side` was reset by its peer; the other one was reset in turn. */
+  | { readonly kind: 'reset'; readonly side: 'a' | 'b'; readonly reset: ChannelReset }
+  /** The signal cut both. `reason` is the signal's. */
+  | { readonly kind: 'aborted'; readonly reason: unknown }
+
+export interface PumpResult extends ByteCounts {
+  readonly ending: PumpEnding
+}
+
+export interface PumpOptions {
+  /** Cuts both channels with INTERNAL_ERROR when aborted. */
+  readonly signal?: AbortSignal
+  /** Filled while copying; a fresh one when absent. */
+  readonly counts?: ByteCounts
+}
+
+/**
+ * Owns both channels from the call on: when the promise resolves, both are ended or reset. Never rejects.
+ */
+export function pump(a: Channel, b: Channel, options: PumpOptions = {}): Promise<PumpResult> {
+  return new Promise(resolve => new Conveyor(a, b, options, resolve).run())
+}
+
+class Conveyor {
+  readonly #a: Lane
+  readonly #b: Lane
+  readonly #counts: ByteCounts
+  readonly #signal: AbortSignal | undefined
+  readonly #resolve: (result: PumpResult) => void
+  #done = false
+
+  constructor(a: Channel, b: Channel, options: PumpOptions, resolve: (result: PumpResult) => void) {
+    this.#counts = options.counts ?? { aToB: 0, bToA: 0 }
+    this.#signal = options.signal
+    this.#resolve = resolve
+    this.#a = new Lane(
+      a,
+      b,
+      bytes => {
+        this.#counts.aToB += bytes
+      },
+      this,
+    )
+    this.#b = new Lane(
+      b,
+      a,
+      bytes => {
+        this.#counts.bToA += bytes
+      },
+      this,
+    )
+  }
+
+  run(): void {
+    if (this.#signal?.aborted === true) return this.#abort()
+    this.#signal?.addEventListener('abort', this.#abort)
+    this.#a.peer = this.#b
+    this.#b.peer = this.#a
+    this.#a.from.start(this.#a)
+    this.#b.from.start(this.#b)
+  }
+
+  laneFinished(): void {
+    if (this.#a.isFinished && this.#b.isFinished) this.#settle({ kind: 'ended' })
+  }
+
+  laneReset(lane: Lane, reset: ChannelReset): void {
+    this.#settle({ kind: 'reset', side: lane === this.#a ? 'a' : 'b', reset })
+  }
+
+  readonly #abort = (): void => {
+    const reason = this.#signal?.reason
+    const text = reason instanceof Error ? reason.message : 'aborted'
+    this.#a.from.reset('INTERNAL_ERROR', text)
+    this.#b.from.reset('INTERNAL_ERROR', text)
+    this.#settle({ kind: 'aborted', reason })
+  }
+
+  #settle(ending: PumpEnding): void {
+    if (this.#done) return
+    this.#done = true
+    this.#signal?.removeEventListener('abort', this.#abort)
+    this.#resolve({ ...this.#counts, ending })
+  }
+}
+
+/** One channel as a source, with the other as its sink: the events of `from`, and what they mean for `to`. */
+class Lane implements ChannelEvents {
+  readonly from: Channel
+  readonly #to: Channel
+  readonly #count: (bytes: number) => void
+  readonly #conveyor: Conveyor
+  /** The lane that reads `to`; its source is our sink. */
+  peer: Lane | undefined
+  isFinished = false
+  /** Our source was told to pause because our sink holds bytes. */
+  #held = false
+  #pendingReset: ChannelReset | undefined
+
+  constructor(from: Channel, to: Channel, count: (bytes: number) => void, conveyor: Conveyor) {
+    this.from = from
+    this.#to = to
+    this.#count = count
+    this.#conveyor = conveyor
+  }
+
+  data(bytes: Uint8Array): boolean {
+    this.#count(bytes.length)
+    if (this.#to.write(bytes)) return true
+    if (!this.#held) {
+      this.#held = true
+      this.from.pause()
+    }
+    return false
+  }
+
+  end(): void {
+    this.#to.end()
+  }
+
+  /** `from` took all that was written to it: the lane that feeds it may go on. */
+  drained(): void {
+    this.peer?.sinkDrained()
+  }
+
+  sinkDrained(): void {
+    this.#held = false
+    if (this.#pendingReset !== undefined) return this.#passReset(this.#pendingReset)
+    this.from.resume()
+  }
+
+  finished(): void {
+    this.isFinished = true
+    this.#conveyor.laneFinished()
+  }
+
+  reset(reset: ChannelReset): void {
+    // Bytes that arrived before the reset are still on their way into the sink: let them go first.
+    if (this.#held) this.#pendingReset = reset
+    else this.#passReset(reset)
+  }
+
+  #passReset(reset: ChannelReset): void {
+    this.#to.reset(reset.code === 'CONNECT_ERROR' ? 'CONNECT_ERROR' : 'INTERNAL_ERROR', reset.reason)
+    this.#conveyor.laneReset(this, reset)
+  }
+}
