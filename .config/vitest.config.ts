@@ -12,7 +12,7 @@ const alias = order
 export default defineConfig({
   root,
   resolve: { alias },
-  esbuild: { target: 'node20' },
+  oxc: { target: 'node20' },
   test: {
     include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
     environment: 'node',

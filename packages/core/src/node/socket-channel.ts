@@ -1,6 +1,7 @@
 /** A TCP socket as a channel. */
 import type { Socket } from 'node:net'
 import type { Channel } from '../channel.ts'
+import { confirmEnd } from './confirmed-end.ts'
 import { StreamChannel } from './stream-channel.ts'
 
 /**
@@ -8,6 +9,7 @@ import { StreamChannel } from './stream-channel.ts'
  * directions: what the peer's RST says arrives as `reset`, and `channel.reset()` sends one.
  */
 export function socketChannel(socket: Socket): Channel {
+  confirmEnd(socket)
   return new StreamChannel(socket, () => {
     // Before the connection is established there is nothing that could be reset.
     if (socket.connecting || socket.destroyed) socket.destroy()
