@@ -1,0 +1,17 @@
+/** Every bound of this package, with its reason. */
+
+export const limits = Object.freeze({
+  /** A larger manifest is a mistake or an attack; 4 MiB holds some 20 000 policies. */
+  maxDocumentBytes: 4 * 1024 * 1024,
+  /** No Kubernetes object comes near; recursion stays far from the end of the stack. */
+  maxDepth: 64,
+  /** A text that is no YAML at all breaks on each of its lines: the first ones say enough. */
+  maxProblems: 100,
+  /** A value in a message is cut here, so that one line of a log stays one line. */
+  maxQuotedLength: 80,
+  /** Istio's own limits on `serviceAccounts`, because each value is a regular expression in Envoy. */
+  maxServiceAccounts: 16,
+  maxServiceAccountLength: 320,
+  /** Istio's limit on `targetRefs`. */
+  maxTargetRefs: 16,
+})

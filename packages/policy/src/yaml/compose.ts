@@ -1,0 +1,133 @@
+/**
+ * YAML text to a small tree of our own with offsets: the one module that knows the `yaml` library. What the library
+ * allows and a manifest may not have (aliases, tags, duplicate or dangerous keys, depth) is refused here.
+ */
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  parseAllDocuments,
+  type ParsedNode,
+  Scalar,
+  type YAMLMap,
+} from 'yaml'
+import { messageOf } from '@ambient/core'
+import { limits } from '../limits.ts'
+import { quote } from './problem.ts'
+
+export type YamlScalarValue = string | number | boolean | null
+
+export type YamlNode =
+  | {
+      readonly kind: 'scalar'
+      readonly offset: number
+      readonly value: YamlScalarValue
+      /** As written, when it was written without quotes. */
+      readonly plain: string | undefined
+    }
+  | { readonly kind: 'list'; readonly offset: number; readonly items: readonly YamlNode[] }
+  | { readonly kind: 'object'; readonly offset: number; readonly entries: ReadonlyMap<string, YamlEntry> }
+
+export interface YamlEntry {
+  readonly keyOffset: number
+  readonly value: YamlNode
+}
+
+type Report = (offset: number, message: string) => void
+
+/** Keys that assigned to an ordinary object would change its prototype. */
+const DANGEROUS_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
+const STANDARD_TAG = /^tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)$/
+
+/** One tree per document that is not empty; `undefined` for a document that was reported. */
+export function composeYaml(text: string, report: Report): readonly YamlNode[] {
+  const roots: YamlNode[] = []
+  for (const document of parseDocuments(text, report)) {
+    let reported = false
+    const reportHere: Report = (offset, message) => {
+      reported = true
+      report(offset, message)
+    }
+    for (const error of document.errors) reportHere(error.pos[0], problemText(error.message))
+    if (reported || document.contents === null) continue
+    const root = convert(document.contents, 0, reportHere)
+    if (!reported && !(root.kind === 'scalar' && root.value === null)) roots.push(root)
+  }
+  return roots
+}
+
+function parseDocuments(text: string, report: Report): readonly Document.Parsed[] {
+  try {
+    // The library compares each key with all before it: our own check below is linear.
+    const documents = parseAllDocuments(text, {
+      prettyErrors: false,
+      uniqueKeys: false,
+      version: '1.2',
+      schema: 'core',
+      logLevel: 'silent',
+    })
+    return 'empty' in documents ? [] : documents
+  } catch (error) {
+    report(0, problemText(messageOf(error)))
+    return []
+  }
+}
+
+function convert(node: ParsedNode, depth: number, report: Report): YamlNode {
+  const offset = node.range[0]
+  const nothing: YamlNode = { kind: 'scalar', offset, value: null, plain: undefined }
+  if (depth > limits.maxDepth) {
+    report(offset, `nested deeper than ${limits.maxDepth} levels`)
+    return nothing
+  }
+  if (isAlias(node)) {
+    report(offset, `the alias ${quote(`*${node.source}`)} is not allowed: write the value out`)
+    return nothing
+  }
+  if (node.tag !== undefined && !STANDARD_TAG.test(node.tag)) {
+    report(offset, `the tag ${quote(node.tag)} is not allowed: expected plain YAML`)
+    return nothing
+  }
+  if (isMap(node)) return convertMap(node, depth, report)
+  if (isSeq(node))
+    return { kind: 'list', offset, items: node.items.map(item => convert(item, depth + 1, report)) }
+  return isScalar(node) ? convertScalar(node, offset) : nothing
+}
+
+function convertMap(map: YAMLMap.Parsed, depth: number, report: Report): YamlNode {
+  const entries = new Map<string, YamlEntry>()
+  for (const { key, value } of map.items) {
+    const keyOffset = key.range[0]
+    const name = keyText(key)
+    if (name === undefined) report(keyOffset, 'expected a string as key')
+    else if (DANGEROUS_KEYS.has(name)) report(keyOffset, `the key ${quote(name)} is not allowed`)
+    else if (entries.has(name)) report(keyOffset, `duplicate key ${quote(name)}`)
+    else {
+      const nothing: YamlNode = { kind: 'scalar', offset: keyOffset, value: null, plain: undefined }
+      entries.set(name, { keyOffset, value: value === null ? nothing : convert(value, depth + 1, report) })
+    }
+  }
+  return { kind: 'object', offset: map.range[0], entries }
+}
+
+function keyText(key: ParsedNode): string | undefined {
+  if (!isScalar(key) || (key.tag !== undefined && !STANDARD_TAG.test(key.tag))) return undefined
+  // `8080: …` and `true: …` are keys by their text, as JSON would have them.
+  return typeof key.value === 'string' ? key.value : key.source
+}
+
+function convertScalar(node: Scalar, offset: number): YamlNode {
+  const { value } = node
+  const known = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+  const plain = node.type === Scalar.PLAIN ? (node.source ?? '') : undefined
+  return { kind: 'scalar', offset, value: known ? value : null, plain }
+}
+
+/** The library's first line; thousands of levels exhaust its stack, which it reports as any other mistake. */
+function problemText(message: string): string {
+  if (/call stack|too much recursion/.test(message)) return `nested deeper than ${limits.maxDepth} levels`
+  return message.split('
+', 1)[0] ?? message
+}

@@ -1,0 +1,104 @@
+/** YAML or JSON text to documents with positions: multi-document files, kubectl's `kind: List`, Windows line ends. */
+import { composeYaml, type YamlNode } from './compose.ts'
+import { createYamlReader, type ProblemSink, type YamlReader } from './reader.ts'
+import type { Problem, SourcePosition } from './problem.ts'
+import { limits } from '../limits.ts'
+
+export interface YamlDocument {
+  readonly root: YamlReader
+  readonly position: SourcePosition
+  /** What the document says of itself, unchecked; empty when it does not. */
+  readonly apiVersion: string
+  readonly kind: string
+  readonly namespace: string
+  readonly name: string
+  /** Findings in this document so far. Grows while the document is read. */
+  readonly problems: readonly Problem[]
+}
+
+export interface YamlFile {
+  /** Documents without syntax errors; empty ones are left out, the items of a `kind: List` are documents. */
+  readonly documents: readonly YamlDocument[]
+  /** Findings in the whole file so far, in the order they were found. Grows while its documents are read. */
+  readonly problems: readonly Problem[]
+}
+
+/** Never throws: what cannot be read is in `problems`. */
+export function readYaml(text: string, file: string): YamlFile {
+  const problems: Problem[] = []
+  const body = text.startsWith('\uFEFF') ? text.slice(1) : text
+  if (byteLength(body) > limits.maxDocumentBytes) {
+    const message = `larger than ${limits.maxDocumentBytes} bytes`
+    return { documents: [], problems: [{ file, line: 1, column: 1, message, severity: 'error' }] }
+  }
+  const position = positions(body)
+  const add = (problem: Problem): void => {
+    if (problems.length < limits.maxProblems) problems.push(problem)
+  }
+  const roots = composeYaml(body, (offset, message) =>
+    add({ file, ...position(offset), message, severity: 'error' }),
+  )
+  return { documents: roots.flatMap(itemsOf).map(node => openDocument(node, file, position, add)), problems }
+}
+
+function openDocument(
+  node: YamlNode,
+  file: string,
+  position: ProblemSink['position'],
+  add: (problem: Problem) => void,
+): YamlDocument {
+  const problems: Problem[] = []
+  let errorCount = 0
+  const [apiVersion, kind] = [textAt(node, 'apiVersion'), textAt(node, 'kind')]
+  const [namespace, name] = [textAt(node, 'metadata', 'namespace'), textAt(node, 'metadata', 'name')]
+  const resource =
+    kind === '' ? undefined : `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`.trim()
+  const sink: ProblemSink = {
+    file,
+    resource,
+    position,
+    get errorCount() {
+      return errorCount
+    },
+    add(problem) {
+      if (problem.severity === 'error') errorCount++
+      problems.push(problem)
+      add(problem)
+    },
+  }
+  const root = createYamlReader(node, sink)
+  return { root, position: root.position, apiVersion, kind, namespace, name, problems }
+}
+
+/** kubectl prints several objects as one list object. */
+function itemsOf(root: YamlNode): readonly YamlNode[] {
+  if (root.kind !== 'object' || textAt(root, 'kind') !== 'List') return [root]
+  const items = root.entries.get('items')?.value
+  return items?.kind === 'list' ? items.items : [root]
+}
+
+function textAt(node: YamlNode, ...path: readonly string[]): string {
+  let at: YamlNode | undefined = node
+  for (const key of path) at = at?.kind === 'object' ? at.entries.get(key)?.value : undefined
+  return at?.kind === 'scalar' && typeof at.value === 'string' ? at.value : ''
+}
+
+/** Offsets to lines by binary search over the starts of lines. */
+function positions(text: string): ProblemSink['position'] {
+  const starts = [0]
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) starts.push(at + 1)
+  return offset => {
+    let [low, high] = [0, starts.length - 1]
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if ((starts[middle] ?? 0) <= offset) low = middle
+      else high = middle - 1
+    }
+    return { line: low + 1, column: offset - (starts[low] ?? 0) + 1 }
+  }
+}
+
+function byteLength(text: string): number {
+  // At most three bytes per UTF-16 unit: most texts need no count.
+  return text.length * 3 <= limits.maxDocumentBytes ? text.length : new TextEncoder().encode(text).length
+}

@@ -1,0 +1,127 @@
+/** Positions and refusals of the YAML reader. */
+import { describe, expect, it } from 'vitest'
+import { formatProblem, readYaml } from '@ambient/policy'
+
+const lines = (problems: readonly Parameters<typeof formatProblem>[0][]): string[] =>
+  problems.map(formatProblem)
+
+describe('readYaml', () => {
+  it('reads several documents, Windows line ends and a byte order mark', () => {
+    const { documents, problems } = readYaml(
+      '\uFEFFa: 1\r\n---\r\n# nothing\r\n---\r\nb:\r\n  - x\r\n',
+      'f.yaml',
+    )
+    expect(problems).toEqual([])
+    expect(documents.map(d => d.root.toJson())).toMatchObject([{ a: 1 }, { b: ['x'] }])
+    expect(documents[1]?.root.object()?.get('b')?.position).toEqual({ file: 'f.yaml', line: 6, column: 3 })
+  })
+
+  it('takes JSON and the items of a List', () => {
+    const text = '{"kind":"List","items":[{"kind":"A","metadata":{"name":"x","namespace":"n"}},{"kind":"B"}]}'
+    const { documents } = readYaml(text, 'l.json')
+    expect(documents.map(d => [d.kind, d.namespace, d.name])).toEqual([
+      ['A', 'n', 'x'],
+      ['B', '', ''],
+    ])
+  })
+
+  it.each([
+    ['duplicate key', 'a: 1\nb: 2\na: 3\n', 'f:3:1: error: duplicate key "a"'],
+    ['alias', 'a: &x 1\nb: *x\n', 'f:2:4: error: the alias "*x" is not allowed: write the value out'],
+    ['tag', 'a: !mine 1\n', 'f:1:10: error: the tag "!mine" is not allowed: expected plain YAML'],
+    ['dangerous key', 'a:\n  __proto__: 1\n', 'f:2:3: error: the key "__proto__" is not allowed'],
+    ['key that is a list', '? [a]\n: 1\n', 'f:1:3: error: expected a string as key'],
+  ])('refuses a %s with its position', (_, text, expected) => {
+    const { documents, problems } = readYaml(text, 'f')
+    expect(lines(problems)).toEqual([expected])
+    expect(documents).toEqual([])
+  })
+
+  it('gives syntax errors a position', () => {
+    const { documents, problems } = readYaml('a: b\nc: [1\n', 'f')
+    expect(documents).toEqual([])
+    expect(problems[0]).toMatchObject({ file: 'f', severity: 'error' })
+    expect(problems[0]?.line).toBeGreaterThan(1)
+  })
+
+  it('refuses depth and size without exhausting anything', () => {
+    const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
+    expect(lines(readYaml(deep(100), 'f').problems)[0]).toBe('f:1:66: error: nested deeper than 64 levels')
+    expect(readYaml(deep(5000), 'f').problems[0]?.message).toBe('nested deeper than 64 levels')
+    expect(readYaml(`a: ${'x'.repeat(4 * 1024 * 1024)}`, 'f').problems[0]?.message).toBe(
+      'larger than 4194304 bytes',
+    )
+  })
+
+  it('keeps the good documents of a file with a bad one', () => {
+    const { documents, problems } = readYaml('a: 1\n---\na: [\n---\nb: 2\n', 'f')
+    expect(problems.length).toBeGreaterThan(0)
+    expect(documents[0]?.root.toJson()).toMatchObject({ a: 1 })
+  })
+})
+
+describe('YamlReader', () => {
+  const open = (text: string) => {
+    const file = readYaml(text, 'f.yaml')
+    const root = file.documents[0]?.root
+    if (root === undefined) throw new Error('no document')
+    return { root, problems: file.problems }
+  }
+
+  it.each([
+    ['string', 'a: 1', 'f.yaml:1:4: error: a: expected a string, found the number 1'],
+    ['string', 'a: yes', 'f.yaml:1:4: error: a: expected a string, found the boolean yes'],
+    ['text', 'a: ""', 'f.yaml:1:4: error: a: expected a string that is not empty, found the string ""'],
+    ['integer', 'a: "1"', 'f.yaml:1:4: error: a: expected an integer, found the string "1"'],
+    ['integer', 'a: 1.5', 'f.yaml:1:4: error: a: expected an integer, found the number 1.5'],
+    ['boolean', 'a: {}', 'f.yaml:1:4: error: a: expected true or false, found a map'],
+    ['strings', 'a: []', 'f.yaml:1:4: error: a: expected a map, found a list'],
+    ['object', 'a: x', 'f.yaml:1:4: error: a: expected a map, found the string "x"'],
+  ] as const)('%s of `%s`', (method, text, expected) => {
+    const { root, problems } = open(text)
+    root.object()?.get('a')?.[method]()
+    expect(lines(problems)).toEqual([expected])
+    expect(root.errorCount).toBe(1)
+  })
+
+  it('reads values as Kubernetes does', () => {
+    const { root, problems } = open('a: on\nb: 0644\nc: "0644"\nd: ~\ne: off\n')
+    const object = root.object(['a', 'b', 'c', 'd', 'e'])
+    expect(object?.get('a')?.boolean()).toBe(true)
+    expect(object?.get('b')?.integer({ min: 0, max: 511 })).toBe(420)
+    expect(object?.get('c')?.string()).toBe('0644')
+    expect(object?.get('d')).toBeUndefined()
+    expect(object?.get('e')?.boolean()).toBe(false)
+    expect(problems).toEqual([])
+  })
+
+  it('points at unknown keys and says what was meant', () => {
+    const { root, problems } = open('spec:\n  acton: DENY\n')
+    root.object(['spec'])?.get('spec')?.object(['action', 'rules'])
+    expect(lines(problems)).toEqual([
+      'f.yaml:2:3: error: spec.acton: unknown field, expected one of action, rules; did you mean "action"?',
+    ])
+  })
+
+  it('points at unknown values, missing fields and list items', () => {
+    const { root, problems } = open('kind: T\nmetadata: {name: n, namespace: s}\nm: stric\nl:\n- 1\n- b\n')
+    const object = root.object()
+    expect(object?.get('m')?.oneOf(['STRICT', 'PERMISSIVE'])).toBeUndefined()
+    expect(object?.get('l')?.list(item => item.string())).toEqual(['b'])
+    object?.required('z')
+    expect(lines(problems)).toEqual([
+      'f.yaml:3:4: error: m: expected one of STRICT, PERMISSIVE (did you mean STRICT?), found the string "stric"',
+      'f.yaml:5:3: error: l[0]: expected a string, found the number 1',
+      'f.yaml:1:1: error: the field "z" is required',
+    ])
+    expect(problems[0]?.resource).toBe('T s/n')
+  })
+
+  it('quotes hostile text harmlessly', () => {
+    const { root, problems } = open('a: "x\\u202Ey\\nz"\n')
+    root.object()?.get('a')?.boolean()
+    expect(lines(problems)[0]).toBe(
+      'f.yaml:1:4: error: a: expected true or false, found the string "x\\u202ey\\nz"',
+    )
+  })
+})
