@@ -1,0 +1,68 @@
+/** Every default and limit of this package, with its reason. The README's table is checked against this file. */
+
+const SECOND = 1_000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+
+/** Who may be believed. */
+export const verifyLimits = Object.freeze({
+  /** Leaf, three intermediates and the root: more than any mesh CA has, small enough to walk for every caller. */
+  maxPathLength: 5,
+  /** DER bytes of all certificates that a peer presents. */
+  maxChainBytes: 64 * 1024,
+  /** Clocks of two machines differ; a certificate may be this much younger than our clock. Nothing is added to its end. */
+  notBeforeSkewMs: 60 * SECOND,
+  /** Signature checks per verdict, so that a bundle of look-alikes cannot be made to cost more. */
+  maxSignatureChecks: 64,
+  /** NIST's floor until 2030. */
+  minRsaBits: 2048,
+  /** Verification time grows with the square; nobody issues more. */
+  maxRsaBits: 8192,
+})
+
+/** What the embedded CA gives. */
+export const caDefaults = Object.freeze({
+  /** Istio's default workload certificate lifetime. */
+  defaultTtlMs: 24 * HOUR,
+  /** Istio's maximum; longer requests are refused, not shortened. */
+  maxTtlMs: 90 * DAY,
+  /** Istio's self-signed root. */
+  rootTtlMs: 3650 * DAY,
+  /** Clocks differ: certificates begin in the recent past. */
+  backdateMs: 2 * MINUTE,
+  /** The largest certificate request that is read. */
+  maxRequestBytes: 64 * 1024,
+})
+
+/** How the manager keeps certificates fresh. */
+export const managerDefaults = Object.freeze({
+  /** ztunnel's SECRET_TTL. */
+  ttlMs: 24 * HOUR,
+  /** ztunnel's number of signing calls at once. */
+  maxConcurrent: 8,
+  /** A renewal starts at this part of the lifetime. */
+  refreshFraction: 0.5,
+  /** Spreads the renewals of workloads that started together. */
+  refreshJitter: 0.1,
+  /** A certificate that is already past its half life is not renewed in a tight loop. */
+  minRefreshMs: SECOND,
+  retryFirstMs: SECOND,
+  retryFactor: 2,
+  /** ztunnel's ceiling. */
+  retryMaxMs: 150 * SECOND,
+  retryJitter: 0.2,
+  /** Timers look at the wall clock at least this often: it may jump, and machines sleep. */
+  recheckMs: 10 * MINUTE,
+})
+
+/** How the Istio CA is called. */
+export const caClientDefaults = Object.freeze({
+  /** One call, connection included. The manager retries. */
+  callTimeoutMs: 20 * SECOND,
+  /** istiod closes idle connections behind load balancers; as ztunnel. */
+  keepaliveMs: 30 * SECOND,
+  keepaliveTimeoutMs: 10 * SECOND,
+  /** A chain with many roots fits; a flood does not. */
+  maxResponseBytes: 1024 * 1024,
+})

@@ -1,0 +1,34 @@
+/** The one error class of `@ambient/identity`. */
+import { AmbientError } from '@ambient/core'
+
+export type IdentityErrorCode =
+  /** An option that cannot be used. */
+  | 'AMBIENT_E_IDENTITY_OPTION'
+  /** A certificate, or a chain of them, that cannot be read. */
+  | 'AMBIENT_E_CERTIFICATE'
+  /** A private key that cannot be read, or that belongs to another certificate. */
+  | 'AMBIENT_E_PRIVATE_KEY'
+  /** A trust bundle without a single certificate that can be used. */
+  | 'AMBIENT_E_TRUST_BUNDLE'
+  /** A certificate request that a CA may not sign. */
+  | 'AMBIENT_E_CERTIFICATE_REQUEST'
+  /** An identity that this CA does not speak for. */
+  | 'AMBIENT_E_CA_IDENTITY'
+  /** A lifetime that this CA does not give. */
+  | 'AMBIENT_E_CA_TTL'
+  /** The CA could not be reached, did not prove who it is, or did not answer in time. */
+  | 'AMBIENT_E_CA_UNREACHABLE'
+  /** The CA said no. */
+  | 'AMBIENT_E_CA_REFUSED'
+  /** The CA answered with something that is not a certificate for this key and this identity. */
+  | 'AMBIENT_E_CA_RESPONSE'
+  /** No certificate yet: the reason is the cause. */
+  | 'AMBIENT_E_IDENTITY_UNAVAILABLE'
+  /** The certificate ran out while its renewal failed: the reason is the cause. */
+  | 'AMBIENT_E_IDENTITY_EXPIRED'
+  /** Forgotten while somebody waited for it. */
+  | 'AMBIENT_E_IDENTITY_FORGOTTEN'
+  /** The manager or signer was closed. */
+  | 'AMBIENT_E_IDENTITY_CLOSED'
+
+export class IdentityError extends AmbientError<IdentityErrorCode> {}
