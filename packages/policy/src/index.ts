@@ -23,6 +23,9 @@ export type {
   PeerAuthentication,
   PeerAuthenticationSpec,
 } from './documents/peer-authentication.ts'
+export { readAuthorizationPolicy } from './documents/read-authorization-policy.ts'
+export { readPeerAuthentication } from './documents/read-peer-authentication.ts'
+export { parsePolicies, type PolicyDocuments, readPolicies } from './documents/read-policies.ts'
 export {
   type Authorization,
   type AuthorizationAttribute,

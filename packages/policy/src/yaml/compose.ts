@@ -128,6 +128,5 @@ function convertScalar(node: Scalar, offset: number): YamlNode {
 /** The library's first line; thousands of levels exhaust its stack, which it reports as any other mistake. */
 function problemText(message: string): string {
   if (/call stack|too much recursion/.test(message)) return `nested deeper than ${limits.maxDepth} levels`
-  return message.split('
-', 1)[0] ?? message
+  return message.split('\n', 1)[0] ?? message
 }

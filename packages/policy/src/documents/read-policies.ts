@@ -1,0 +1,42 @@
+/** A whole text of policies at once: for files that hold nothing else, and for programs that want one call. */
+import type { AuthorizationPolicy } from './authorization-policy.ts'
+import type { PeerAuthentication } from './peer-authentication.ts'
+import { readAuthorizationPolicy } from './read-authorization-policy.ts'
+import { readPeerAuthentication } from './read-peer-authentication.ts'
+import { documentError } from '../errors.ts'
+import { type Problem, quote } from '../yaml/problem.ts'
+import { readYaml } from '../yaml/read-yaml.ts'
+
+export interface PolicyDocuments {
+  readonly authorizationPolicies: readonly AuthorizationPolicy[]
+  readonly peerAuthentications: readonly PeerAuthentication[]
+  readonly problems: readonly Problem[]
+}
+
+/** Reads every document; those with errors are left out and told about. Never throws. */
+export function readPolicies(text: string, file: string): PolicyDocuments {
+  const { documents, problems } = readYaml(text, file)
+  const authorizationPolicies: AuthorizationPolicy[] = []
+  const peerAuthentications: PeerAuthentication[] = []
+  for (const { kind, root } of documents) {
+    if (kind === 'AuthorizationPolicy') add(authorizationPolicies, readAuthorizationPolicy(root))
+    else if (kind === 'PeerAuthentication') add(peerAuthentications, readPeerAuthentication(root))
+    else root.problem(`expected kind AuthorizationPolicy or PeerAuthentication, found ${quote(kind)}`)
+  }
+  return { authorizationPolicies, peerAuthentications, problems }
+}
+
+/**
+ * Whole text or nothing.
+ * @throws PolicyError `AMBIENT_E_POLICY_DOCUMENT` with every problem, when one of them is an error.
+ */
+export function parsePolicies(text: string, file: string): PolicyDocuments {
+  const result = readPolicies(text, file)
+  const errors = result.problems.filter(problem => problem.severity === 'error')
+  if (errors.length > 0) throw documentError(errors)
+  return result
+}
+
+function add<T>(list: T[], item: T | undefined): void {
+  if (item !== undefined) list.push(item)
+}
