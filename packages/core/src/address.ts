@@ -87,21 +87,22 @@ function readV4(text: string): Uint8Array | undefined {
 function readV6(text: string): Uint8Array | undefined {
   const halves = text.split('::')
   if (halves.length > 2) return undefined
-  const head = readGroups(halves[0] ?? '')
-  const tail = halves.length === 2 ? readGroups(halves[1] ?? '') : []
+  const head = readGroups(halves[0] ?? '', halves.length === 1)
+  const tail = halves.length === 2 ? readGroups(halves[1] ?? '', true) : []
   if (head === undefined || tail === undefined) return undefined
   const missing = 16 - head.length - tail.length
   if (halves.length === 2 ? missing < 2 : missing !== 0) return undefined
   return Uint8Array.from([...head, ...new Array<number>(missing).fill(0), ...tail])
 }
 
-function readGroups(text: string): number[] | undefined {
+/** Dotted IPv4 may stand only at the very end of an address. */
+function readGroups(text: string, isLast: boolean): number[] | undefined {
   if (text === '') return []
   const bytes: number[] = []
   const groups = text.split(':')
   for (const [i, group] of groups.entries()) {
     if (group.includes('.')) {
-      const v4 = i === groups.length - 1 ? readV4(group) : undefined
+      const v4 = isLast && i === groups.length - 1 ? readV4(group) : undefined
       if (v4 === undefined) return undefined
       bytes.push(...v4)
     } else {

@@ -18,7 +18,7 @@ export type HostPortResult =
   | { readonly ok: false; readonly reason: string }
 
 /** RFC 1123 labels plus underscore, which Kubernetes and SRV names use. */
-const LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/
+const LABEL = /^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?$/
 const MAX_NAME = 253
 
 /** Parses without throwing; `reason` names the broken rule. */
@@ -59,14 +59,17 @@ function readHost(text: string): { host: string; kind: 'ip' | 'name' } | string 
   if (text.includes(':')) return 'an IPv6 address must be in brackets'
   const ip = canonicalIp(text)
   if (ip !== undefined) return { host: ip, kind: 'ip' }
-  return readName(text.toLowerCase())
+  return readName(text)
 }
 
-function readName(name: string): { host: string; kind: 'name' } | string {
-  if (name.length > MAX_NAME) return `host is longer than ${MAX_NAME} characters`
-  const labels = name.split('.')
+function readName(text: string): { host: string; kind: 'name' } | string {
+  if (text.length > MAX_NAME) return `host is longer than ${MAX_NAME} characters`
+  const labels = text.split('.')
   if (!labels.every(label => LABEL.test(label))) return 'host is neither an IP address nor a DNS name'
+  // Only now: folding first would turn letters outside ASCII (the Kelvin sign) into letters that pass.
+  const name = text.toLowerCase()
   // A last label of digits would be read as IPv4 by some resolvers (`127.1`, `0x7f.1`).
-  if (/^([0-9]+|0x[0-9a-f]*)$/.test(labels.at(-1) ?? '')) return 'host looks like a malformed IPv4 address'
+  if (/^([0-9]+|0x[0-9a-f]*)$/.test(name.slice(name.lastIndexOf('.') + 1)))
+    return 'host looks like a malformed IPv4 address'
   return { host: name, kind: 'name' }
 }

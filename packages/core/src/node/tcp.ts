@@ -104,7 +104,8 @@ export function listen(options: ListenOptions): Promise<Listener> {
       { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
       options.onConnection,
     )
-    server.once('error', cause =>
+    // Stays attached: a failing accept later on must not end the process.
+    server.on('error', cause =>
       reject(new CoreError('AMBIENT_E_LISTEN', listenMessage(options, cause), { cause, layer: 'tcp' })),
     )
     server.listen({ host: options.host, port: options.port, exclusive: true }, () => {
