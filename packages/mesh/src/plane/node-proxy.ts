@@ -1,0 +1,141 @@
+/** The ztunnel of one node, as a process of its own that knows the control plane's address and nothing else. */
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { get } from 'node:http'
+import { type Clock, formatHostPort } from '@ambient/core'
+import { meshDefaults, proxyPorts } from '../defaults.ts'
+import { MeshError } from '../errors.ts'
+import type { MeshListener } from '../events.ts'
+import type { Reaper } from '../process/reaper.ts'
+import { type Program, superviseProgram } from '../process/supervise.ts'
+import type { NodeFiles } from './secret-files.ts'
+
+export interface NodeProxyOptions {
+  readonly node: string
+  readonly address: string
+  readonly controlPlaneUrl: string
+  readonly files: NodeFiles
+  readonly clusterId: string
+  readonly clusterDomain: string
+  readonly network: string
+  readonly trustDomain: string
+  readonly certificateTtlMs: number
+  /** `socks5://IP:PORT` of the relay between nodes. */
+  readonly relay: string | undefined
+  readonly logLevel: string
+  readonly execPath: string
+  readonly environment: Readonly<Record<string, string>>
+  readonly clock: Clock
+  readonly reaper: Reaper
+  readonly emit: MeshListener
+}
+
+export interface NodeProxy {
+  readonly node: string
+  readonly address: string
+  readonly program: Program
+  readonly adminUrl: string
+  readonly statsUrl: string
+  readonly readyUrl: string
+  start(): void
+  /** @throws MeshError `AMBIENT_E_MESH_NOT_READY` */
+  ready(signal?: AbortSignal): Promise<void>
+}
+
+export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
+  const { node, address, clock, emit } = options
+  const source = { kind: 'ztunnel', name: node } as const
+  const url = (port: number): string => `http://${formatHostPort(address, port)}`
+  const program = superviseProgram({
+    argv: [options.execPath, ztunnelFiles().bin],
+    cwd: options.files.folder,
+    env: proxyEnvironment(options),
+    restart: 'Always',
+    parentPipe: true,
+    clock,
+    reaper: options.reaper,
+    events: {
+      started: pid => emit({ kind: 'started', source, pid }),
+      line: (stream, line) => emit({ kind: 'output', source, stream, line }),
+      exited: exit => emit({ kind: 'exited', source, ...exit }),
+    },
+  })
+  const proxy: NodeProxy = {
+    node,
+    address,
+    program,
+    adminUrl: url(proxyPorts.admin),
+    statsUrl: url(proxyPorts.stats),
+    readyUrl: `${url(proxyPorts.readiness)}/healthz/ready`,
+    start: () => program.start(),
+    ready: signal => awaitReady(proxy, clock, signal),
+  }
+  return proxy
+}
+
+/** The built entry files of the ztunnel package, wherever it is installed. */
+export function ztunnelFiles(): { readonly bin: string; readonly capture: string } {
+  const manifest = createRequire(import.meta.url).resolve('@ambient/ztunnel/package.json')
+  const dist = join(dirname(manifest), 'dist')
+  return { bin: join(dist, 'bin.js'), capture: pathToFileURL(join(dist, 'capture.js')).href }
+}
+
+/** The variables of Istio's ztunnel, and those of the rootless mode. */
+function proxyEnvironment(options: NodeProxyOptions): Record<string, string> {
+  return {
+    ...options.environment,
+    PROXY_MODE: 'shared',
+    NODE_NAME: options.node,
+    INSTANCE_IP: options.address,
+    POD_NAME: `ztunnel-${options.node}`,
+    POD_NAMESPACE: meshDefaults.rootNamespace,
+    SERVICE_ACCOUNT: 'ztunnel',
+    XDS_ADDRESS: options.controlPlaneUrl,
+    CA_ADDRESS: options.controlPlaneUrl,
+    XDS_ROOT_CA: options.files.rootFile,
+    CA_ROOT_CA: options.files.rootFile,
+    AUTH_TOKEN: options.files.tokenFile,
+    SECRET_TTL: `${Math.max(1, Math.round(options.certificateTtlMs / 1_000))}s`,
+    ISTIO_META_CLUSTER_ID: options.clusterId,
+    CLUSTER_DOMAIN: options.clusterDomain,
+    NETWORK: options.network,
+    TRUST_DOMAIN: options.trustDomain,
+    SOCKS5_SECRETS_DIR: options.files.secretsDir,
+    CONNECTION_TERMINATION_DEADLINE: '1s',
+    AMBIENT_PARENT_PIPE: '1',
+    RUST_LOG: options.logLevel,
+    ...(options.relay === undefined ? {} : { NODE_RELAY: options.relay }),
+  }
+}
+
+async function awaitReady(proxy: NodeProxy, clock: Clock, signal: AbortSignal | undefined): Promise<void> {
+  const deadline = clock.monotonic() + meshDefaults.proxyReadyTimeoutMs
+  let last = 'it does not answer'
+  while (clock.monotonic() < deadline) {
+    signal?.throwIfAborted()
+    const answer = await ask(proxy.readyUrl)
+    if (answer.status === 200) return
+    last = answer.text
+    await new Promise<void>(resolve => clock.after(meshDefaults.pollMs, resolve, { keepAlive: true }))
+  }
+  throw new MeshError(
+    'AMBIENT_E_MESH_NOT_READY',
+    `the ztunnel of ${proxy.node} is not ready after ${meshDefaults.proxyReadyTimeoutMs} ms: ${last}`,
+  )
+}
+
+function ask(url: string): Promise<{ status: number; text: string }> {
+  return new Promise(resolve => {
+    const request = get(url, { agent: false, timeout: 1_000 }, response => {
+      const chunks: Buffer[] = []
+      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8').trim() }),
+      )
+      response.on('error', error => resolve({ status: 0, text: error.message }))
+    })
+    request.on('timeout', () => request.destroy(new Error('no answer in time')))
+    request.on('error', error => resolve({ status: 0, text: error.message }))
+  })
+}
