@@ -38,3 +38,25 @@ export {
   type ServiceAccountMatch,
   type StringMatch,
 } from './ztunnel/authorization.ts'
+export { toAuthorization, type Translation, type TranslationOptions } from './ztunnel/to-authorization.ts'
+export { selectsWorkload } from './ztunnel/selector.ts'
+export {
+  convertPeerAuthentications,
+  type EffectiveMode,
+  type PeerAuthenticationPlan,
+  type SelectableWorkload,
+} from './ztunnel/convert-peer-authentications.ts'
+export { authorizationProblems } from './ztunnel/authorization-problems.ts'
+export { createPolicySet, type PolicySet } from './engine/policy-set.ts'
+export { createPolicyStore, type PolicyStore, type PolicyUpdate } from './engine/store.ts'
+export { decide, type DecideOptions, type DryRunFinding } from './engine/decide.ts'
+export {
+  type ClauseFailure,
+  explain,
+  type Explanation,
+  formatExplanation,
+  type MatchFailure,
+  type PolicyExplanation,
+  type RuleExplanation,
+} from './engine/explain.ts'
+export { type AuthorizerOptions, createAuthorizer, type PolicyAuthorizer } from './engine/admit.ts'
