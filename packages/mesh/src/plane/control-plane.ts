@@ -8,6 +8,7 @@ import {
   type AmbientState,
   type ClientStatus,
   createAdsService,
+  type PublishResult,
 } from '@ambient/discovery'
 import {
   type CaAuthorization,
@@ -39,6 +40,8 @@ export interface ControlPlane {
   start(): Promise<void>
   publish(state: AmbientState): void
   clients(): readonly ClientStatus[]
+  /** Resolves when so many clients are connected and all have acknowledged what was last published. */
+  synced(clients: number, signal?: AbortSignal): Promise<void>
   close(): Promise<void>
 }
 
@@ -52,6 +55,7 @@ class EmbeddedControlPlane implements ControlPlane {
   readonly #nodes = new Map<string, string>()
   readonly #ads: AdsService
   readonly #server = new Server({ ...adsServerOptions })
+  #versions: PublishResult['versions'] = new Map()
 
   constructor(options: ControlPlaneOptions) {
     this.#options = options
@@ -107,11 +111,27 @@ class EmbeddedControlPlane implements ControlPlane {
   }
 
   publish(state: AmbientState): void {
-    this.#ads.publish(state)
+    this.#versions = this.#ads.publish(state).versions
   }
 
   clients(): readonly ClientStatus[] {
     return this.#ads.clients()
+  }
+
+  async synced(clients: number, signal?: AbortSignal): Promise<void> {
+    let unwatch = (): void => {}
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const look = (): void => {
+          if (this.#isSynced(clients)) resolve()
+        }
+        signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+        unwatch = this.#ads.watchClients(look)
+        look()
+      })
+    } finally {
+      unwatch()
+    }
   }
 
   close(): Promise<void> {
@@ -140,6 +160,16 @@ class EmbeddedControlPlane implements ControlPlane {
     if (!this.#options.runsOn(node, workload.namespace, workload.serviceAccount))
       return this.#refuse(node, `certificates: no pod of ${node} runs as ${id.id.uri}`)
     return { ok: true, id: id.id }
+  }
+
+  #isSynced(wanted: number): boolean {
+    const connected = this.#ads.clients().filter(client => client.connected)
+    return (
+      connected.length >= wanted &&
+      connected.every(({ types }) =>
+        [...this.#versions].every(([type, version]) => types.get(type)?.acknowledged === version),
+      )
+    )
   }
 
   #nodeOf(token: string | undefined): string | undefined {

@@ -1,0 +1,80 @@
+/** The manifests as the mesh takes them: what was last good, what is wrong now, and what follows for pods and proxies. */
+import {
+  type AmbientState,
+  deriveAmbient,
+  isEnrolled,
+  type PodStatus,
+  readManifests,
+  type Resources,
+} from '@ambient/discovery'
+import type { Problem } from '@ambient/policy'
+import { meshDefaults } from './defaults.ts'
+import type { ResolvedMeshOptions } from './options.ts'
+import { plansOf } from './pods/plans-of.ts'
+import type { WorkloadPlan } from './pods/plan.ts'
+import type { Pod } from './pods/pod.ts'
+import { podLabels } from './views.ts'
+
+export interface ManifestText {
+  /** Relative to the folder. */
+  readonly path: string
+  readonly text: string
+}
+
+export interface Configuration {
+  /** There is a configuration to serve. */
+  readonly good: boolean
+  /** Of the manifests as they are now. */
+  readonly problems: readonly Problem[]
+  readonly serving: 'last good configuration' | 'this configuration' | 'nothing'
+  /** Counts good configurations. */
+  readonly generation: number
+  readonly plans: readonly WorkloadPlan[]
+  /** `unchanged` when the texts are the ones that were read last. */
+  read(files: readonly ManifestText[]): 'good' | 'refused' | 'unchanged'
+  /** What the proxies are to know; marks each pod as enrolled or not. */
+  derive(pods: readonly Pod[], serviceAddress: (key: string) => string): AmbientState
+}
+
+export function createConfiguration(options: ResolvedMeshOptions): Configuration {
+  return new FolderConfiguration(options)
+}
+
+class FolderConfiguration implements Configuration {
+  readonly #options: ResolvedMeshOptions
+  #texts = ''
+  #resources: Resources | undefined
+  problems: readonly Problem[] = []
+  plans: readonly WorkloadPlan[] = []
+  generation = 0
+  #refused = false
+
+  constructor(options: ResolvedMeshOptions) {
+    this.#options = options
+  }
+
+  get good(): boolean {
+    return this.#resources !== undefined
+  }
+
+  get serving(): Configuration['serving'] {
+    if (!this.good) return 'nothing'
+    return this.#refused ? 'last good configuration' : 'this configuration'
+  }
+
+  read(all: readonly ManifestText[]): 'good' | 'refused' | 'unchanged' {
+    const files = all.filter(({ path }) => !this.#options.exclude.has(path))
+    const texts = JSON.stringify(files)
+    if (texts === this.#texts) return 'unchanged'
+    this.#texts = texts
+    const { resources, problems } = readManifests(files)
+    const planned = plansOf(resources)
+    this.problems = [...problems, ...planned.problems]
+    this.#refused = this.problems.some(({ severity }) => severity === 'error')
+    if (this.#refused) return 'refused'
+    this.#resources = resources
+    this.plans = planned.plans
+    this.generation++
+    return 'good'
+  }
+}
