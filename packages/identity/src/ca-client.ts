@@ -1,14 +1,8 @@
 /** Certificates from Istio's CA: `CreateCertificate` over gRPC and TLS with a pinned root, as ztunnel calls it. */
-import { isIP } from 'node:net'
-import {
-  checkServerIdentity as checkHost,
-  createSecureContext,
-  type PeerCertificate,
-  type SecureContext,
-} from 'node:tls'
 import { create } from '@bufbuild/protobuf'
-import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
-import { type Clock, formatHostPort, type Logger, messageOf, silentLogger, systemClock } from '@ambient/core'
+import { type Client, Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { type Clock, type Logger, messageOf, silentLogger, systemClock } from '@ambient/core'
+import { type CaChannel, type CaTarget, createCaChannel, readCaTarget } from './ca-channel.ts'
 import { createCertificateMethod, IMPERSONATED_IDENTITY } from './ca-protocol.ts'
 import { readRequestedKey } from './csr.ts'
 import { caClientDefaults } from './defaults.ts'
@@ -38,18 +32,12 @@ export interface IstioCaClientOptions {
   readonly logger?: Logger
 }
 
-/** One gRPC client per set of roots; a replaced one is closed when its last call ends. */
+/** One channel per set of roots; a replaced one is closed when its last call ends. */
 interface Connection {
-  readonly client: Client
+  readonly channel: CaChannel
   readonly rootPem: string
   calls: number
   retired: boolean
-}
-
-interface Target {
-  readonly host: string
-  readonly port: number
-  readonly address: string
 }
 
 const REACHABILITY: readonly status[] = [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]
@@ -67,7 +55,7 @@ export function createIstioCaClient(options: IstioCaClientOptions): CertificateS
 
 class IstioCaClient implements CertificateSigner {
   readonly #options: IstioCaClientOptions
-  readonly #target: Target
+  readonly #target: CaTarget
   readonly #logger: Logger
   readonly #clock: Clock
   #connection: Connection | undefined
@@ -75,7 +63,7 @@ class IstioCaClient implements CertificateSigner {
 
   constructor(options: IstioCaClientOptions) {
     this.#options = options
-    this.#target = readTarget(options.address)
+    this.#target = readCaTarget(options.address)
     this.#logger = options.logger ?? silentLogger
     this.#clock = options.clock ?? systemClock
   }
@@ -83,13 +71,14 @@ class IstioCaClient implements CertificateSigner {
   async sign(request: SigningRequest): Promise<readonly string[]> {
     const { signal } = request
     signal?.throwIfAborted()
+    if (this.#closed) throw closedError(this.#target)
     const connection = await this.#connect()
     const metadata = await this.#metadata()
     signal?.throwIfAborted()
     if (this.#closed) throw closedError(this.#target)
     connection.calls += 1
     try {
-      const chain = await this.#call(connection.client, metadata, request)
+      const chain = await this.#call(connection.channel.client, metadata, request)
       checkIssuedChain({
         chain,
         id: request.id,
@@ -104,7 +93,7 @@ class IstioCaClient implements CertificateSigner {
       throw error
     } finally {
       connection.calls -= 1
-      if (connection.retired && connection.calls === 0) connection.client.close()
+      if (connection.retired && connection.calls === 0) connection.channel.close()
     }
   }
 
@@ -114,7 +103,7 @@ class IstioCaClient implements CertificateSigner {
     if (connection === undefined) return
     this.#connection = undefined
     connection.retired = true
-    connection.client.close()
+    connection.channel.close()
   }
 
   async #connect(): Promise<Connection> {
@@ -122,9 +111,9 @@ class IstioCaClient implements CertificateSigner {
     if (this.#closed) throw closedError(this.#target)
     const present = this.#connection
     if (present !== undefined && present.rootPem === rootPem) return present
-    const client = createClient(this.#target, this.#options, rootPem)
+    const channel = createCaChannel(this.#target, rootPem, this.#options.alternativeHostname)
     if (present !== undefined) this.#retire(present)
-    this.#connection = { client, rootPem, calls: 0, retired: false }
+    this.#connection = { channel, rootPem, calls: 0, retired: false }
     return this.#connection
   }
 
@@ -147,7 +136,7 @@ class IstioCaClient implements CertificateSigner {
   #retire(connection: Connection): void {
     connection.retired = true
     if (this.#connection === connection) this.#connection = undefined
-    if (connection.calls === 0) connection.client.close()
+    if (connection.calls === 0) connection.channel.close()
   }
 
   async #metadata(): Promise<Metadata> {
@@ -192,62 +181,7 @@ class IstioCaClient implements CertificateSigner {
   }
 }
 
-function readTarget(address: string): Target {
-  const url = URL.canParse(address) ? new URL(address) : undefined
-  if (url === undefined || url.protocol !== 'https:' || url.username !== '' || url.pathname !== '/')
-    throw new IdentityError(
-      'AMBIENT_E_IDENTITY_OPTION',
-      `address: expected https://HOST:PORT, found ${JSON.stringify(address)}`,
-      { layer: 'config' },
-    )
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
-  const port = url.port === '' ? 443 : Number(url.port)
-  return { host, port, address: formatHostPort(host, port) }
-}
-
-function createClient(target: Target, options: IstioCaClientOptions, rootPem: string): Client {
-  const { alternativeHostname } = options
-  const names = [target.host, ...(alternativeHostname === undefined ? [] : [alternativeHostname])]
-  const channel = credentials.createFromSecureContext(secureContext(target, rootPem), {
-    rejectUnauthorized: true,
-    checkServerIdentity: (_host: string, certificate: PeerCertificate) => checkNames(names, certificate),
-  })
-  return new Client(target.address, channel, {
-    'grpc.default_authority': target.address,
-    // An IP address may not be sent as a server name; our own check above knows what was dialled.
-    ...(isIP(target.host) === 0
-      ? {}
-      : { 'grpc.ssl_target_name_override': alternativeHostname ?? 'localhost' }),
-    'grpc.keepalive_time_ms': caClientDefaults.keepaliveMs,
-    'grpc.keepalive_timeout_ms': caClientDefaults.keepaliveTimeoutMs,
-    'grpc.max_receive_message_length': caClientDefaults.maxResponseBytes,
-    // A proxy variable of the application is not meant for its control plane.
-    'grpc.enable_http_proxy': 0,
-    'grpc.enable_retries': 0,
-    'grpc.service_config_disable_resolution': 1,
-    'grpc.use_local_subchannel_pool': 1,
-  })
-}
-
-function secureContext(target: Target, rootPem: string): SecureContext {
-  try {
-    return createSecureContext({ ca: rootPem, minVersion: 'TLSv1.3' })
-  } catch (cause) {
-    throw new IdentityError(
-      'AMBIENT_E_CA_UNREACHABLE',
-      `the root certificates of the CA ${target.address} cannot be used: ${messageOf(cause)}`,
-      { cause, layer: 'tls' },
-    )
-  }
-}
-
-/** The first name's verdict, unless another one fits. */
-function checkNames(names: readonly string[], certificate: PeerCertificate): Error | undefined {
-  const verdicts = names.map(name => checkHost(name, certificate))
-  return verdicts.includes(undefined) ? undefined : verdicts[0]
-}
-
-function callError(target: Target, { id }: SigningRequest, cause: ServiceError): IdentityError {
+function callError(target: CaTarget, { id }: SigningRequest, cause: ServiceError): IdentityError {
   const name = status[cause.code] ?? String(cause.code)
   const text = `the CA ${target.address} gave no certificate for ${id.uri}: ${name}: ${cause.details}`
   return REACHABILITY.includes(cause.code)
@@ -255,7 +189,7 @@ function callError(target: Target, { id }: SigningRequest, cause: ServiceError):
     : new IdentityError('AMBIENT_E_CA_REFUSED', text, { cause, layer: 'identity' })
 }
 
-function closedError(target: Target): IdentityError {
+function closedError(target: CaTarget): IdentityError {
   return new IdentityError('AMBIENT_E_IDENTITY_CLOSED', `the client of the CA ${target.address} is closed`, {
     layer: 'identity',
   })

@@ -60,6 +60,8 @@ export const managerDefaults = Object.freeze({
 export const caClientDefaults = Object.freeze({
   /** One call, connection included. The manager retries. */
   callTimeoutMs: 20 * SECOND,
+  /** A CA that accepts and says nothing does not keep the socket. */
+  handshakeTimeoutMs: 10 * SECOND,
   /** istiod closes idle connections behind load balancers; as ztunnel. */
   keepaliveMs: 30 * SECOND,
   keepaliveTimeoutMs: 10 * SECOND,
