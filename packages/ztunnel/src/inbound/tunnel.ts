@@ -1,0 +1,120 @@
+/** Room 11 for HBONE: from a CONNECT whose peer is proven to a delivery, or to the status that refuses it. */
+import { type Connection, type Directory, formatHostPort, type Workload } from '@ambient/core'
+import {
+  type Baggage,
+  createTraceparent,
+  type HeaderList,
+  parseBaggage,
+  parseForwardedHost,
+  traceIdOf,
+  type TunnelRequest,
+} from '@ambient/hbone'
+import { partyOf } from '../telemetry/party.ts'
+import type { ConnectionFacts } from '../telemetry/ledger.ts'
+import { workloadBaggage, workloadIdentity } from '../workload-identity.ts'
+import { deliver, type DeliveryContext } from './deliver.ts'
+import { decideTarget, guessService, type InboundTarget } from './target.ts'
+
+export interface InboundContext extends DeliveryContext {
+  /** The workload that we act for; waits for discovery, and rejects when it stays unknown. */
+  workload(): Promise<Workload>
+  readonly directory: Directory
+  readonly network: string
+  readonly trustDomain: string
+  readonly illegalPorts: ReadonlySet<number>
+  readonly responseBaggage: boolean
+}
+
+const RANDOM_TRACE = '0'.repeat(32)
+
+/** Answers the request exactly once. Never rejects. */
+export async function handleTunnel(context: InboundContext, request: TunnelRequest): Promise<void> {
+  const refuse = (status: number, error: string): void => {
+    context.ledger.refused({
+      source: request.peer,
+      destination: request.local,
+      direction: 'inbound',
+      error,
+    })
+    request.refuse(status)
+  }
+  let workload: Workload
+  try {
+    workload = await context.workload()
+  } catch (error) {
+    return refuse(503, error instanceof Error ? error.message : String(error))
+  }
+  const target = decideTarget({
+    authority: request.authority,
+    connected: request.local,
+    workload,
+    directory: context.directory,
+    network: context.network,
+    illegalPorts: context.illegalPorts,
+  })
+  if (target.kind === 'refuse') return refuse(target.status, target.reason)
+  await deliver(context, {
+    facts: factsOf(context, request, workload, target),
+    target,
+    gone: request.signal,
+    answer: {
+      accept: () => request.accept(context.responseBaggage ? responseHeaders(workload) : []),
+      denied: () => request.refuse(401),
+      unreachable: () => request.refuse(503),
+    },
+  })
+}
+
+function factsOf(
+  context: InboundContext,
+  request: TunnelRequest,
+  workload: Workload,
+  target: Extract<InboundTarget, { kind: 'deliver' }>,
+): ConnectionFacts {
+  const { directory, network, trustDomain } = context
+  const { peer } = request
+  const baggage = context.responseBaggage ? baggageOf(request) : undefined
+  const viaGateway = isForeignNetwork(request.header('x-forwarded-network'), network)
+  const sourceWorkload = viaGateway ? undefined : directory.workloadByAddress(network, peer.address)
+  const service = guessService({
+    workload,
+    directory,
+    port: target.hop.port,
+    forwardedHost: parseForwardedHost(request.header('forwarded') ?? ''),
+  })
+  const connection: Connection = {
+    id: traceIdOf(request.header('traceparent')) ?? traceIdOf(createTraceparent()) ?? RANDOM_TRACE,
+    direction: 'inbound',
+    source: {
+      address: peer.address,
+      port: peer.port,
+      identity: peer.id,
+      ...(sourceWorkload === undefined ? {} : { workload: sourceWorkload }),
+    },
+    destination: { ...target.hop, network, workload, ...(service === undefined ? {} : { service }) },
+  }
+  const identity = workloadIdentity(workload, trustDomain)
+  return {
+    connection,
+    source: partyOf({ workload: sourceWorkload, baggage, principal: peer.id }),
+    destination: partyOf({ workload, principal: identity }),
+    securityPolicy: 'mutual_tls',
+    sourceIdentity: peer.id,
+    destinationIdentity: identity,
+    nextHop: formatHostPort(request.local.address, request.local.port),
+    tunnelTarget: formatHostPort(target.hop.address, target.hop.port),
+  }
+}
+
+function baggageOf(request: TunnelRequest): Baggage | undefined {
+  const value = request.header('baggage')
+  return value === undefined || value === '' ? undefined : parseBaggage([value])
+}
+
+function isForeignNetwork(forwarded: string | undefined, own: string): boolean {
+  return forwarded !== undefined && forwarded.toLowerCase() !== own.toLowerCase()
+}
+
+function responseHeaders(workload: Workload): HeaderList {
+  return [['baggage', workloadBaggage(workload)]]
+}

@@ -1,0 +1,182 @@
+/** Rooms 1 to 5 and 13 to 15 of an outbound connection: destination, route, far end, answer, conveyor, one record. */
+import type { Socket } from 'node:net'
+import {
+  type Connection,
+  type Directory,
+  type Drain,
+  formatHostPort,
+  messageOf,
+  pump,
+  type Workload,
+} from '@ambient/core'
+import { socketChannel } from '@ambient/core/node'
+import { traceIdOf } from '@ambient/hbone'
+import { createLifeline } from '../lifeline.ts'
+import { outcomeOfConnect, outcomeOfPump, replyOfConnect } from '../outcome.ts'
+import { replies, type ReplyCode } from './capture/socks5-codec.ts'
+import type { ConnectionFacts, Ledger, LedgerEntry } from '../telemetry/ledger.ts'
+import { partyOf, unknownParty } from '../telemetry/party.ts'
+import { workloadIdentity } from '../workload-identity.ts'
+import { type ConnectContext, type Connected, connectRoute, newTraceparent } from './connect.ts'
+import { decideRoute, type Route, type Target } from './route.ts'
+import type { Random } from './upstream.ts'
+
+export interface OutboundContext extends ConnectContext {
+  /** The workload that calls; waits for discovery, and rejects when it stays unknown. */
+  workload(): Promise<Workload>
+  readonly directory: Directory
+  readonly network: string
+  readonly ledger: Ledger
+  readonly drain: Drain
+  readonly random: Random
+  readonly hbonePort: number
+  readonly illegalPorts: ReadonlySet<number>
+  /** Rootless shared mode also serves workloads outside the mesh; their way into it. `undefined`: all are inside. */
+  readonly plaintextEntrance: number | undefined
+}
+
+export interface OutboundConnection {
+  readonly socket: Socket
+  readonly source: Target
+  readonly destination: Target
+  /** Tells the client that the far end is there, or which SOCKS5 code says why not. */
+  answer?(code: ReplyCode): void
+}
+
+/** A refused SOCKS5 client is given this long to read its answer and close. */
+const LINGER_MS = 1_000
+
+/** Owns the socket: it ends, or is reset, with the connection. Never rejects. */
+export async function handleOutbound(
+  context: OutboundContext,
+  connection: OutboundConnection,
+): Promise<void> {
+  const refuse = (error: string, code: ReplyCode): void => {
+    const { source, destination } = connection
+    context.ledger.refused({ source, destination, direction: 'outbound', error })
+    refuseClient(connection, code)
+  }
+  let workload: Workload
+  try {
+    workload = await context.workload()
+  } catch (error) {
+    return refuse(messageOf(error), replies.generalFailure)
+  }
+  const isInMesh = context.plaintextEntrance === undefined || workload.protocol === 'HBONE'
+  const route = decideRoute({
+    source: workload,
+    destination: connection.destination,
+    directory: context.directory,
+    network: context.network,
+    trustDomain: context.trustDomain,
+    random: context.random,
+    hbonePort: context.hbonePort,
+    illegalPorts: context.illegalPorts,
+    ...(isInMesh ? {} : { plaintextEntrance: context.plaintextEntrance }),
+  })
+  if (route.kind === 'refused') {
+    // Outside the mesh nothing is recorded, as nothing would be on a machine without us.
+    if (isInMesh) return refuse(route.reason, replies.hostUnreachable)
+    return refuseClient(connection, replies.hostUnreachable)
+  }
+  const traceparent = newTraceparent()
+  const facts = factsOf(context, connection, route, workload, traceIdOf(traceparent) ?? '')
+  const entry = isInMesh ? context.ledger.open(facts) : unrecorded(facts)
+  await carry(context, connection, { route, workload, traceparent, entry })
+}
+
+async function carry(
+  context: OutboundContext,
+  connection: OutboundConnection,
+  work: {
+    readonly route: Exclude<Route, { kind: 'refused' }>
+    readonly workload: Workload
+    readonly traceparent: string
+    readonly entry: LedgerEntry
+  },
+): Promise<void> {
+  const { socket } = connection
+  const lifeline = createLifeline(context.drain)
+  const onClose = (): void =>
+    lifeline.cut({ flag: 'CONNECT', error: 'client disconnected before the connection was made' })
+  socket.once('close', onClose)
+  if (socket.destroyed) onClose()
+  try {
+    let connected: Connected
+    try {
+      connected = await connectRoute(context, work.route, {
+        source: work.workload,
+        client: connection.source,
+        traceparent: work.traceparent,
+        signal: lifeline.signal,
+      })
+    } catch (error) {
+      work.entry.close(lifeline.outcome ?? outcomeOfConnect(error))
+      refuseClient(connection, replyOfConnect(error))
+      return
+    }
+    socket.off('close', onClose)
+    connection.answer?.(replies.succeeded)
+    const result = await pump(socketChannel(socket), connected.channel, {
+      signal: lifeline.signal,
+      counts: work.entry.counts,
+    })
+    work.entry.close(outcomeOfPump(result, lifeline))
+  } finally {
+    socket.off('close', onClose)
+    lifeline.release()
+  }
+}
+
+/** A SOCKS5 client gets its answer and an end; a captured one can only be reset. */
+function refuseClient(connection: OutboundConnection, code: ReplyCode): void {
+  const { socket, answer } = connection
+  if (socket.destroyed) return
+  if (answer === undefined) {
+    socket.resetAndDestroy()
+    return
+  }
+  answer.call(connection, code)
+  // What the client has sent already is read and dropped: closing over it would reset the answer away.
+  socket.resume()
+  socket.end()
+  socket.setTimeout(LINGER_MS, () => socket.destroy())
+}
+
+function factsOf(
+  context: OutboundContext,
+  { source, destination }: OutboundConnection,
+  route: Exclude<Route, { kind: 'refused' }>,
+  workload: Workload,
+  id: string,
+): ConnectionFacts {
+  const isTunnel = route.kind === 'tunnel'
+  const upstream = route.kind === 'passthrough' ? undefined : route.upstream
+  const own = isTunnel ? workloadIdentity(workload, context.trustDomain) : undefined
+  const theirs = upstream === undefined ? undefined : workloadIdentity(upstream, context.trustDomain)
+  const connection: Connection = {
+    id,
+    direction: 'outbound',
+    source: { ...source, workload, ...(own === undefined ? {} : { identity: own }) },
+    destination: {
+      ...destination,
+      network: context.network,
+      ...(upstream === undefined ? {} : { workload: upstream }),
+      ...(route.service === undefined ? {} : { service: route.service }),
+    },
+  }
+  return {
+    connection,
+    source: partyOf({ workload, principal: own }),
+    destination: upstream === undefined ? unknownParty : partyOf({ workload: upstream, principal: theirs }),
+    securityPolicy: isTunnel ? 'mutual_tls' : 'unknown',
+    sourceIdentity: own,
+    destinationIdentity: isTunnel ? theirs : undefined,
+    nextHop: route.kind === 'gateway' ? route.authority : formatHostPort(route.to.address, route.to.port),
+    tunnelTarget: isTunnel ? route.authority : undefined,
+  }
+}
+
+function unrecorded(facts: ConnectionFacts): LedgerEntry {
+  return { facts, counts: { aToB: 0, bToA: 0 }, close() {} }
+}

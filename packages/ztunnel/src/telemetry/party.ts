@@ -1,0 +1,81 @@
+/** One end of a connection as telemetry names it: from discovery, from baggage, or unknown. */
+import type { SpiffeId, Workload } from '@ambient/core'
+import type { Baggage } from '@ambient/hbone'
+
+/** Empty text where nothing is known. */
+export interface Party {
+  readonly known: boolean
+  readonly workload: string
+  readonly canonicalService: string
+  readonly canonicalRevision: string
+  readonly namespace: string
+  readonly principal: string
+  readonly app: string
+  readonly version: string
+  readonly cluster: string
+  readonly region: string
+  readonly zone: string
+  /** What the access log calls it: the pod, else the canonical service. */
+  readonly logName: string
+}
+
+export const unknownParty: Party = Object.freeze({
+  known: false,
+  workload: '',
+  canonicalService: '',
+  canonicalRevision: '',
+  namespace: '',
+  principal: '',
+  app: '',
+  version: '',
+  cluster: '',
+  region: '',
+  zone: '',
+  logName: '',
+})
+
+/** Discovery is believed over baggage; the principal is only ever a proven identity, given by the caller. */
+export function partyOf(from: {
+  readonly workload?: Workload | undefined
+  readonly baggage?: Baggage | undefined
+  readonly principal?: SpiffeId | undefined
+}): Party {
+  const principal = from.principal?.uri ?? ''
+  if (from.workload !== undefined) return partyOfWorkload(from.workload, principal)
+  if (from.baggage !== undefined) return partyOfBaggage(from.baggage, principal)
+  return principal === '' ? unknownParty : { ...unknownParty, principal }
+}
+
+function partyOfWorkload(workload: Workload, principal: string): Party {
+  return {
+    known: true,
+    workload: workload.workloadName,
+    canonicalService: workload.canonicalName,
+    canonicalRevision: workload.canonicalRevision,
+    namespace: workload.namespace,
+    principal,
+    app: workload.canonicalName,
+    version: workload.canonicalRevision,
+    cluster: workload.clusterId,
+    region: workload.locality.region,
+    zone: workload.locality.zone,
+    logName: workload.name === '' ? workload.canonicalName : workload.name,
+  }
+}
+
+function partyOfBaggage(baggage: Baggage, principal: string): Party {
+  return {
+    known: true,
+    workload: baggage.workloadName ?? '',
+    canonicalService: baggage.canonicalName ?? '',
+    canonicalRevision: baggage.canonicalRevision ?? '',
+    namespace: baggage.namespace ?? '',
+    principal,
+    app: baggage.workloadName ?? '',
+    version: baggage.canonicalRevision ?? '',
+    cluster: baggage.clusterId ?? '',
+    region: baggage.region ?? '',
+    zone: baggage.zone ?? '',
+    logName: baggage.canonicalName ?? '',
+  }
+}

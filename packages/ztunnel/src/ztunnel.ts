@@ -1,0 +1,353 @@
+/**
+ * A ztunnel as an object: discovery and certificates on one side, one proxy per workload on the other, and the admin,
+ * metrics and readiness endpoints that show both.
+ */
+import { type Clock, isLoopback, messageOf, systemClock, type Workload } from '@ambient/core'
+import { dial as dialDirect } from '@ambient/core/node'
+import { applyLocalConfig, createDirectory, readLocalConfig } from '@ambient/discovery'
+import { type CertificateSigner, createIdentityManager } from '@ambient/identity'
+import { createPolicyStore } from '@ambient/policy'
+import { adminHandler } from './admin/admin.ts'
+import { configDump, type DumpedProxy } from './admin/config-dump.ts'
+import { type HttpHandler, type HttpListener, serveHttp } from './admin/http.ts'
+import { createReadiness, readinessHandler } from './admin/readiness.ts'
+import { registerProcessMetrics, statsHandler } from './admin/stats.ts'
+import { followIdentities } from './certificates.ts'
+import type { WorkloadName, ZtunnelConfig } from './config/config.ts'
+import { isLoopbackInstance } from './config/environment.ts'
+import { createDiscoveryClient, createSigner } from './control-plane.ts'
+import { ZtunnelError } from './errors.ts'
+import { createFleet, type Fleet } from './fleet.ts'
+import { createLocalWorkload, findByName } from './local-workload.ts'
+import { createRelayDial } from './outbound/node-relay.ts'
+import type { Random } from './outbound/upstream.ts'
+import { createLedger } from './telemetry/ledger.ts'
+import { createLogSink, type LogSink } from './telemetry/log.ts'
+import { createMetricsRegistry } from './telemetry/openmetrics.ts'
+import { createWorkloadProxy, type WorkloadProxy, type WorkloadProxyOptions } from './workload-proxy.ts'
+
+export interface ZtunnelOptions {
+  readonly config: ZtunnelConfig
+  /** Takes log lines, newline included. Default: nothing is logged. */
+  readonly write?: (text: string) => void
+  /** Signs certificates instead of the CA that the configuration names. The caller closes it. */
+  readonly signer?: CertificateSigner
+  readonly clock?: Clock
+  /** In [0, 1), for load balancing. */
+  readonly random?: Random
+}
+
+export interface Ztunnel {
+  /**
+   * Binds everything, then connects to the control plane. Rejects when a port is taken or the local configuration is
+   * wrong; a control plane that is away is waited for.
+   */
+  start(): Promise<void>
+  /** Discovery is complete and the proxies of the workloads listen. Rejects when closed before. */
+  readonly ready: Promise<void>
+  /** Resolves when the ztunnel is closed, by `close` or by its admin port. */
+  readonly closed: Promise<void>
+  /** Where the endpoints listen; empty before `start`. */
+  addresses(): { readonly admin: string[]; readonly stats: string[]; readonly readiness: string[] }
+  /** Drains: no new connections, present ones may finish for `graceMs` (default: the configuration's), then are cut. */
+  close(options?: { readonly graceMs?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** Wires a ztunnel; no I/O before `start`. */
+export function createZtunnel(options: ZtunnelOptions): Ztunnel {
+  return new LiveZtunnel(options)
+}
+
+interface Endpoint {
+  readonly kind: 'admin' | 'stats' | 'readiness'
+  readonly hosts: readonly string[]
+  readonly port: number
+  readonly handler: HttpHandler
+}
+
+class LiveZtunnel implements Ztunnel {
+  readonly ready: Promise<void>
+  readonly closed: Promise<void>
+  readonly #config: ZtunnelConfig
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #log: LogSink
+  readonly #metrics = createMetricsRegistry()
+  readonly #readiness = createReadiness()
+  readonly #directory
+  readonly #policies = createPolicyStore()
+  readonly #identities
+  readonly #discovery
+  readonly #ownedSigner: CertificateSigner | undefined
+  readonly #endpoints: { kind: Endpoint['kind']; listener: HttpListener }[] = []
+  #fleet: Fleet | undefined
+  #dedicated: WorkloadProxy | undefined
+  #unfollow: (() => void) | undefined
+  #state: 'new' | 'started' | 'closing' = 'new'
+  #closing: Promise<void> | undefined
+  #settleReady: { resolve: () => void; reject: (error: unknown) => void } = { resolve() {}, reject() {} }
+  #settleClosed: () => void = () => {}
+
+  constructor(options: ZtunnelOptions) {
+    const { config } = options
+    this.#config = config
+    this.#clock = options.clock ?? systemClock
+    this.#random = options.random ?? Math.random
+    this.#log = createLogSink({ ...config.log, write: options.write ?? (() => {}), clock: this.#clock })
+    this.#directory = createDirectory({ localNode: config.nodeName })
+    const logger = this.#log.scope('identity')
+    this.#ownedSigner = options.signer === undefined ? createSigner(config, this.#clock, logger) : undefined
+    const signer = options.signer ?? this.#ownedSigner
+    if (signer === undefined) throw new ZtunnelError('AMBIENT_E_CONFIG', 'no source of certificates')
+    this.#identities = createIdentityManager({
+      signer,
+      ttlMs: config.secretTtlMs,
+      clock: this.#clock,
+      logger,
+    })
+    this.#discovery = createDiscoveryClient({
+      config,
+      directory: this.#directory,
+      policies: this.#policies,
+      clock: this.#clock,
+      logger: this.#log.scope('xds'),
+      meter: this.#metrics,
+    })
+    this.ready = new Promise((resolve, reject) => {
+      this.#settleReady = { resolve, reject }
+    })
+    this.ready.catch(() => {})
+    this.closed = new Promise(resolve => {
+      this.#settleClosed = resolve
+    })
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new')
+      throw new ZtunnelError('AMBIENT_E_CLOSED', 'the ztunnel was started or closed before')
+    this.#state = 'started'
+    try {
+      await this.#start()
+    } catch (error) {
+      await this.close({ graceMs: 0 })
+      throw error
+    }
+  }
+
+  addresses(): { readonly admin: string[]; readonly stats: string[]; readonly readiness: string[] } {
+    const of = (kind: Endpoint['kind']): string[] =>
+      this.#endpoints
+        .filter(endpoint => endpoint.kind === kind)
+        .map(
+          ({ listener: { address, port } }) => `${address.includes(':') ? `[${address}]` : address}:${port}`,
+        )
+    return { admin: of('admin'), stats: of('stats'), readiness: of('readiness') }
+  }
+
+  close(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.graceMs ?? this.#config.terminationDeadlineMs)
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #start(): Promise<void> {
+    const logger = this.#log.scope('app')
+    registerProcessMetrics(this.#metrics, this.#config.version)
+    for (const { name, severity, reason } of this.#config.ignored)
+      logger[severity]({ variable: name }, `environment variable without effect: ${reason}`)
+    const synced = this.#readiness.task('state manager')
+    const proxied = this.#readiness.task(this.#config.mode === 'shared' ? 'workload proxy manager' : 'proxy')
+    await this.#listen('readiness', this.#config.ports.readiness, readinessHandler(this.#readiness))
+    this.#loadLocal()
+    await this.#listen('admin', this.#config.ports.admin, this.#adminHandler())
+    await this.#listen('stats', this.#config.ports.stats, statsHandler(this.#metrics))
+    if (this.#config.mode === 'dedicated') {
+      this.#dedicated = this.#createDedicated()
+      await this.#dedicated.start()
+      proxied()
+    }
+    logger.info({ mode: this.#config.mode, node: this.#config.nodeName }, 'ztunnel started')
+    this.#discovery?.start()
+    void this.#becomeReady(synced, proxied)
+  }
+
+  async #becomeReady(synced: () => void, proxied: () => void): Promise<void> {
+    try {
+      await this.#discovery?.ready
+      synced()
+      if (this.#config.mode === 'shared' && this.#state === 'started') {
+        this.#unfollow = followIdentities({
+          directory: this.#directory,
+          nodeName: this.#config.nodeName,
+          trustDomain: this.#config.trustDomain,
+          manager: this.#identities,
+        })
+        this.#fleet = this.#createFleet()
+        await this.#fleet.start()
+        proxied()
+      }
+      this.#log.scope('app').info({}, 'ztunnel is ready')
+      this.#settleReady.resolve()
+    } catch (error) {
+      this.#settleReady.reject(error)
+    }
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.#state = 'closing'
+    const logger = this.#log.scope('app')
+    logger.info({ graceMs }, 'draining')
+    this.#settleReady.reject(new ZtunnelError('AMBIENT_E_CLOSED', 'the ztunnel was closed'))
+    await Promise.all([this.#fleet?.close({ graceMs }), this.#dedicated?.close({ graceMs })])
+    this.#unfollow?.()
+    await this.#discovery?.close()
+    await this.#identities.close()
+    await this.#ownedSigner?.close()
+    await Promise.all(this.#endpoints.map(({ listener }) => listener.close()))
+    logger.info({}, 'shutdown complete')
+    this.#log.flush()
+    this.#settleClosed()
+  }
+
+  #loadLocal(): void {
+    const { localXds } = this.#config
+    if (localXds === undefined) return
+    applyLocalConfig(readLocalConfig(localXds.text, localXds.file), this.#directory, this.#policies)
+  }
+
+  #adminHandler(): HttpHandler {
+    return adminHandler({
+      metrics: this.#metrics,
+      log: this.#log,
+      defaultFilter: this.#config.log.filter,
+      onQuit: () => void this.close(),
+      configDump: () => {
+        const { workloads, services } = this.#directory.snapshot()
+        return configDump({
+          config: this.#config,
+          directory: this.#directory,
+          workloads,
+          services,
+          policies: this.#policies.list(),
+          certificates: this.#identities.list(),
+          proxies: this.#proxies(),
+        })
+      },
+    })
+  }
+
+  #proxies(): readonly DumpedProxy[] {
+    const wanted = this.#config.proxyWorkload
+    if (this.#dedicated === undefined || wanted === undefined) return this.#fleet?.proxies() ?? []
+    const uid = findByName(this.#directory, this.#config.nodeName, wanted)?.uid
+    return [
+      {
+        ...wanted,
+        uid: uid ?? `${wanted.namespace}/${wanted.name}`,
+        state: 'Up',
+        connections: this.#dedicated.connections(),
+      },
+    ]
+  }
+
+  /** On the instance's own address where that is a loopback one, so that many share a machine; else as ztunnel. */
+  async #listen(kind: Endpoint['kind'], port: number, handler: HttpHandler): Promise<void> {
+    const { instanceIp, ipv6Enabled } = this.#config
+    const hosts = isLoopbackInstance(this.#config)
+      ? [instanceIp]
+      : kind === 'admin'
+        ? ['127.0.0.1', ...(ipv6Enabled ? ['::1'] : [])]
+        : [ipv6Enabled ? '::' : '0.0.0.0']
+    for (const host of hosts) {
+      const listener = await this.#tryListen(host, port, handler)
+      if (listener !== undefined) this.#endpoints.push({ kind, listener })
+    }
+  }
+
+  /** A machine without IPv6 has neither `::1` nor `::`. */
+  async #tryListen(host: string, port: number, handler: HttpHandler): Promise<HttpListener | undefined> {
+    try {
+      return await serveHttp({ host, port, handler })
+    } catch (error) {
+      if (!host.includes(':') || !isMissingFamily(error)) throw error
+      return host === '::' ? serveHttp({ host: '0.0.0.0', port, handler }) : undefined
+    }
+  }
+
+  #createFleet(): Fleet {
+    return createFleet({
+      directory: this.#directory,
+      nodeName: this.#config.nodeName,
+      clock: this.#clock,
+      logger: this.#log.scope('proxy'),
+      graceMs: this.#config.terminationDeadlineMs,
+      createProxy: workload => this.#createShared(workload),
+    })
+  }
+
+  #createShared(workload: Workload): WorkloadProxy {
+    const { uid, namespace, name, serviceAccount, addresses } = workload
+    return createWorkloadProxy({
+      ...this.#proxyParts(() => this.#directory.workload(uid), { namespace, name, serviceAccount }),
+      listenOn: { addresses, socks: addresses, captured: false },
+      sourceAddress: addresses.find(isLoopback),
+      rootless: true,
+    })
+  }
+
+  #createDedicated(): WorkloadProxy {
+    const { proxyWorkload, nodeName, instanceIp, ipv6Enabled, socks5 } = this.#config
+    if (proxyWorkload === undefined) throw new ZtunnelError('AMBIENT_E_CONFIG', 'no workload to act for')
+    const isLocal = isLoopbackInstance(this.#config)
+    const loopback = isLocal ? instanceIp : '127.0.0.1'
+    return createWorkloadProxy({
+      ...this.#proxyParts(() => findByName(this.#directory, nodeName, proxyWorkload), proxyWorkload),
+      listenOn: {
+        addresses: [isLocal ? instanceIp : ipv6Enabled ? '::' : '0.0.0.0'],
+        socks: socks5.enabled ? [loopback] : [],
+        captured: true,
+      },
+      sourceAddress: isLocal ? instanceIp : undefined,
+      rootless: false,
+    })
+  }
+
+  #proxyParts(
+    find: () => Workload | undefined,
+    { namespace, name, serviceAccount }: WorkloadName,
+  ): Omit<WorkloadProxyOptions, 'listenOn' | 'sourceAddress' | 'rootless'> {
+    const { nodeRelay, network, nodeName } = this.#config
+    const clock = this.#clock
+    const directory = this.#directory
+    return {
+      config: this.#config,
+      workload: createLocalWorkload({
+        directory,
+        clock,
+        find,
+        description: `${serviceAccount}.${namespace} (${name})`,
+      }),
+      directory,
+      policies: this.#policies,
+      credentials: this.#identities,
+      ledger: createLedger({ metrics: this.#metrics, log: this.#log, clock }),
+      dial:
+        nodeRelay === undefined
+          ? dialDirect
+          : createRelayDial({ relay: nodeRelay, directory, network, nodeName, clock }),
+      logger: this.#log.scope('proxy'),
+      clock,
+      random: this.#random,
+    }
+  }
+}
+
+function isMissingFamily(error: unknown): boolean {
+  return /EAFNOSUPPORT|EADDRNOTAVAIL/.test(
+    `${messageOf(error)} ${error instanceof Error ? messageOf(error.cause) : ''}`,
+  )
+}
