@@ -69,7 +69,11 @@ export function readMetadata(
 function readName(reader: YamlReader | undefined, form: RegExp, maxLength: number): string | undefined {
   const name = reader?.text()
   if (name === undefined || (name.length <= maxLength && form.test(name))) return name
-  const expected = `at most ${maxLength} lower case letters, digits and dashes${form === SUBDOMAIN ? ' and dots' : ''}`
+  const characters =
+    form === SUBDOMAIN
+      ? 'lower case letters, digits, dashes and dots'
+      : 'lower case letters, digits and dashes'
+  const expected = `at most ${maxLength} ${characters}`
   reader?.problem(`expected ${expected}, beginning and ending with a letter or digit, found ${quote(name)}`)
   return undefined
 }

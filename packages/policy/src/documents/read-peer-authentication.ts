@@ -43,10 +43,13 @@ function readMode(reader: YamlReader): { readonly mode?: MutualTlsMode } | undef
 }
 
 function readPorts(reader: YamlReader): ReadonlyMap<number, { readonly mode?: MutualTlsMode }> {
-  const byText = reader.map((value, key) => {
+  const ports = new Map<number, { readonly mode?: MutualTlsMode }>()
+  const object = reader.object()
+  for (const key of object?.keys ?? []) {
     if (!/^[1-9][0-9]{0,4}$/.test(key) || Number(key) > 65535)
-      value.problem(`expected a port from 1 to 65535 as key, found ${quote(key)}`)
-    return readMode(value)
-  })
-  return new Map([...byText].map(([port, mode]) => [Number(port), mode]))
+      object?.problemAt(key, `expected a port from 1 to 65535 as key, found ${quote(key)}`)
+    const value = object?.get(key)
+    ports.set(Number(key), (value && readMode(value)) ?? {})
+  }
+  return ports
 }

@@ -50,7 +50,9 @@ export function composeYaml(text: string, report: Report): readonly YamlNode[] {
       reported = true
       report(offset, message)
     }
-    for (const error of document.errors) reportHere(error.pos[0], problemText(error.message))
+    // What follows a syntax error is mostly its echo.
+    const [error] = document.errors
+    if (error !== undefined) reportHere(error.pos[0], problemText(error.message))
     if (reported || document.contents === null) continue
     const root = convert(document.contents, 0, reportHere)
     if (!reported && !(root.kind === 'scalar' && root.value === null)) roots.push(root)
