@@ -11,6 +11,7 @@ import {
   readOid,
   readSmallInteger,
   readTime,
+  readWholeBytes,
   sameBytes,
   tags,
 } from './der.ts'
@@ -98,7 +99,7 @@ export function readCertificate(der: Uint8Array): Certificate {
   file.end('certificate')
   const tbs = outer.enter(tags.sequence, 'tbsCertificate')
   const outerAlgorithm = outer.expect(tags.sequence, 'signatureAlgorithm')
-  readBitString(outer.expect(tags.bitString, 'signature'), 'signature')
+  readWholeBytes(outer.expect(tags.bitString, 'signature'), 'signature')
   outer.end('certificate')
 
   const version = tbs.enter(constructedTag(0), 'version')

@@ -2,7 +2,7 @@
 import { createPublicKey, KeyObject, verify } from 'node:crypto'
 import { messageOf, type SpiffeId } from '@ambient/core'
 import { caDefaults } from './defaults.ts'
-import { constructedTag, DerReader, readBitString, readOid, readSmallInteger, tags } from './der.ts'
+import { constructedTag, DerReader, readWholeBytes, readOid, readSmallInteger, tags } from './der.ts'
 import { IdentityError } from './errors.ts'
 import { keyProblem, signatureAlgorithmProblem, signatureDigest } from './key-rules.ts'
 import { readPem } from './pem.ts'
@@ -73,7 +73,7 @@ function splitRequest(der: Uint8Array): RequestParts {
   file.end('request')
   const info = outer.expect(tags.sequence, 'certificationRequestInfo')
   const algorithm = outer.enter(tags.sequence, 'signatureAlgorithm')
-  const signature = readBitString(outer.expect(tags.bitString, 'signature'), 'signature')
+  const signature = readWholeBytes(outer.expect(tags.bitString, 'signature'), 'signature')
   outer.end('request')
   const fields = new DerReader(info.content)
   if (readSmallInteger(fields.expect(tags.integer, 'version'), 'version') !== 0)
@@ -86,7 +86,7 @@ function splitRequest(der: Uint8Array): RequestParts {
     signedBytes: info.raw,
     publicKey: publicKey.raw,
     algorithm: readOid(algorithm.expect(tags.oid, 'signatureAlgorithm'), 'signatureAlgorithm'),
-    signature: signature.bytes,
+    signature,
   }
 }
 

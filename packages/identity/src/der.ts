@@ -133,6 +133,13 @@ export function readBitString(
   return { bytes, unused }
 }
 
+/** A BIT STRING of whole bytes, as signatures are. */
+export function readWholeBytes(element: DerElement, what: string): Uint8Array {
+  const { bytes, unused } = readBitString(element, what)
+  if (unused !== 0) throw malformed(`${what}: not whole bytes`)
+  return bytes
+}
+
 /** Dotted text of an OBJECT IDENTIFIER. */
 export function readOid(element: DerElement, what: string): string {
   const arcs: number[] = []
