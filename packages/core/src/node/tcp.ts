@@ -27,11 +27,11 @@ export type Dial = (options: DialOptions) => Promise<Socket>
  * @throws CoreError `AMBIENT_E_CONNECT_TIMEOUT`, `AMBIENT_E_CONNECT_FAILED` (cause: Node's error), or the signal's reason.
  */
 export function dial(options: DialOptions): Promise<Socket> {
-  const { host, port, signal, timeoutMs = CONNECT_TIMEOUT_MS } = options
+  const { host, port, localAddress, signal, timeoutMs = CONNECT_TIMEOUT_MS } = options
+  const target = formatHostPort(host, port)
   return new Promise((resolve, reject) => {
     if (signal?.aborted === true) return reject(signal.reason)
     const socket = new Socket({ allowHalfOpen: true })
-    const target = formatHostPort(host, port)
     const settle = (): void => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
@@ -50,35 +50,25 @@ export function dial(options: DialOptions): Promise<Socket> {
       socket.setKeepAlive(true, KEEPALIVE_IDLE_MS)
       resolve(socket)
     }
-    const onError = (cause: Error): void =>
-      fail(
-        new CoreError('AMBIENT_E_CONNECT_FAILED', `connecting to ${target} failed: ${cause.message}`, {
-          cause,
-          layer: 'tcp',
-        }),
-      )
+    const onError = (cause: Error): void => fail(connectFailed(target, cause))
     const onAbort = (): void => fail(signal?.reason)
-    const timer = setTimeout(
-      () =>
-        fail(
-          new CoreError(
-            'AMBIENT_E_CONNECT_TIMEOUT',
-            `connecting to ${target} timed out after ${timeoutMs} ms`,
-            { layer: 'tcp' },
-          ),
-        ),
-      timeoutMs,
-    )
+    const timer = setTimeout(() => fail(connectTimedOut(target, timeoutMs)), timeoutMs)
     socket.once('connect', onConnect)
     socket.once('error', onError)
     signal?.addEventListener('abort', onAbort)
-    socket.connect({
-      host,
-      port,
-      autoSelectFamily: false,
-      ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
-    })
+    const bind = localAddress === undefined ? {} : { localAddress }
+    socket.connect({ host, port, autoSelectFamily: false, ...bind })
   })
+}
+
+function connectFailed(target: string, cause: Error): CoreError {
+  const message = `connecting to ${target} failed: ${cause.message}`
+  return new CoreError('AMBIENT_E_CONNECT_FAILED', message, { cause, layer: 'tcp' })
+}
+
+function connectTimedOut(target: string, timeoutMs: number): CoreError {
+  const message = `connecting to ${target} timed out after ${timeoutMs} ms`
+  return new CoreError('AMBIENT_E_CONNECT_TIMEOUT', message, { layer: 'tcp' })
 }
 
 export interface ListenOptions {
