@@ -47,3 +47,42 @@ export {
 } from './xds/ads-client.ts'
 export type { PolicySink } from './xds/apply.ts'
 export type { AmbientState } from './ambient/state.ts'
+export { isEnrolled } from './ambient/enrolment.ts'
+export { type DeriveInput, deriveAmbient } from './ambient/derive.ts'
+export type { PodStatus } from './ambient/pod-status.ts'
+export {
+  formatProblems,
+  type ManifestFile,
+  type Manifests,
+  readManifests,
+  type ReadManifestsOptions,
+} from './manifests/read-manifests.ts'
+export {
+  type FolderWatch,
+  readManifestFolder,
+  watchManifestFolder,
+  type WatchFolderOptions,
+} from './manifests/folder.ts'
+export {
+  type Container,
+  type ContainerPort,
+  type DeploymentResource,
+  type EnvironmentVariable,
+  type IpFamily,
+  type KubernetesObject,
+  type NamespaceResource,
+  type NodeResource,
+  noResources,
+  type PodField,
+  type PodResource,
+  type PodSpec,
+  type PodTemplate,
+  type ReadinessProbe,
+  type Resources,
+  type ServiceAccountResource,
+  type ServicePort,
+  type ServiceResource,
+  type ServiceType,
+  type TransportProtocol,
+} from './resources/types.ts'
+export { applyLocalConfig, type LocalConfig, readLocalConfig } from './local/local-config.ts'

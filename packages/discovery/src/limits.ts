@@ -28,6 +28,8 @@ export const limits = Object.freeze({
   connectTimeoutMs: 5_000,
   /** Quiet time after the last file event: editors and `kubectl`-like tools write in several steps. */
   watchDebounceMs: 50,
+  /** A folder that cannot be read is tried again after this. */
+  watchRetryMs: 1_000,
   /** One manifest file; the same bound as the YAML reader's. */
   maxManifestBytes: 4 * 1024 * 1024,
 })

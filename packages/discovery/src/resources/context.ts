@@ -1,0 +1,55 @@
+/** What readers of one kind share: the document's cursor and the checks that need all documents first. */
+import type { YamlReader } from '@ambient/policy'
+
+/** A pod, or the template of some, as selectors see it. */
+export interface SelectablePods {
+  readonly namespace: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly portNames: ReadonlySet<string>
+}
+
+/** Everything that a document may refer to. */
+export interface Known {
+  /** Empty when no namespace is written: then any is taken. */
+  readonly namespaces: ReadonlySet<string>
+  /** `namespace/name`. */
+  readonly serviceAccounts: ReadonlySet<string>
+  readonly nodes: ReadonlySet<string>
+  readonly pods: readonly SelectablePods[]
+}
+
+/** Runs when every document was read; records its finding where the reference was written. */
+export type ReferenceCheck = (known: Known) => void
+
+export interface ReadContext {
+  readonly check: (check: ReferenceCheck) => void
+}
+
+export function matchesLabels(
+  selector: Readonly<Record<string, string>>,
+  labels: Readonly<Record<string, string>>,
+): boolean {
+  return Object.entries(selector).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value)
+}
+
+/** A selector that finds nobody is no mistake yet, but most often it is one. */
+export function warnWhenNothingSelected(
+  context: ReadContext,
+  reader: YamlReader,
+  namespace: string | undefined,
+  selector: Readonly<Record<string, string>>,
+): void {
+  context.check(({ pods }) => {
+    const found = pods.some(
+      pod => (namespace === undefined || pod.namespace === namespace) && matchesLabels(selector, pod.labels),
+    )
+    const where = namespace === undefined ? 'any namespace' : `namespace ${namespace}`
+    if (!found)
+      reader.problem(`selects nothing: no pod or deployment of ${where} has these labels`, 'warning')
+  })
+}
+
+/** The cursor of a label, to point at it. */
+export function labelReader(root: YamlReader, name: string): YamlReader | undefined {
+  return root.object()?.get('metadata')?.object()?.get('labels')?.object()?.get(name)
+}

@@ -1,0 +1,92 @@
+/** A reader for each kind that we act on; each puts what it read, when it is without errors, into its list. */
+import {
+  type AuthorizationPolicy,
+  type PeerAuthentication,
+  readAuthorizationPolicy,
+  readPeerAuthentication,
+  toAuthorization,
+  type YamlReader,
+} from '@ambient/policy'
+import { type ReadContext, warnWhenNothingSelected } from './context.ts'
+import { readDeployment, readPod } from './read-pods.ts'
+import { readService } from './read-service.ts'
+import { readNamespace, readNode, readServiceAccount } from './read-simple.ts'
+import type { Resources } from './types.ts'
+
+export interface CollectorContext extends ReadContext {
+  readonly rootNamespace: string
+}
+
+export interface Collector {
+  readonly context: CollectorContext
+  readonly resources: { readonly [K in keyof Resources]: Resources[K][number][] }
+}
+
+export type KindReader = (root: YamlReader, into: Collector) => void
+
+export function createCollector(context: CollectorContext): Collector {
+  return {
+    context,
+    resources: {
+      namespaces: [],
+      serviceAccounts: [],
+      nodes: [],
+      services: [],
+      deployments: [],
+      pods: [],
+      authorizationPolicies: [],
+      peerAuthentications: [],
+    },
+  }
+}
+
+export const kindReaders: ReadonlyMap<string, KindReader> = new Map<string, KindReader>([
+  ['Namespace', reader('namespaces', readNamespace)],
+  ['ServiceAccount', reader('serviceAccounts', readServiceAccount)],
+  ['Node', reader('nodes', readNode)],
+  ['Service', reader('services', readService)],
+  ['Deployment', reader('deployments', readDeployment)],
+  ['Pod', reader('pods', readPod)],
+  ['AuthorizationPolicy', reader('authorizationPolicies', readPolicy)],
+  ['PeerAuthentication', reader('peerAuthentications', readPeer)],
+])
+
+function reader<K extends keyof Resources>(
+  list: K,
+  read: (root: YamlReader, context: CollectorContext) => Resources[K][number] | undefined,
+): KindReader {
+  return (root, { context, resources }) => {
+    const before = root.errorCount
+    const value = read(root, context)
+    if (value !== undefined && root.errorCount === before) resources[list].push(value)
+  }
+}
+
+/** What of a policy ztunnels do not enforce is said where it is written. */
+function readPolicy(root: YamlReader, context: CollectorContext): AuthorizationPolicy | undefined {
+  const policy = readAuthorizationPolicy(root)
+  if (policy === undefined) return undefined
+  const translation = toAuthorization(policy, { rootNamespace: context.rootNamespace })
+  const warnings = translation.kind === 'sent' ? translation.warnings : [translation.reason]
+  for (const warning of warnings) root.problem(warning, 'warning')
+  checkSelector(root, policy, context)
+  return policy
+}
+
+function readPeer(root: YamlReader, context: CollectorContext): PeerAuthentication | undefined {
+  const policy = readPeerAuthentication(root)
+  if (policy !== undefined) checkSelector(root, policy, context)
+  return policy
+}
+
+function checkSelector(
+  root: YamlReader,
+  { metadata, spec }: AuthorizationPolicy | PeerAuthentication,
+  context: CollectorContext,
+): void {
+  const selector = root.object()?.get('spec')?.object()?.get('selector')
+  const labels = spec.selector?.matchLabels ?? {}
+  if (selector === undefined || Object.keys(labels).length === 0) return
+  const namespace = metadata.namespace === context.rootNamespace ? undefined : metadata.namespace
+  warnWhenNothingSelected(context, selector, namespace, labels)
+}
