@@ -11,6 +11,7 @@ export const limits = Object.freeze({
   maxQuotedLength: 80,
   /** Istio's own limits on `serviceAccounts`, because each value is a regular expression in Envoy. */
   maxServiceAccounts: 16,
+  /** Istio's limit on one of them. */
   maxServiceAccountLength: 320,
   /** Istio's limit on `targetRefs`. */
   maxTargetRefs: 16,

@@ -34,44 +34,65 @@ export function indexPolicies(policies: PolicySet | readonly Authorization[]): I
   return set
 }
 
+/** The policies of a bucket with one action. */
+interface LanePolicies {
+  readonly index: RuleIndex
+  readonly keys: Set<string>
+  /** Sorted, made when first asked for after a change. */
+  sorted: readonly string[] | undefined
+}
+
 /** One group of policies that apply together. */
 class Bucket {
-  readonly #indexes = new Map<string, { readonly index: RuleIndex; readonly keys: Set<string> }>()
+  readonly #lanes = new Map<string, LanePolicies>()
 
   add(policy: CompiledPolicy): void {
-    const lane = laneKey(policy.authorization)
-    const found = this.#indexes.get(lane) ?? { index: new RuleIndex(), keys: new Set<string>() }
-    found.index.add(policy)
-    found.keys.add(policy.key)
-    this.#indexes.set(lane, found)
+    const key = laneKey(policy.authorization)
+    const lane = this.#lanes.get(key) ?? {
+      index: new RuleIndex(),
+      keys: new Set<string>(),
+      sorted: undefined,
+    }
+    lane.index.add(policy)
+    lane.keys.add(policy.key)
+    lane.sorted = undefined
+    this.#lanes.set(key, lane)
   }
 
   /** @returns whether the bucket is empty now. */
   remove(policy: CompiledPolicy): boolean {
-    const lane = laneKey(policy.authorization)
-    const found = this.#indexes.get(lane)
-    found?.index.remove(policy)
-    found?.keys.delete(policy.key)
-    if (found?.keys.size === 0) this.#indexes.delete(lane)
-    return this.#indexes.size === 0
+    const key = laneKey(policy.authorization)
+    const lane = this.#lanes.get(key)
+    if (lane !== undefined) {
+      lane.index.remove(policy)
+      lane.keys.delete(policy.key)
+      lane.sorted = undefined
+    }
+    if (lane?.keys.size === 0) this.#lanes.delete(key)
+    return this.#lanes.size === 0
   }
 
-  find(lane: string, facts: Facts): CompiledRule | undefined {
-    return this.#indexes.get(lane)?.index.find(facts)
+  find(key: string, facts: Facts): CompiledRule | undefined {
+    return this.#lanes.get(key)?.index.find(facts)
   }
 
-  keys(lane: string): Iterable<string> {
-    return this.#indexes.get(lane)?.keys ?? []
+  has(key: string): boolean {
+    return this.#lanes.has(key)
   }
 
-  has(lane: string): boolean {
-    return this.#indexes.has(lane)
+  keys(key: string): readonly string[] {
+    const lane = this.#lanes.get(key)
+    if (lane === undefined) return none
+    lane.sorted ??= Object.freeze([...lane.keys].sort())
+    return lane.sorted
   }
 
   allKeys(): readonly string[] {
-    return [...this.#indexes.values()].flatMap(({ keys }) => [...keys]).sort()
+    return [...this.#lanes.values()].flatMap(({ keys }) => [...keys]).sort()
   }
 }
+
+const none: readonly string[] = Object.freeze([])
 
 export class IndexedPolicies implements PolicySet {
   readonly #policies = new Map<string, CompiledPolicy>()
@@ -143,15 +164,19 @@ export class IndexedPolicies implements PolicySet {
 
   /** Keys of a lane's policies for this workload, in the order they are asked. */
   keys(lane: Lane, workload: Workload | undefined): readonly string[] {
-    return this.applicable(workload).filter(key => inLane(this.get(key), lane))
+    const key = laneKey(lane)
+    const inNamespace = (workload && this.#namespaces.get(workload.namespace)?.keys(key)) ?? none
+    const everywhere = this.#global.keys(key)
+    const named = this.#named(workload).filter(name => inLane(this.get(name), lane))
+    // Thousands of policies are one group as a rule: their list is shared, not copied.
+    if (everywhere.length === 0 && named.length === 0) return inNamespace
+    return [...inNamespace, ...everywhere, ...named]
   }
 
   /** Keys of every policy that applies to this workload, in the order they are asked. */
   applicable(workload: Workload | undefined): readonly string[] {
-    const inNamespace =
-      workload === undefined ? [] : (this.#namespaces.get(workload.namespace)?.allKeys() ?? [])
-    const named = workload?.authorizationPolicies.filter(key => this.#policies.has(key)) ?? []
-    return [...new Set([...inNamespace, ...this.#global.allKeys(), ...named])]
+    const inNamespace = (workload && this.#namespaces.get(workload.namespace)?.allKeys()) ?? none
+    return [...inNamespace, ...this.#global.allKeys(), ...this.#named(workload)]
   }
 
   /** The first policy that the workload names and that is not here. */
@@ -171,6 +196,17 @@ export class IndexedPolicies implements PolicySet {
     const bucket = this.#namespaces.get(namespace) ?? new Bucket()
     bucket.add(policy)
     this.#namespaces.set(namespace, bucket)
+  }
+
+  /** What the workload names and does not have anyway. */
+  #named(workload: Workload | undefined): readonly string[] {
+    if (workload === undefined || workload.authorizationPolicies.length === 0) return none
+    const names = [...new Set(workload.authorizationPolicies)]
+    return names.filter(name => {
+      const policy = this.get(name)
+      if (policy === undefined || policy.scope === 'Global') return false
+      return policy.scope === 'WorkloadSelector' || policy.namespace !== workload.namespace
+    })
   }
 
   #findNamed(lane: Lane, workload: Workload | undefined, facts: Facts): CompiledRule | undefined {
