@@ -3,6 +3,7 @@ import {
   type AmbientState,
   deriveAmbient,
   isEnrolled,
+  noResources,
   type PodStatus,
   readManifests,
   type Resources,
@@ -77,4 +78,52 @@ class FolderConfiguration implements Configuration {
     this.generation++
     return 'good'
   }
+
+  derive(pods: readonly Pod[], serviceAddress: (key: string) => string): AmbientState {
+    const resources = this.#resources ?? noResources
+    const labels = new Map(resources.namespaces.map(({ metadata }) => [metadata.name, metadata.labels]))
+    for (const pod of pods)
+      pod.enrolled = isEnrolled(labels.get(pod.plan.namespace) ?? {}, pod.plan.template.labels)
+    return deriveAmbient({
+      resources,
+      pods: pods.map(statusOf),
+      clusterIps: clusterIps(resources, serviceAddress),
+      trustDomain: this.#options.trustDomain,
+      clusterId: this.#options.clusterId,
+      network: meshDefaults.network,
+      rootNamespace: meshDefaults.rootNamespace,
+      clusterDomain: meshDefaults.clusterDomain,
+    })
+  }
+}
+
+/** As kubelet and CNI would report the pod. */
+function statusOf(pod: Pod): PodStatus {
+  const { namespace, name, kind, template } = pod.plan
+  return {
+    name: pod.name,
+    namespace,
+    labels: podLabels(pod),
+    serviceAccount: template.serviceAccount,
+    node: pod.node,
+    ip: pod.address,
+    ready: pod.ready,
+    containerPorts: template.containers.flatMap(({ ports }) => ports),
+    enrolled: pod.enrolled,
+    ...(kind === 'Pod' ? {} : { generateName: `${name}-${pod.plan.hash}-`, owner: { kind, name } }),
+  }
+}
+
+/** What the manifest asks for, else an address of the mesh; headless Services and aliases have none. */
+function clusterIps(
+  resources: Resources,
+  serviceAddress: (key: string) => string,
+): Map<string, readonly string[]> {
+  const addresses = new Map<string, readonly string[]>()
+  for (const { metadata, spec } of resources.services) {
+    if (spec.headless || spec.type === 'ExternalName') continue
+    const key = `${metadata.namespace}/${metadata.name}`
+    addresses.set(key, spec.clusterIps.length > 0 ? spec.clusterIps : [serviceAddress(key)])
+  }
+  return addresses
 }

@@ -4,7 +4,7 @@ import {
   createCertificateAuthority,
   createCertificateRequest,
 } from '@ambient/identity'
-import { isAmbientError, messageOf, parseSpiffeId, workloadSpiffeId } from '@ambient/core'
+import { messageOf, parseSpiffeId, workloadSpiffeId } from '@ambient/core'
 import { type ClientStatus, readManifestFolder, watchManifestFolder } from '@ambient/discovery'
 import { formatProblem, type Problem } from '@ambient/policy'
 import type { AddressBlock } from './address/block.ts'
@@ -226,7 +226,7 @@ class LocalMesh implements Mesh {
     await this.#startProxies(secrets)
     this.#assertOpen()
     await this.#apply()
-    if (this.#options.watch) this.#startWatch()
+    if (this.#options.watch) await this.#startWatch()
     await Promise.all(this.#mustRun('proxies').map(proxy => proxy.ready(this.#closing.signal)))
     await this.#podsReady()
   }
@@ -298,25 +298,24 @@ class LocalMesh implements Mesh {
       emit: event => this.#emit(event),
       awaitProxy: (address, signal) => awaitListener(address, proxyPorts.socks, clock, signal),
       assertPortFree,
-      run: async (pod, argv, signal) => {
-        const execution = await this.#exec(pod, argv, { signal })
-        return (await execution.result()).code ?? 1
-      },
       takeAddress: node => block.takePod(nodes.indexOf(node)),
       releaseAddress: address => block.releasePod(address),
+      nodeAddress: node => block.node(nodes.indexOf(node)),
       grantSecret: pod => secrets.grant(pod),
       revokeSecret: pod => secrets.revoke(pod),
       changed: () => this.#publishSoon(),
     })
   }
 
-  #startWatch(): void {
+  async #startWatch(): Promise<void> {
     this.#watch = watchManifestFolder({
       folder: this.#options.manifests,
       onChange: files => this.#reconfigure(files),
       onError: error =>
         this.#emit({ kind: 'warning', message: `watching the manifests failed: ${messageOf(error)}` }),
     })
+    // What changed between the first reading and the watch.
+    this.#reconfigure(await readManifestFolder(this.#options.manifests))
   }
 
   /** The folder changed: take it when it is good, else say what is wrong and go on as before. */

@@ -5,10 +5,11 @@ import { chooseNode } from '../src/pods/schedule.ts'
 
 const template: PodTemplatePlan = {
   labels: { app: 'shop', version: 'v1' },
+  annotations: {},
   serviceAccount: 'shop',
   restart: 'Always',
   graceMs: 1000,
-  containers: [{ name: 'shop', argv: ['node', 'shop.mjs'], env: {}, ports: [{ port: 80 }] }],
+  containers: [{ name: 'shop', argv: ['node', 'shop.mjs'], env: [], ports: [{ port: 80, protocol: 'TCP' }] }],
 }
 
 describe('schedule', () => {

@@ -1,18 +1,13 @@
 /** From Deployments and Pods to the pods that should run, as data. */
 import { createHash } from 'node:crypto'
+import type { ContainerPort, EnvironmentVariable } from '@ambient/discovery'
 import type { RestartPolicy } from '../process/supervise.ts'
-
-export interface ContainerPort {
-  readonly name?: string
-  readonly port: number
-}
 
 /** How to ask a container whether it is ready. */
 export interface ReadinessPlan {
   readonly ask:
     | { readonly kind: 'http'; readonly path: string; readonly port: number }
     | { readonly kind: 'tcp'; readonly port: number }
-    | { readonly kind: 'command'; readonly argv: readonly string[] }
   readonly initialDelayMs: number
   readonly periodMs: number
   readonly timeoutMs: number
@@ -24,7 +19,7 @@ export interface ContainerPlan {
   readonly name: string
   /** Empty when the manifest names no program. */
   readonly argv: readonly string[]
-  readonly env: Readonly<Record<string, string>>
+  readonly env: readonly EnvironmentVariable[]
   readonly workingDir?: string
   readonly ports: readonly ContainerPort[]
   readonly readiness?: ReadinessPlan
@@ -33,6 +28,7 @@ export interface ContainerPlan {
 /** What decides whether a running pod is still the wanted one. */
 export interface PodTemplatePlan {
   readonly labels: Readonly<Record<string, string>>
+  readonly annotations: Readonly<Record<string, string>>
   readonly serviceAccount: string
   /** The node that the manifest asks for. */
   readonly node?: string

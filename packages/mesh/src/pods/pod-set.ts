@@ -1,4 +1,5 @@
 /** The pods of a mesh: makes them what the plans say, and touches none that is as wanted. */
+import { randomUUID } from 'node:crypto'
 import { MeshError } from '../errors.ts'
 import { createPod, type Pod, type PodHost } from './pod.ts'
 import { planKey, podName, type WorkloadPlan } from './plan.ts'
@@ -10,6 +11,7 @@ export interface PodSetHost extends PodHost {
   readonly random: () => number
   takeAddress(node: string): string
   releaseAddress(address: string): void
+  nodeAddress(node: string): string
   /** Makes the secret that proves a pod to its node's proxy, where the proxy finds it. */
   grantSecret(pod: { namespace: string; name: string; node: string }): Promise<string>
   revokeSecret(pod: { namespace: string; name: string; node: string }): Promise<void>
@@ -111,7 +113,9 @@ class Pods implements PodSet {
     }
     const address = this.#host.takeAddress(node)
     const secret = await this.#host.grantSecret({ namespace: plan.namespace, name, node })
-    const pod = createPod(plan, { name, node, address, secret }, this.#host, changed => {
+    const hostAddress = this.#host.nodeAddress(node)
+    const placement = { name, node, address, secret, hostAddress, uid: randomUUID() }
+    const pod = createPod(plan, placement, this.#host, changed => {
       emit({ kind: 'pod-ready', pod: fullName(changed), ready: changed.ready })
       this.#host.changed()
       this.#retireOutdated()

@@ -4,6 +4,7 @@ import type { EventSource, MeshListener } from '../events.ts'
 import type { Reaper } from '../process/reaper.ts'
 import { type Program, superviseProgram } from '../process/supervise.ts'
 import { podEnvironment, programOf } from './environment.ts'
+import { resolveVariables } from './variables.ts'
 import { type ContainerPlan, expandVariables, type WorkloadPlan } from './plan.ts'
 import { type ReadinessProbe, startReadinessProbe } from './readiness.ts'
 
@@ -21,8 +22,6 @@ export interface PodHost {
   readonly awaitProxy: (address: string, signal: AbortSignal) => Promise<void>
   /** Rejects when somebody else listens on the port. */
   readonly assertPortFree: (address: string, port: number, what: string) => Promise<void>
-  /** Runs a command in a pod; resolves with its exit code. */
-  readonly run: (pod: Pod, argv: readonly string[], signal: AbortSignal) => Promise<number>
 }
 
 export interface PodPlacement {
@@ -30,6 +29,9 @@ export interface PodPlacement {
   readonly node: string
   readonly address: string
   readonly secret: string
+  readonly uid: string
+  /** Of its node. */
+  readonly hostAddress: string
 }
 
 export interface Pod extends PodPlacement {
@@ -62,6 +64,8 @@ class RunningPod implements Pod {
   readonly node: string
   readonly address: string
   readonly secret: string
+  readonly uid: string
+  readonly hostAddress: string
   readonly #host: PodHost
   readonly #onReadiness: (pod: Pod) => void
   readonly #containers: readonly Container[]
@@ -74,6 +78,8 @@ class RunningPod implements Pod {
     this.node = placement.node
     this.address = placement.address
     this.secret = placement.secret
+    this.uid = placement.uid
+    this.hostAddress = placement.hostAddress
     this.#host = host
     this.#onReadiness = onReadiness
     this.#containers = plan.template.containers
@@ -99,7 +105,7 @@ class RunningPod implements Pod {
       namespace: this.plan.namespace,
       address: this.address,
       secret: this.secret,
-      container: plan?.env ?? {},
+      container: resolveVariables(plan?.env ?? [], this),
     })
   }
 
@@ -178,7 +184,6 @@ class Container {
       plan: readiness,
       address: this.#pod.address,
       clock: this.#host.clock,
-      run: (argv, signal) => this.#host.run(this.#pod, argv, signal),
       onChange: ready => this.#setReady(ready),
     })
   }

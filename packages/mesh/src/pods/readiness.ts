@@ -13,8 +13,6 @@ export interface ReadinessOptions {
   readonly plan: ReadinessPlan
   readonly address: string
   readonly clock: Clock
-  /** Runs a command in the container; resolves with its exit code. */
-  readonly run: (argv: readonly string[], signal: AbortSignal) => Promise<number>
   readonly onChange: (ready: boolean) => void
 }
 
@@ -51,7 +49,6 @@ async function ask(options: ReadinessOptions, stopped: AbortSignal): Promise<boo
   const signal = AbortSignal.any([stopped, AbortSignal.timeout(plan.timeoutMs)])
   try {
     if (plan.ask.kind === 'http') return await askHttp(address, plan.ask.port, plan.ask.path, signal)
-    if (plan.ask.kind === 'command') return (await options.run(plan.ask.argv, signal)) === 0
     const socket = await dial({ host: address, port: plan.ask.port, signal })
     socket.on('error', () => {})
     socket.destroy()

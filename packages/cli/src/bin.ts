@@ -1,0 +1,19 @@
+#!/usr/bin/env node
+/** The `ambient` command. */
+import pc from 'picocolors'
+import { runCli } from './run.ts'
+
+process.exitCode = await runCli(process.argv.slice(2), {
+  environment: process.env,
+  nodeVersion: process.versions.node,
+  colors: pc.isColorSupported,
+  stdout: text => void process.stdout.write(text),
+  stderr: text => void process.stderr.write(text),
+  onInterrupt: listener => {
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+    for (const signal of signals) process.on(signal, listener)
+    return () => {
+      for (const signal of signals) process.off(signal, listener)
+    }
+  },
+})

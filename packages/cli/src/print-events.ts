@@ -1,0 +1,98 @@
+/** A mesh's events as lines for people, or as JSON. */
+import { createColors } from 'picocolors'
+import type { EventSource, Mesh, MeshEvent, MeshListener } from '@ambient/mesh'
+import { formatProblem } from '@ambient/mesh'
+import type { CliHost } from './host.ts'
+import { formatTable } from './table.ts'
+
+export interface PrintOptions {
+  readonly format: 'table' | 'json'
+  /** Whether to print what the programs print. */
+  readonly logs: boolean
+}
+
+/** Prints each event as it comes. With `json`, every event is one line on standard output. */
+export function eventPrinter(options: PrintOptions, host: CliHost): MeshListener {
+  if (options.format === 'json')
+    return event => {
+      if (event.kind !== 'output' || options.logs) host.stdout(`${JSON.stringify(event)}\n`)
+    }
+  const colors = createColors(host.colors)
+  return event => {
+    if (event.kind === 'output') {
+      if (options.logs) host.stdout(`${colors.dim(`${label(event.source)} |`)} ${event.line}\n`)
+      return
+    }
+    const text = sentence(event)
+    if (text !== undefined) host.stderr(`${isTrouble(event) ? colors.yellow(text) : text}\n`)
+  }
+}
+
+/** Workloads and nodes as they are now. */
+export function meshTable(mesh: Mesh): string {
+  const workloads = mesh.pods.map(pod => [
+    `${pod.namespace}/${pod.name}`,
+    pod.node,
+    pod.ports.length === 0 ? pod.address : `${pod.address}:${pod.ports.join(',')}`,
+    pod.enrolled ? 'yes' : 'no',
+    pod.ready ? 'yes' : 'no',
+    String(pod.pid ?? '-'),
+  ])
+  const nodes = mesh.nodes.map(node => [node.name, node.address, String(node.pid ?? '-'), node.adminUrl])
+  return `${formatTable([['WORKLOAD', 'NODE', 'ADDRESS', 'ENROLLED', 'READY', 'PID'], ...workloads])}
+${formatTable([['NODE', 'ADDRESS', 'ZTUNNEL', 'ADMIN'], ...nodes])}`
+}
+
+/** `undefined` for what is not worth a line. */
+function sentence(event: MeshEvent): string | undefined {
+  switch (event.kind) {
+    case 'exited':
+      return exitSentence(event)
+    case 'problems':
+      return [...event.problems.map(formatProblem), servingSentence(event)].join('\n')
+    case 'applied':
+      return appliedSentence(event)
+    case 'refused':
+      return `refused ${event.node ?? 'a stranger'}: ${event.reason}`
+    case 'warning':
+      return `warning: ${event.message}`
+    default:
+      return undefined
+  }
+}
+
+function exitSentence(event: Extract<MeshEvent, { kind: 'exited' }>): string {
+  const how =
+    event.failure ?? (event.signal === null ? `ended with ${event.code}` : `was ended by ${event.signal}`)
+  const next = event.restartInMs === undefined ? '' : `; it is started again in ${event.restartInMs} ms`
+  return `${label(event.source)} ${how}${next}`
+}
+
+function servingSentence(event: Extract<MeshEvent, { kind: 'problems' }>): string {
+  if (event.serving === 'nothing') return 'nothing is running: the manifests have errors'
+  if (event.serving === 'this configuration') return 'these are warnings; the configuration is in place'
+  return 'the mesh goes on with the last good configuration'
+}
+
+function appliedSentence(event: Extract<MeshEvent, { kind: 'applied' }>): string {
+  const parts = [
+    list('started', event.started),
+    list('ending', event.ended),
+    list('enrolled', event.enrolled),
+    list('left the mesh', event.left),
+  ].filter(part => part !== '')
+  return `configuration ${event.generation} is in place${parts.length === 0 ? '' : `: ${parts.join('; ')}`}`
+}
+
+function list(verb: string, names: readonly string[]): string {
+  return names.length === 0 ? '' : `${verb} ${names.join(', ')}`
+}
+
+function label(source: EventSource): string {
+  const container = source.container === undefined ? '' : `[${source.container}]`
+  return source.kind === 'ztunnel' ? `ztunnel ${source.name}` : `${source.name}${container}`
+}
+
+function isTrouble(event: MeshEvent): boolean {
+  return ['exited', 'problems', 'refused', 'warning'].includes(event.kind)
+}

@@ -1,0 +1,18 @@
+/**
+ * A whole ambient mesh on one machine, as an object: control plane and CA, a ztunnel per node, the workloads' programs.
+ * @packageDocumentation
+ */
+export { MeshError, type MeshErrorCode } from './errors.ts'
+export { createMesh, type IssuedIdentity, type Mesh } from './mesh.ts'
+export type { MeshOptions } from './options.ts'
+export type { EventSource, MeshEvent, MeshListener } from './events.ts'
+export type { MeshNode, MeshPod } from './views.ts'
+export type { ExecOptions, ExecResult, Execution } from './process/exec.ts'
+export {
+  createRelay,
+  type MarkerWatch,
+  type Relay,
+  type RelayOptions,
+  type RelayStats,
+} from './relay.ts'
+export { formatProblem, type Problem } from '@ambient/policy'

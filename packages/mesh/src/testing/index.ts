@@ -1,0 +1,114 @@
+/**
+ * A mesh inside a test: from a folder, or from manifests in the test itself.
+ * @packageDocumentation
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { MeshEvent } from '../events.ts'
+import { createMesh, type Mesh } from '../mesh.ts'
+import type { MeshOptions } from '../options.ts'
+
+export interface TestMesh extends Mesh {
+  /** Every event since the start. */
+  readonly events: readonly MeshEvent[]
+  /** The first event, past or to come, that the predicate takes. */
+  event(isWanted: (event: MeshEvent) => boolean): Promise<MeshEvent>
+  /** Writes a manifest; resolves when the mesh has taken or refused it. */
+  write(file: string, text: string): Promise<MeshEvent>
+  /** Removes a manifest; resolves as `write` does. */
+  remove(file: string): Promise<MeshEvent>
+}
+
+export interface TestMeshOptions extends Omit<MeshOptions, 'manifests'> {
+  /** A folder that is used as it is. */
+  readonly folder?: string
+  /** Files by name, written to a folder that lives as long as the mesh. */
+  readonly manifests?: Readonly<Record<string, string>>
+}
+
+/** Starts a mesh; `close()` it, or `await using` it. With `manifests` its folder is removed as well. */
+export async function startTestMesh(options: TestMeshOptions): Promise<TestMesh> {
+  const { folder: given, manifests = {}, ...rest } = options
+  const folder = given ?? (await mkdtemp(join(tmpdir(), 'ambient-test-')))
+  for (const [file, text] of Object.entries(manifests)) await writeFile(join(folder, file), text)
+  const removeFolder = async (): Promise<void> => {
+    if (given === undefined) await rm(folder, { recursive: true, force: true })
+  }
+  const events: MeshEvent[] = []
+  const mesh = createMesh({
+    ...rest,
+    manifests: folder,
+    onEvent: event => {
+      events.push(event)
+      rest.onEvent?.(event)
+    },
+  })
+  try {
+    await mesh.start()
+  } catch (error) {
+    await removeFolder()
+    throw error
+  }
+  return extend(mesh, folder, events, removeFolder)
+}
+
+function extend(
+  mesh: Mesh,
+  folder: string,
+  events: MeshEvent[],
+  removeFolder: () => Promise<void>,
+): TestMesh {
+  const next = (isWanted: (event: MeshEvent) => boolean): Promise<MeshEvent> =>
+    new Promise(resolve => {
+      const unsubscribe = mesh.subscribe(event => {
+        if (!isWanted(event)) return
+        unsubscribe()
+        resolve(event)
+      })
+    })
+  const closed = async (options?: { readonly graceMs?: number }): Promise<void> => {
+    await mesh.close(options)
+    await removeFolder()
+  }
+  const isVerdict = ({ kind }: MeshEvent): boolean => kind === 'applied' || kind === 'problems'
+  const after = async (change: () => Promise<void>): Promise<MeshEvent> => {
+    const verdict = next(isVerdict)
+    await change()
+    return verdict
+  }
+  return {
+    start: () => mesh.start(),
+    close: closed,
+    [Symbol.asyncDispose]: () => closed(),
+    folder: mesh.folder,
+    cidr: mesh.cidr,
+    get nodes() {
+      return mesh.nodes
+    },
+    ztunnel: node => mesh.ztunnel(node),
+    get pods() {
+      return mesh.pods
+    },
+    pod: name => mesh.pod(name),
+    relay: mesh.relay,
+    controlPlane: mesh.controlPlane,
+    get problems() {
+      return mesh.problems
+    },
+    get generation() {
+      return mesh.generation
+    },
+    synced: signal => mesh.synced(signal),
+    exec: (pod, argv, options) => mesh.exec(pod, argv, options),
+    issueIdentity: id => mesh.issueIdentity(id),
+    subscribe: listener => mesh.subscribe(listener),
+    events,
+    event: isWanted => {
+      const past = events.find(isWanted)
+      return past === undefined ? next(isWanted) : Promise.resolve(past)
+    },
+    write: (file, text) => after(() => writeFile(join(folder, file), text)),
+    remove: file => after(() => rm(join(folder, file))),
+  }
+}
