@@ -2,7 +2,7 @@
 import { isIP, type Socket } from 'node:net'
 import { checkServerIdentity, createSecureContext, type PeerCertificate, type SecureContext } from 'node:tls'
 import { type ChannelCredentials, Client, credentials } from '@grpc/grpc-js'
-import { formatHostPort, messageOf } from '@ambient/core'
+import { formatHostPort, messageOf, systemClock } from '@ambient/core'
 import { caClientDefaults } from './defaults.ts'
 import { IdentityError } from './errors.ts'
 
@@ -83,11 +83,11 @@ function boundHandshakes(secure: ChannelCredentials): () => void {
     const connect = connector.connect.bind(connector)
     connector.connect = async socket => {
       handshaking.add(socket)
-      const timer = setTimeout(() => socket.destroy(), caClientDefaults.handshakeTimeoutMs)
+      const timer = systemClock.after(caClientDefaults.handshakeTimeoutMs, () => socket.destroy())
       try {
         return await connect(socket)
       } finally {
-        clearTimeout(timer)
+        timer.cancel()
         handshaking.delete(socket)
       }
     }

@@ -159,7 +159,7 @@ class IstioCaClient implements CertificateSigner {
         this.#message(request),
         metadata,
         // The deadline is the wall clock's: grpc-js compares it with its own.
-        { deadline: Date.now() + timeoutMs },
+        { deadline: systemClock.now() + timeoutMs },
         (error, response) => {
           signal?.removeEventListener('abort', onAbort)
           if (signal?.aborted === true) reject(signal.reason)

@@ -4,6 +4,7 @@ import { messageOf } from '@ambient/core'
 import {
   constructedTag,
   contextTag,
+  type DerElement,
   DerReader,
   readBitString,
   readBoolean,
@@ -98,20 +99,19 @@ export function readCertificate(der: Uint8Array): Certificate {
   const outer = file.enter(tags.sequence, 'certificate')
   file.end('certificate')
   const tbs = outer.enter(tags.sequence, 'tbsCertificate')
-  const outerAlgorithm = outer.expect(tags.sequence, 'signatureAlgorithm')
+  const algorithm = outer.expect(tags.sequence, 'signatureAlgorithm')
   readWholeBytes(outer.expect(tags.bitString, 'signature'), 'signature')
   outer.end('certificate')
+  return { der, ...readSignedPart(tbs, algorithm), x509: platformCertificate(der) }
+}
 
-  const version = tbs.enter(constructedTag(0), 'version')
-  if (readSmallInteger(version.expect(tags.integer, 'version'), 'version') !== 2)
-    throw new IdentityError('AMBIENT_E_CERTIFICATE', 'version: not X.509 v3', { layer: 'identity' })
-  version.end('version')
+/** The fields of RFC 5280 §4.1.2, in their order. `outerAlgorithm` must be the same as the one inside. */
+function readSignedPart(tbs: DerReader, outerAlgorithm: DerElement): Omit<Certificate, 'der' | 'x509'> {
+  readVersion(tbs)
   const serial = readInteger(tbs.expect(tags.integer, 'serialNumber'), 'serialNumber')
-  const innerAlgorithm = tbs.expect(tags.sequence, 'signature')
-  if (!sameBytes(innerAlgorithm.raw, outerAlgorithm.raw))
-    throw new IdentityError('AMBIENT_E_CERTIFICATE', 'signature: two different algorithms are named', {
-      layer: 'identity',
-    })
+  const algorithm = tbs.expect(tags.sequence, 'signature')
+  if (!sameBytes(algorithm.raw, outerAlgorithm.raw))
+    throw malformed('signature: two different algorithms are named')
   const issuer = tbs.expect(tags.sequence, 'issuer')
   const validity = tbs.enter(tags.sequence, 'validity')
   const notBefore = readTime(validity.next('notBefore'), 'notBefore')
@@ -123,36 +123,34 @@ export function readCertificate(der: Uint8Array): Certificate {
   tbs.optional(contextTag(2), 'subjectUniqueID')
   const extensions = readExtensions(tbs)
   tbs.end('tbsCertificate')
-
   return {
-    der,
     serial: Buffer.from(serial).toString('hex'),
     issuer: issuer.raw,
     subject: subject.raw,
     subjectIsEmpty: subject.content.length === 0,
     notBefore,
     notAfter,
-    signatureAlgorithm: readOid(
-      new DerReader(innerAlgorithm.content).expect(tags.oid, 'signature'),
-      'signature',
-    ),
+    signatureAlgorithm: readOid(new DerReader(algorithm.content).expect(tags.oid, 'signature'), 'signature'),
     publicKey: publicKey.raw,
     ...readKnownExtensions(extensions),
     unknownCritical: [...extensions]
       .filter(([oid, extension]) => extension.critical && !UNDERSTOOD.includes(oid))
       .map(([oid]) => oid),
-    x509: platformCertificate(der),
   }
+}
+
+function readVersion(tbs: DerReader): void {
+  const version = tbs.enter(constructedTag(0), 'version')
+  if (readSmallInteger(version.expect(tags.integer, 'version'), 'version') !== 2)
+    throw malformed('version: not X.509 v3')
+  version.end('version')
 }
 
 function platformCertificate(der: Uint8Array): X509Certificate {
   try {
     return new X509Certificate(der)
   } catch (cause) {
-    throw new IdentityError('AMBIENT_E_CERTIFICATE', `unreadable: ${messageOf(cause)}`, {
-      cause,
-      layer: 'identity',
-    })
+    throw malformed(`unreadable: ${messageOf(cause)}`, cause)
   }
 }
 
@@ -169,8 +167,7 @@ function readExtensions(tbs: DerReader): ReadonlyMap<string, RawExtension> {
     const critical = extension.optional(tags.boolean, 'critical')
     const value = extension.expect(tags.octetString, `extension ${oid}`).content
     extension.end(`extension ${oid}`)
-    if (found.has(oid))
-      throw new IdentityError('AMBIENT_E_CERTIFICATE', `extension ${oid}: given twice`, { layer: 'identity' })
+    if (found.has(oid)) throw malformed(`extension ${oid}: given twice`)
     found.set(oid, { critical: critical !== undefined && readBoolean(critical, 'critical'), value })
   }
   return found
@@ -260,4 +257,8 @@ function readNameConstraints(value: Uint8Array): NonNullable<Certificate['nameCo
     return names
   }
   return { permitted: subtrees(permitted?.content), excluded: subtrees(excluded?.content) }
+}
+
+function malformed(message: string, cause?: unknown): IdentityError {
+  return new IdentityError('AMBIENT_E_CERTIFICATE', message, { cause, layer: 'identity' })
 }

@@ -47,10 +47,13 @@ export const managerDefaults = Object.freeze({
   refreshJitter: 0.1,
   /** A certificate that is already past its half life is not renewed in a tight loop. */
   minRefreshMs: SECOND,
+  /** The first try again after a failure; ztunnel's. */
   retryFirstMs: SECOND,
+  /** Each further try waits this many times longer. */
   retryFactor: 2,
   /** ztunnel's ceiling. */
   retryMaxMs: 150 * SECOND,
+  /** Spreads the tries of workloads that lost the same CA. */
   retryJitter: 0.2,
   /** Timers look at the wall clock at least this often: it may jump, and machines sleep. */
   recheckMs: 10 * MINUTE,
@@ -64,6 +67,7 @@ export const caClientDefaults = Object.freeze({
   handshakeTimeoutMs: 10 * SECOND,
   /** istiod closes idle connections behind load balancers; as ztunnel. */
   keepaliveMs: 30 * SECOND,
+  /** A CA that does not answer a ping for this long is gone. */
   keepaliveTimeoutMs: 10 * SECOND,
   /** A chain with many roots fits; a flood does not. */
   maxResponseBytes: 1024 * 1024,

@@ -8,17 +8,12 @@ export interface PemBlock {
 
 const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([A-Za-z0-9+/=\r\n]*?)\r?\n?-----END \1-----/g
 const BEGIN = /-----BEGIN /g
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const CERTIFICATE = 'CERTIFICATE'
 
 /** @throws IdentityError with the given code when a block is opened that is not well formed. */
 export function readPem(text: string, code: IdentityErrorCode = 'AMBIENT_E_CERTIFICATE'): PemBlock[] {
-  const blocks: PemBlock[] = []
-  for (const [, label = '', body = ''] of text.matchAll(BLOCK)) {
-    const base64 = body.replace(/[\r\n]/g, '')
-    if (base64 === '' || !/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(base64))
-      throw new IdentityError(code, `PEM block ${blocks.length + 1} is not base64`, { layer: 'identity' })
-    blocks.push({ label, der: Buffer.from(base64, 'base64') })
-  }
+  const blocks = wellFormedBlocks(text)
   const begun = text.match(BEGIN)?.length ?? 0
   if (begun !== blocks.length)
     throw new IdentityError(code, `PEM: ${begun} blocks begin, ${blocks.length} are well formed`, {
@@ -29,9 +24,25 @@ export function readPem(text: string, code: IdentityErrorCode = 'AMBIENT_E_CERTI
 
 /** The certificates of a PEM text, in order; blocks with other labels are passed over. */
 export function readPemCertificates(text: string): Uint8Array[] {
-  return readPem(text)
-    .filter(block => block.label === CERTIFICATE)
-    .map(block => block.der)
+  return certificatesOf(readPem(text))
+}
+
+/** Never throws: in a bundle, one broken root must not take the others with it. */
+export function readBundleCertificates(text: string): Uint8Array[] {
+  return certificatesOf(wellFormedBlocks(text))
+}
+
+function certificatesOf(blocks: readonly PemBlock[]): Uint8Array[] {
+  return blocks.filter(block => block.label === CERTIFICATE).map(block => block.der)
+}
+
+function wellFormedBlocks(text: string): PemBlock[] {
+  const blocks: PemBlock[] = []
+  for (const [, label = '', body = ''] of text.matchAll(BLOCK)) {
+    const base64 = body.replace(/[\r\n]/g, '')
+    if (base64 !== '' && BASE64.test(base64)) blocks.push({ label, der: Buffer.from(base64, 'base64') })
+  }
+  return blocks
 }
 
 export function formatPem(label: string, der: Uint8Array): string {

@@ -5,10 +5,9 @@
 import { messageOf, type PeerExpectation, type PeerProblem, type PeerVerdict } from '@ambient/core'
 import { type Certificate, readCertificate } from './certificate.ts'
 import { verifyLimits } from './defaults.ts'
-import { IdentityError } from './errors.ts'
 import { checkLeaf } from './leaf-rules.ts'
 import { findPath, type Labelled } from './path.ts'
-import { readPemCertificates } from './pem.ts'
+import { readBundleCertificates } from './pem.ts'
 
 export interface VerifyPeerOptions {
   /** DER, leaf first, as the peer sent it. */
@@ -37,8 +36,7 @@ export function verifyPeerChain(options: VerifyPeerOptions): PeerVerdict {
 /** Anchors that can be read; the others are skipped, as ztunnel does. */
 export function readTrustBundle(pem: string): TrustAnchors {
   const anchors: Labelled[] = []
-  const certificates = pemCertificatesOf(pem)
-  for (const [index, der] of certificates.entries()) {
+  for (const [index, der] of readBundleCertificates(pem).entries()) {
     try {
       anchors.push({ label: `trust anchor ${index + 1}`, certificate: readCertificate(der) })
     } catch {
@@ -97,15 +95,6 @@ function readPresented(
 /** A proof holds as long as its shortest-lived certificate. */
 function earliestEnd(path: readonly Certificate[]): number {
   return Math.min(...path.map(certificate => certificate.notAfter))
-}
-
-function pemCertificatesOf(pem: string): readonly Uint8Array[] {
-  try {
-    return readPemCertificates(pem)
-  } catch (error) {
-    if (error instanceof IdentityError) return []
-    throw error
-  }
 }
 
 function refuse(problem: PeerProblem, reason: string): Extract<PeerVerdict, { ok: false }> {

@@ -236,6 +236,10 @@ describe('a chain', () => {
     const good = await leaf(anchor)
     const broken = { ...anchor, pem: '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n' }
     expect(verify([good], [broken, anchor])).toMatchObject(accepted)
+    const cut = { ...anchor, pem: anchor.pem.slice(0, 300) }
+    const notBase64 = { ...anchor, pem: anchor.pem.replace('MII', 'M*I') }
+    expect(verify([good], [cut, notBase64, anchor])).toMatchObject(accepted)
+    expect(verify([good], [cut, notBase64])).toMatchObject({ problem: 'untrusted' })
     expect(verify([good], [broken])).toMatchObject({ problem: 'untrusted' })
     expect(verify([good], [])).toMatchObject({ problem: 'untrusted' })
   })
