@@ -19,6 +19,7 @@ export const limits = Object.freeze({
   firstRequestTimeoutMs: 10_000,
   /** HTTP/2 keepalive ping, as ztunnel. */
   keepaliveTimeMs: 30_000,
+  /** A control plane that does not answer a ping for this long is gone. */
   keepaliveTimeoutMs: 10_000,
   /** First reconnect delay, as ztunnel. */
   reconnectMinMs: 10,

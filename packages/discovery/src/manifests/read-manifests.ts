@@ -2,7 +2,7 @@
 import { formatProblem, type Problem, readYaml, type YamlDocument, type YamlFile } from '@ambient/policy'
 import type { Known, ReferenceCheck, SelectablePods } from '../resources/context.ts'
 import { createCollector, type KindReader, kindReaders } from '../resources/kind-readers.ts'
-import { builtInNamespaces, checkKind, isClusterScoped } from '../resources/kinds.ts'
+import { builtInNamespaces, isClusterScoped, judgeKind } from '../resources/kinds.ts'
 import type { PodSpec, Resources } from '../resources/types.ts'
 
 export interface ManifestFile {
@@ -62,10 +62,11 @@ interface ActedDocument {
 }
 
 function readerOf(document: YamlDocument): ActedDocument[] {
-  if (!checkKind(document)) return []
-  const read = kindReaders.get(document.kind)
+  const verdict = judgeKind(document)
+  const read = verdict === 'acted' ? kindReaders.get(document.kind) : undefined
   if (read !== undefined) return [{ document, read }]
-  document.root.problem(`${document.kind} (${document.apiVersion}) is not acted upon here`, 'warning')
+  if (verdict === 'other')
+    document.root.problem(`${document.kind} (${document.apiVersion}) is not acted upon here`, 'warning')
   return []
 }
 
@@ -106,16 +107,18 @@ function checkNamespace({ root, kind, namespace }: YamlDocument, checks: Referen
 function knownNames(documents: readonly YamlDocument[], resources: Resources): Known {
   const namesOf = (kind: string): ReadonlySet<string> =>
     new Set(documents.filter(document => document.kind === kind).map(qualifiedName))
+  const pods = [
+    ...resources.deployments.map(({ metadata, spec }) =>
+      selectable(metadata.namespace, spec.template.labels, spec.template.spec),
+    ),
+    ...resources.pods.map(({ metadata, spec }) => selectable(metadata.namespace, metadata.labels, spec)),
+  ]
+  const written = documents.filter(({ kind }) => kind === 'Deployment' || kind === 'Pod').length
   return {
     namespaces: namesOf('Namespace'),
     serviceAccounts: namesOf('ServiceAccount'),
     nodes: namesOf('Node'),
-    pods: [
-      ...resources.deployments.map(({ metadata, spec }) =>
-        selectable(metadata.namespace, spec.template.labels, spec.template.spec),
-      ),
-      ...resources.pods.map(({ metadata, spec }) => selectable(metadata.namespace, metadata.labels, spec)),
-    ],
+    pods: pods.length === written ? pods : undefined,
   }
 }
 

@@ -15,7 +15,8 @@ export interface Known {
   /** `namespace/name`. */
   readonly serviceAccounts: ReadonlySet<string>
   readonly nodes: ReadonlySet<string>
-  readonly pods: readonly SelectablePods[]
+  /** `undefined` when a document with pods has errors: then nobody knows what is selected. */
+  readonly pods: readonly SelectablePods[] | undefined
 }
 
 /** Runs when every document was read; records its finding where the reference was written. */
@@ -40,6 +41,7 @@ export function warnWhenNothingSelected(
   selector: Readonly<Record<string, string>>,
 ): void {
   context.check(({ pods }) => {
+    if (pods === undefined) return
     const found = pods.some(
       pod => (namespace === undefined || pod.namespace === namespace) && matchesLabels(selector, pod.labels),
     )

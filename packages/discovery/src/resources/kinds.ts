@@ -58,21 +58,25 @@ export function isClusterScoped(kind: string): boolean {
   return CLUSTER_SCOPED.has(kind)
 }
 
+/** `acted`: a kind that we read. `other`: somebody's kind that we do not. `bad`: a cluster would refuse it too. */
+export type KindVerdict = 'acted' | 'other' | 'bad'
+
 /** Whether a document says what it is, in words that a cluster would know; records what is wrong. */
-export function checkKind({ root, kind, apiVersion }: YamlDocument): boolean {
+export function judgeKind({ root, kind, apiVersion }: YamlDocument): KindVerdict {
   const object = root.object()
   const version = object?.required('apiVersion')
   const written = object?.required('kind')
-  if (version?.text() === undefined || written?.text() === undefined) return false
-  const versions = actedKinds.get(kind)
+  if (version?.text() === undefined || written?.text() === undefined) return 'bad'
+  const versions = actedKinds.get(kind) ?? []
+  if (versions.includes(apiVersion)) return 'acted'
+  // Ours by name and group, but of a version that does not exist.
+  const misplaced = versions.some(known => groupOf(known) === groupOf(apiVersion))
   const group = closedGroups.get(apiVersion)
-  if (group !== undefined) {
-    const known = group.includes(kind) || versions === undefined
-    return known ? written.oneOf(group) !== undefined : version.oneOf(versions) !== undefined
+  if (misplaced || (group !== undefined && versions.length > 0)) {
+    version.oneOf(versions)
+    return 'bad'
   }
-  // A kind of our name in a group of somebody else's is that somebody's kind, but these groups have no other versions.
-  const ours = versions?.some(known => groupOf(known) === groupOf(apiVersion)) ?? false
-  return !ours || version.oneOf(versions ?? []) !== undefined
+  return group === undefined || written.oneOf(group) !== undefined ? 'other' : 'bad'
 }
 
 function groupOf(apiVersion: string): string {

@@ -22,7 +22,7 @@ export function readPod(root: YamlReader, context: ReadContext): PodResource | u
   const object = root.object(objectFields)
   const metadata = object && readMetadata(object)
   const specReader = object?.required('spec')
-  const spec = specReader && readPodSpec(specReader, metadata?.namespace ?? '', context)
+  const spec = specReader && readPodSpec(specReader, metadata?.namespace, context)
   if (metadata === undefined || spec === undefined) return undefined
   return { kind: 'Pod', metadata, source: root.position, spec }
 }
@@ -32,7 +32,7 @@ export function readDeployment(root: YamlReader, context: ReadContext): Deployme
   const metadata = object && readMetadata(object)
   const spec = object?.required('spec')?.object(deploymentSpecFields)
   const templateReader = spec?.required('template')
-  const template = templateReader && readTemplate(templateReader, metadata?.namespace ?? '', context)
+  const template = templateReader && readTemplate(templateReader, metadata?.namespace, context)
   const replicas = spec?.get('replicas')?.integer({ min: 0, max: MAX_REPLICAS }) ?? 1
   const selector = spec?.required('selector')
   if (selector !== undefined && template !== undefined) checkSelector(selector, template)
@@ -53,7 +53,11 @@ function checkSelector(reader: YamlReader, template: PodTemplate): void {
     )
 }
 
-function readTemplate(reader: YamlReader, namespace: string, context: ReadContext): PodTemplate | undefined {
+function readTemplate(
+  reader: YamlReader,
+  namespace: string | undefined,
+  context: ReadContext,
+): PodTemplate | undefined {
   const object = reader.object(podTemplateFields)
   const metadata = object?.get('metadata')?.object(templateMetadataFields)
   const specReader = object?.required('spec')
@@ -66,7 +70,11 @@ function readTemplate(reader: YamlReader, namespace: string, context: ReadContex
   }
 }
 
-function readPodSpec(reader: YamlReader, namespace: string, context: ReadContext): PodSpec | undefined {
+function readPodSpec(
+  reader: YamlReader,
+  namespace: string | undefined,
+  context: ReadContext,
+): PodSpec | undefined {
   const object = reader.object(podSpecFields)
   const containersReader = object?.required('containers')
   if (object === undefined || containersReader === undefined) return undefined
@@ -89,10 +97,10 @@ function readPodSpec(reader: YamlReader, namespace: string, context: ReadContext
 }
 
 /** `serviceAccount` is the old name of the field; the new one wins. */
-function readAccount(object: YamlObject, namespace: string, context: ReadContext): string {
+function readAccount(object: YamlObject, namespace: string | undefined, context: ReadContext): string {
   const reader = object.get('serviceAccountName') ?? object.get('serviceAccount')
   const name = reader?.text() ?? DEFAULT_ACCOUNT
-  if (name !== DEFAULT_ACCOUNT)
+  if (name !== DEFAULT_ACCOUNT && namespace !== undefined)
     context.check(({ serviceAccounts }) => {
       if (!serviceAccounts.has(`${namespace}/${name}`))
         reader?.problem(`refers to the ServiceAccount ${namespace}/${name}, which is not defined`)

@@ -103,6 +103,7 @@ function checkTarget(
   context: ReadContext,
 ): void {
   context.check(({ pods }) => {
+    if (pods === undefined) return
     const selected = pods.filter(pod => pod.namespace === namespace && matchesLabels(selector, pod.labels))
     if (selected.length === 0 || selected.some(pod => pod.portNames.has(target))) return
     const names = [...new Set(selected.flatMap(pod => [...pod.portNames]))].sort()
