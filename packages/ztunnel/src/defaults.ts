@@ -14,7 +14,9 @@ export const ports = Object.freeze({
 export const defaults = Object.freeze({
   /** Istio's name of the first cluster. */
   clusterId: 'Kubernetes',
+  /** Kubernetes' default. */
   clusterDomain: 'cluster.local',
+  /** Istio's default. */
   trustDomain: 'cluster.local',
   /** ztunnel's placeholder when the downward API gives no address. */
   instanceIp: '1.1.1.1',
@@ -22,6 +24,7 @@ export const defaults = Object.freeze({
   rootCertPath: './var/run/secrets/istio/root-cert.pem',
   /** Where the service account token is mounted. */
   tokenPath: './var/run/secrets/tokens/istio-token',
+  /** Where the mesh configuration is mounted. */
   meshConfigPath: './etc/istio/config/mesh',
   /** istiod's own default validity. */
   secretTtlMs: 24 * 60 * 60 * 1000,
@@ -39,6 +42,8 @@ export const defaults = Object.freeze({
   maxMetricSeries: 10_000,
   /** Admin requests are small and local. */
   adminHeadersTimeoutMs: 2_000,
+  /** No admin client sends more than a few lines. */
   adminMaxHeaderBytes: 8_192,
+  /** As ztunnel: one line per connection, nothing per byte. */
   logFilter: 'info',
 })

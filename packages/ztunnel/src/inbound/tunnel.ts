@@ -11,7 +11,8 @@ import {
 } from '@ambient/hbone'
 import { partyOf } from '../telemetry/party.ts'
 import type { ConnectionFacts } from '../telemetry/ledger.ts'
-import { workloadBaggage, workloadIdentity } from '../workload-identity.ts'
+import { workloadBaggage } from '../baggage.ts'
+import { workloadIdentity } from '../workload-identity.ts'
 import { deliver, type DeliveryContext } from './deliver.ts'
 import { decideTarget, guessService, type InboundTarget } from './target.ts'
 

@@ -5,7 +5,8 @@ import { createTraceparent, formatForwarded, type HbonePool, type TunnelPeer } f
 import { defaults } from '../defaults.ts'
 import { ZtunnelError } from '../errors.ts'
 import { formatProxyHeader } from '../proxy-protocol.ts'
-import { workloadBaggage, workloadIdentity } from '../workload-identity.ts'
+import { workloadBaggage } from '../baggage.ts'
+import { workloadIdentity } from '../workload-identity.ts'
 import type { Route, Target } from './route.ts'
 
 export interface ConnectContext {
