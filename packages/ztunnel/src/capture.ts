@@ -24,9 +24,9 @@ type Callback = () => void
 
 /** What connect and listen are called with, once the many forms are told apart. */
 interface ConnectOptions {
-  readonly host?: string
+  readonly host?: string | null
   readonly port?: number | string
-  readonly path?: string
+  readonly path?: string | null
   readonly [name: string]: unknown
 }
 
@@ -80,7 +80,8 @@ function staysLocal(host: string, own: string | undefined): boolean {
 function captureConnect(proxy: Proxy, own: string | undefined): void {
   const original = net.Socket.prototype.connect as (this: net.Socket, ...args: unknown[]) => net.Socket
   const isCaptured = (options: ConnectOptions): boolean =>
-    options.path === undefined &&
+    // http sets an unused path to null.
+    !options.path &&
     options.port !== undefined &&
     options['fd'] === undefined &&
     !staysLocal(options.host || 'localhost', own) &&
@@ -100,15 +101,16 @@ function captureConnect(proxy: Proxy, own: string | undefined): void {
   }
   net.Socket.prototype.connect = patched as typeof net.Socket.prototype.connect
 
-  // TLS would encrypt the negotiation: it gets a socket that is through with it.
+  // TLS would encrypt the negotiation. Over a socket that has no handle yet it works on the stream instead, and waits.
   const originalTls = tls.connect as (...args: unknown[]) => tls.TLSSocket
   const patchedTls = function connect(...args: unknown[]): tls.TLSSocket {
     const { options, callback } = readConnectArguments(args)
     if (options['socket'] !== undefined || !isCaptured(options)) return originalTls(...args)
     const socket = new net.Socket({ allowHalfOpen: options['allowHalfOpen'] === true })
-    socket.connect({ host: String(options.host), port: Number(options.port) })
     const secure = originalTls({ ...options, socket }, callback)
     socket.on('error', error => secure.destroy(error))
+    secure.on('close', () => socket.destroy())
+    socket.connect({ host: String(options.host), port: Number(options.port) })
     return secure
   }
   tls.connect = patchedTls as typeof tls.connect
@@ -121,9 +123,8 @@ function captureListen(address: string): void {
     const callback = args.filter(argument => typeof argument === 'function').at(-1)
     if (isPlainOptions(first)) {
       const { host, path, port } = first
-      const elsewhere = path !== undefined || first['fd'] !== undefined || first['_handle'] !== undefined
-      if (elsewhere || (host !== undefined && !isWildcard(host)) || port === undefined)
-        return original.apply(this, args)
+      const elsewhere = path || first['fd'] !== undefined || first['_handle'] !== undefined
+      if (elsewhere || (host && !isWildcard(host)) || port === undefined) return original.apply(this, args)
       return original.call(this, { ...first, host: address }, callback)
     }
     const port = first === undefined || typeof first === 'function' ? 0 : toPort(first)
