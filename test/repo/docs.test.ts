@@ -151,14 +151,19 @@ function typeErrors(all: readonly CodeBlock[]): string[] {
   host.getSourceFile = (file, ...rest) => {
     const block = virtual.get(file)
     if (block === undefined) return getSourceFile.call(host, file, ...rest)
-    return ts.createSourceFile(file, `${block.code}\nexport {}\n`, ts.ScriptTarget.ES2022, true)
+    return ts.createSourceFile(
+      file,
+      `${block.given}\n${block.code}\nexport {}\n`,
+      ts.ScriptTarget.ES2022,
+      true,
+    )
   }
   const program = ts.createProgram([...virtual.keys()], options, host)
   return [...virtual].flatMap(([file, block]) => {
     const source = program.getSourceFile(file)
     return ts.getPreEmitDiagnostics(program, source).map(diagnostic => {
       const line = source?.getLineAndCharacterOfPosition(diagnostic.start ?? 0).line ?? 0
-      return `${shown(block.file)}:${block.line + line + 1}: ${ts.flattenDiagnosticMessageText(diagnostic.messageText, ' ')}`
+      return `${shown(block.file)}:${block.line + line}: ${ts.flattenDiagnosticMessageText(diagnostic.messageText, ' ')}`
     })
   })
 }

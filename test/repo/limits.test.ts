@@ -7,7 +7,7 @@ const INTRODUCTION = `# Limits and defaults
 
 Everything that this project bounds or assumes, as it stands in each package's \`src/limits.ts\` or \`src/defaults.ts\`.
 Written from those files by \`test/repo/limits.test.ts\`: to change a row, change the source and run
-\`npx vitest run --config .config/vitest.config.ts -u test/repo/limits.test.ts\`.
+\`npx vitest run --config .config/vitest.config.ts test/repo/limits.test.ts -u\`.
 
 Names end in their unit: \`…Ms\` is milliseconds, \`…Bytes\` bytes.
 `

@@ -13,6 +13,8 @@ export interface CodeBlock {
   /** Words after the language: `run`. */
   readonly flags: readonly string[]
   readonly code: string
+  /** What a `<!-- given: … -->` just above declares for the compiler, so that the reader need not see it. */
+  readonly given: string
 }
 
 /** README and friends of the root, docs/, READMEs of packages, examples, bench. */
@@ -33,15 +35,18 @@ export function documents(): readonly string[] {
 export function blocksOf(file: string): CodeBlock[] {
   const blocks: CodeBlock[] = []
   let open: { line: number; info: string; code: string[] } | undefined
+  let given = ''
   for (const [index, line] of read(file).split('\n').entries()) {
     const fence = /^```(.*)$/.exec(line)
-    if (fence === null) open?.code.push(line)
-    else if (open === undefined) open = { line: index + 1, info: fence[1]?.trim() ?? '', code: [] }
+    if (open === undefined && fence === null) given = /^<!-- given: (.*) -->$/.exec(line)?.[1] ?? ''
+    else if (open === undefined) open = { line: index + 1, info: fence?.[1]?.trim() ?? '', code: [] }
+    else if (fence === null) open.code.push(line)
     else {
       const [language = '', ...flags] = open.info.split(/\s+/)
       const name = `${shown(file)}:${open.line}`
-      blocks.push({ file, line: open.line, name, language, flags, code: open.code.join('\n') })
+      blocks.push({ file, line: open.line, name, language, flags, code: open.code.join('\n'), given })
       open = undefined
+      given = ''
     }
   }
   return blocks

@@ -1,0 +1,188 @@
+/** Each package, packed and installed alone into an empty project, loads as ESM and CJS and has types for both. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { workspaceDependencies } from '../../.config/packages.mjs'
+import { type Ending, runProgram } from './run-program.ts'
+import { manifest, order, read, root } from './workspace.ts'
+
+const { packageManager } = JSON.parse(read('package.json')) as { packageManager: string }
+const TIME_LIMIT_MS = 120_000
+
+/** As many as a small machine has cores. */
+const slots = createSlots(2)
+
+let folder: string
+/** Package → tarball. */
+const tarballs = new Map<string, string>()
+let offline: string | undefined
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ambient-pack-'))
+  await Promise.all(order.map(pack))
+}, TIME_LIMIT_MS)
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+describe('packed packages', () => {
+  for (const name of order) {
+    it.concurrent(
+      `@ambient/${name} works when installed alone`,
+      async context => {
+        context.skip(offline !== undefined, offline ?? '')
+        const project = join(folder, `project-${name}`)
+        mkdirSync(project)
+        const installed = await install(project, name)
+        context.skip(isNetworkProblem(installed), 'the npm registry cannot be reached')
+        expect(installed).toMatchObject({ code: 0 })
+        checkContents(project, name)
+        await checkModules(project, name)
+        await checkPrograms(project, name)
+      },
+      TIME_LIMIT_MS,
+    )
+  }
+})
+
+async function pack(name: string): Promise<void> {
+  const give = await slots.take()
+  await packInto(join(folder, `tarball-${name}`), name).finally(give)
+}
+
+async function packInto(destination: string, name: string): Promise<void> {
+  const source = join(root, 'packages', name)
+  expect(existsSync(join(source, 'dist')), `@ambient/${name} is built (npm run build)`).toBe(true)
+  mkdirSync(destination)
+  const packed = await runProgram(
+    'npx',
+    ['--yes', packageManager, 'pack', '--config.ignore-scripts=true', '--pack-destination', destination],
+    { cwd: source, timeoutMs: TIME_LIMIT_MS },
+  )
+  if (isNetworkProblem(packed)) offline = 'pnpm is not here and the npm registry cannot be reached'
+  else expect(packed).toMatchObject({ code: 0 })
+  const file = readdirSync(destination).find(entry => entry.endsWith('.tgz'))
+  if (file !== undefined) tarballs.set(name, join(destination, file))
+}
+
+/** The package by its tarball, and what it needs of the workspace too, since none of it is published here. */
+function install(project: string, name: string): Promise<Ending> {
+  const file = (of: string): string => `file:${tarballs.get(of)}`
+  const needed = [...closureOf(name)].filter(other => other !== name)
+  const pkg = {
+    private: true,
+    dependencies: { [`@ambient/${name}`]: file(name) },
+    overrides: Object.fromEntries(needed.map(other => [`@ambient/${other}`, file(other)])),
+  }
+  writeFileSync(join(project, 'package.json'), JSON.stringify(pkg))
+  const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
+  return runProgram('npm', ['install', ...flags], { cwd: project, timeoutMs: TIME_LIMIT_MS })
+}
+
+function closureOf(name: string, seen = new Set<string>()): Set<string> {
+  seen.add(name)
+  for (const next of workspaceDependencies(name)) if (!seen.has(next)) closureOf(next, seen)
+  return seen
+}
+
+/** What a user gets: no workspace protocol, no sources outside dist, licence and README. */
+function checkContents(project: string, name: string): void {
+  const own = join(project, 'node_modules', '@ambient', name)
+  expect(readFileSync(join(own, 'package.json'), 'utf8')).not.toMatch(/"(workspace|catalog):/)
+  expect(
+    readdirSync(own)
+      .filter(entry => entry !== 'node_modules')
+      .sort(),
+  ).toEqual(['LICENSE', 'README.md', 'dist', 'package.json'].sort())
+}
+
+interface Exported {
+  readonly exports?: Readonly<Record<string, unknown>>
+  readonly bin?: Readonly<Record<string, string>>
+}
+
+/** Every subpath loads in both module systems, with the same names, and type-checks from both. */
+async function checkModules(project: string, name: string): Promise<void> {
+  const { exports = {} } = manifest(name) as Exported
+  const paths = Object.keys(exports).filter(path => path !== './package.json')
+  const specifiers = paths.map(path => `@ambient/${name}${path.slice(1)}`)
+  if (specifiers.length === 0) return
+  const list = JSON.stringify(specifiers)
+  const compare = `for (const [i, name] of names.entries())
+    console.log(name, Object.keys(modules[i]).filter(key => !['default', '__esModule', 'module.exports'].includes(key)).sort().join())`
+  write(
+    project,
+    'load.mjs',
+    `const names = ${list}\nconst modules = await Promise.all(names.map(n => import(n)))\n${compare}`,
+  )
+  write(project, 'load.cjs', `const names = ${list}\nconst modules = names.map(n => require(n))\n${compare}`)
+  const run = (file: string): Promise<Ending> =>
+    runProgram(process.execPath, [file], { cwd: project, timeoutMs: 30_000 })
+  const [esm, cjs] = await Promise.all([run('load.mjs'), run('load.cjs')])
+  expect(esm).toMatchObject({ code: 0 })
+  expect(cjs).toEqual(esm)
+  const imports = specifiers.map(
+    (specifier, i) => `import * as m${i} from '${specifier}'\nexport const n${i} = m${i}`,
+  )
+  write(project, 'types.mts', imports.join('\n'))
+  write(project, 'types.cts', imports.join('\n'))
+  write(project, 'tsconfig.json', JSON.stringify(TYPES))
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  const typed = await runProgram(process.execPath, [tsc, '-p', 'tsconfig.json'], {
+    cwd: project,
+    timeoutMs: 60_000,
+  })
+  expect(typed).toEqual({ code: 0, output: '' })
+}
+
+/** `skipLibCheck` is off: our declarations are compiled as a strict user would, with those of our dependencies. */
+const TYPES = {
+  compilerOptions: {
+    target: 'ES2022',
+    lib: ['ES2022', 'ESNext.Disposable', 'DOM'],
+    module: 'Node16',
+    moduleResolution: 'Node16',
+    strict: true,
+    noEmit: true,
+    skipLibCheck: false,
+    typeRoots: [join(root, 'node_modules', '@types')],
+    types: ['node'],
+  },
+  files: ['types.mts', 'types.cts'],
+}
+
+/** A program says its version. */
+async function checkPrograms(project: string, name: string): Promise<void> {
+  const { bin = {} } = manifest(name) as Exported
+  for (const program of Object.keys(bin)) {
+    const path = join(project, 'node_modules', '.bin', program)
+    const ending = await runProgram(process.execPath, [path, 'version'], { cwd: project, timeoutMs: 30_000 })
+    expect(ending).toEqual({ code: 0, output: expect.stringMatching(/\d+\.\d+\.\d+/) })
+  }
+}
+
+function write(project: string, file: string, text: string): void {
+  writeFileSync(join(project, file), `${text}\n`)
+}
+
+function isNetworkProblem({ code, output }: Ending): boolean {
+  return code !== 0 && /ENOTFOUND|EAI_AGAIN|ENETUNREACH|ENOTCACHED|ECONNREFUSED|ETIMEDOUT/.test(output)
+}
+
+/** At most so many at a time; `take` gives the function that gives the slot back. */
+function createSlots(count: number): { take(): Promise<() => void> } {
+  const waiting: (() => void)[] = []
+  let free = count
+  const give = (): void => {
+    const next = waiting.shift()
+    if (next === undefined) free++
+    else next()
+  }
+  return {
+    async take() {
+      if (free > 0) free--
+      else await new Promise<void>(resolve => waiting.push(resolve))
+      return give
+    },
+  }
+}
