@@ -21,7 +21,8 @@ const sockets = new Set()
 async function send(socket, bytes, seed) {
   for (const chunk of pattern(bytes, seed)) {
     if (socket.destroyed) return
-    if (!socket.write(chunk)) await new Promise(resolve => socket.once('drain', resolve).once('close', resolve))
+    if (!socket.write(chunk))
+      await new Promise(resolve => socket.once('drain', resolve).once('close', resolve))
   }
 }
 
@@ -35,7 +36,9 @@ async function readLine(socket) {
     if (end < 0) line = Buffer.concat([line, chunk])
     else {
       if (end + 1 < chunk.length) socket.unshift(chunk.subarray(end + 1))
-      return Buffer.concat([line, chunk.subarray(0, end)]).toString('utf8').trim()
+      return Buffer.concat([line, chunk.subarray(0, end)])
+        .toString('utf8')
+        .trim()
     }
   }
 }
@@ -79,7 +82,10 @@ async function talk(socket) {
     if (command === 'PING') socket.write('PONG\n')
     else if (command === 'GET') socket.write(`${values.get(first) ?? 'nothing'}\n`)
     else if (command === 'DUPLEX') {
-      const [received] = await Promise.all([digest(socket, Number(first)), send(socket, Number(first), Number(second))])
+      const [received] = await Promise.all([
+        digest(socket, Number(first)),
+        send(socket, Number(first), Number(second)),
+      ])
       socket.write(`${received}\n`)
     } else if (command === 'DIGEST') {
       const received = await digest(socket)

@@ -14,7 +14,8 @@ async function product(id) {
 
 function render({ title, details, reviews }) {
   const lines = reviews?.reviews.map(r => {
-    const stars = r.rating === undefined ? '' : ` <span style="color:${r.rating.color}">${r.rating.stars} stars</span>`
+    const stars =
+      r.rating === undefined ? '' : ` <span style="color:${r.rating.color}">${r.rating.stars} stars</span>`
     return `<blockquote>${r.text} <small>${r.reviewer}</small>${stars}</blockquote>`
   })
   return `<!doctype html><title>${title}</title><h1>${title}</h1>

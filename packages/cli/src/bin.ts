@@ -2,8 +2,9 @@
 /** The `ambient` command. */
 import pc from 'picocolors'
 import { runCli } from './run.ts'
+import type { CliHost } from './host.ts'
 
-process.exitCode = await runCli(process.argv.slice(2), {
+const host: CliHost = {
   environment: process.env,
   nodeVersion: process.versions.node,
   colors: pc.isColorSupported,
@@ -16,4 +17,8 @@ process.exitCode = await runCli(process.argv.slice(2), {
       for (const signal of signals) process.off(signal, listener)
     }
   },
+}
+
+void runCli(process.argv.slice(2), host).then(code => {
+  process.exitCode = code
 })

@@ -1,7 +1,8 @@
 /** A mesh's events as lines for people, or as JSON. */
+import { join } from 'node:path'
 import { createColors } from 'picocolors'
 import type { EventSource, Mesh, MeshEvent, MeshListener } from '@ambient/mesh'
-import { formatProblem } from '@ambient/mesh'
+import { formatProblem, type Problem } from '@ambient/mesh'
 import type { CliHost } from './host.ts'
 import { formatTable } from './table.ts'
 
@@ -9,6 +10,8 @@ export interface PrintOptions {
   readonly format: 'table' | 'json'
   /** Whether to print what the programs print. */
   readonly logs: boolean
+  /** Of the manifests, as the user wrote it: problems are shown with it, so that editors find them. */
+  readonly folder: string
 }
 
 /** Prints each event as it comes. With `json`, every event is one line on standard output. */
@@ -23,7 +26,7 @@ export function eventPrinter(options: PrintOptions, host: CliHost): MeshListener
       if (options.logs) host.stdout(`${colors.dim(`${label(event.source)} |`)} ${event.line}\n`)
       return
     }
-    const text = sentence(event)
+    const text = sentence(event, options.folder)
     if (text !== undefined) host.stderr(`${isTrouble(event) ? colors.yellow(text) : text}\n`)
   }
 }
@@ -44,12 +47,12 @@ ${formatTable([['NODE', 'ADDRESS', 'ZTUNNEL', 'ADMIN'], ...nodes])}`
 }
 
 /** `undefined` for what is not worth a line. */
-function sentence(event: MeshEvent): string | undefined {
+function sentence(event: MeshEvent, folder: string): string | undefined {
   switch (event.kind) {
     case 'exited':
       return exitSentence(event)
     case 'problems':
-      return [...event.problems.map(formatProblem), servingSentence(event)].join('\n')
+      return [...event.problems.map(problem => inFolder(problem, folder)), servingSentence(event)].join('\n')
     case 'applied':
       return appliedSentence(event)
     case 'refused':
@@ -59,6 +62,10 @@ function sentence(event: MeshEvent): string | undefined {
     default:
       return undefined
   }
+}
+
+function inFolder(problem: Problem, folder: string): string {
+  return formatProblem({ ...problem, file: join(folder, problem.file) })
 }
 
 function exitSentence(event: Extract<MeshEvent, { kind: 'exited' }>): string {

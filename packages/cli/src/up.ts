@@ -1,5 +1,5 @@
 /** `ambient up`: the mesh of a folder, until somebody ends it. */
-import { createMesh, type Mesh } from '@ambient/mesh'
+import { createMesh, type Mesh, MeshError } from '@ambient/mesh'
 import { describeFailure } from './failure.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK } from './host.ts'
 import { eventPrinter, meshTable } from './print-events.ts'
@@ -25,7 +25,7 @@ export async function up(folder: string, options: UpOptions, host: CliHost): Pro
     watch: options.watch,
     logLevel: options.logLevel,
     environment,
-    onEvent: eventPrinter({ format: options.output, logs: options.logs }, host),
+    onEvent: eventPrinter({ format: options.output, logs: options.logs, folder }, host),
     ...(options.node === undefined ? {} : { nodes: options.node }),
     ...(options.without === undefined ? {} : { exclude: options.without }),
     ...(options.block === undefined ? {} : { block: options.block }),
@@ -40,7 +40,8 @@ export async function up(folder: string, options: UpOptions, host: CliHost): Pro
   )
   const failure = await Promise.race([started, interrupted.then(() => undefined)])
   if (failure !== undefined) {
-    host.stderr(`${describeFailure(failure.error)}\n`)
+    // The manifests' problems were printed one by one.
+    if (!isManifestError(failure.error)) host.stderr(`${describeFailure(failure.error)}\n`)
     return EXIT_FAILED
   }
   if (await isPending(interrupted)) showReady(mesh, options, host)
@@ -62,6 +63,10 @@ function showReady(mesh: Mesh, options: UpOptions, host: CliHost): void {
 function warnOfOldNode(host: CliHost): void {
   if (Number.parseInt(host.nodeVersion, 10) <= END_OF_LIFE_MAJOR)
     host.stderr(`Node.js ${host.nodeVersion} is past its end of life; it still works here, 24 is better\n`)
+}
+
+function isManifestError(error: unknown): boolean {
+  return error instanceof MeshError && error.code === 'AMBIENT_E_MESH_MANIFESTS'
 }
 
 async function isPending(promise: Promise<void>): Promise<boolean> {

@@ -1,0 +1,160 @@
+// The demo: a mesh from the manifests beside this file, a story in steps, and a check of everything that it says.
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createMesh } from '@ambient/mesh'
+import { createLedger } from './ledger.mjs'
+import { HELP, parseOptions } from './options.mjs'
+import { isAlive } from './processes.mjs'
+import { createReport } from './report.mjs'
+import * as inAndOut from './steps/1-in-and-out.mjs'
+import * as anyTcp from './steps/2-any-tcp.mjs'
+import * as whoMay from './steps/3-who-may.mjs'
+import * as whatWasSeen from './steps/4-what-was-seen.mjs'
+import * as thingsChange from './steps/5-things-change.mjs'
+import * as summary from './steps/6-summary.mjs'
+import { createStory } from './story.mjs'
+
+/** The CA dates certificates back by two minutes and proxies renew at half of the whole: every 10 seconds, here. */
+const CERTIFICATE_TTL_MS = 140_000
+/** What programs usually need of the caller's environment. */
+const PASSED_ON = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'NODE_OPTIONS']
+const EXIT_INTERRUPTED = 130
+
+const here = dirname(fileURLToPath(import.meta.url))
+const steps = [inAndOut, anyTcp, whoMay, whatWasSeen, thingsChange, summary]
+
+async function main() {
+  const { options, problem } = parseOptions(process.argv.slice(2))
+  if (problem !== undefined) return fail(problem, 2)
+  if (options.help) return void process.stdout.write(HELP)
+  const known = await readdir(join(here, 'manifests'))
+  const wrong = options.without.map(file => basename(file)).find(file => !known.includes(file))
+  if (wrong !== undefined) return fail(`--without: there is no ${wrong}; there are ${known.join(', ')}`, 2)
+  await tell(options)
+}
+
+function fail(problem, code) {
+  process.stderr.write(`demo: ${problem}\n`)
+  process.exitCode = code
+}
+
+async function tell(options) {
+  const startedAt = performance.now()
+  const interrupt = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+    process.on(signal, () => interrupt.abort(new Error(`ended by ${signal}`)))
+  const say = text => void process.stderr.write(text)
+  const report = createReport({
+    json: options.json,
+    colors: process.stdout.isTTY === true && !options.json && process.env.NO_COLOR === undefined,
+    stdout: text => void process.stdout.write(text),
+    stderr: say,
+  })
+  const copy = await copyManifests()
+  const ledger = createLedger()
+  const pids = new Set()
+  const mesh = createMesh({
+    manifests: join(copy, 'manifests'),
+    exclude: options.without.map(file => basename(file)),
+    certificateTtlMs: CERTIFICATE_TTL_MS,
+    environment: Object.fromEntries(PASSED_ON.map(name => [name, process.env[name]])),
+    onEvent: event => {
+      ledger.listen(event)
+      if (event.kind === 'started') pids.add(event.pid)
+      if (event.kind === 'warning') say(`  warning: ${event.message}\n`)
+    },
+  })
+  let interrupted = false
+  try {
+    await run({ mesh, ledger, report, options, say, startedAt, signal: interrupt.signal })
+  } catch (error) {
+    interrupted = interrupt.signal.aborted
+    if (!interrupted) throw error
+    say(`\n${error.message}: stopping every process\n`)
+  } finally {
+    await mesh.close()
+    await rm(copy, { recursive: true, force: true })
+  }
+  const left = [...pids].filter(isAlive)
+  await finish({ report, options, left, started: pids.size, startedAt, interrupted, say })
+}
+
+async function run({ mesh, ledger, report, options, say, startedAt, signal }) {
+  say(
+    `starting the control plane, two ztunnels and the apps of ${options.without.length === 0 ? 'all' : 'the other'} manifests\n`,
+  )
+  const onAbort = () => void mesh.close()
+  signal.addEventListener('abort', onAbort, { once: true })
+  let failure
+  await mesh.start().catch(error => {
+    failure = error.message
+  })
+  signal.throwIfAborted()
+  if (failure === undefined)
+    say(
+      `${mesh.pods.length} apps on ${mesh.nodes.length} nodes in ${mesh.cidr}, after ${since(startedAt)} s\n`,
+    )
+  else say(`the mesh did not start: ${failure}\n`)
+  const story = createStory(mesh, ledger)
+  for (const [index, { title, checks }] of steps.entries()) {
+    report.title(index + 1, title)
+    if (failure === undefined) await report.run(index + 1, checks, story, signal)
+    else report.skip(index + 1, checks, failure.split('\n')[0])
+  }
+  if (failure !== undefined) return
+  say(`\n${summary.usageTable(mesh)}\n\n`)
+  if (options.keep) await keep(mesh, signal, say)
+}
+
+async function finish({ report, options, left, started, startedAt, interrupted, say }) {
+  const checks = [
+    ...(options.keep || interrupted ? [] : [summary.timeCheck(startedAt)]),
+    {
+      name: 'every process that was started has ended',
+      expected: '0 left',
+      run: async () => ({ observed: `${left.length} left of ${started}`, ok: left.length === 0 }),
+    },
+  ]
+  if (interrupted) say(`stopped: ${left.length} of ${started} processes are left\n`)
+  else for (const check of checks) await report.run(steps.length, [check])
+  const { passed, failed } = report
+  if (options.json) process.stdout.write(`${JSON.stringify({ passed, failed })}\n`)
+  else process.stdout.write(`\n${passed} passed, ${failed} failed, in ${since(startedAt)} s\n`)
+  if (!interrupted && failed === 0) say(NEXT)
+  process.exitCode = interrupted ? EXIT_INTERRUPTED : failed === 0 ? 0 : 1
+}
+
+/** The demo changes manifests, so it works on a copy: without the namespace's label, which the story adds. */
+async function copyManifests() {
+  const copy = await mkdtemp(join(tmpdir(), 'ambient-demo-'))
+  for (const folder of ['apps', 'manifests', 'probes'])
+    await cp(join(here, folder), join(copy, folder), { recursive: true })
+  const file = join(copy, 'manifests', inAndOut.NAMESPACE_FILE)
+  await writeFile(file, inAndOut.removeLabel(await readFile(file, 'utf8')))
+  return copy
+}
+
+async function keep(mesh, signal, say) {
+  const page = mesh.pods.find(pod => pod.labels.app === 'productpage')
+  const [node] = mesh.nodes
+  say(`The mesh goes on until Ctrl-C. Talk to it:
+  the page                 curl http://${page?.address}:9080/productpage
+  counters of a ztunnel    curl ${node?.statsUrl}/stats/prometheus
+  what a ztunnel knows     curl ${node?.adminUrl}/config_dump
+  its manifests; edit them ${mesh.folder}
+`)
+  await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
+}
+
+const since = startedAt => ((performance.now() - startedAt) / 1_000).toFixed(1)
+
+const NEXT = `
+What to try next:
+  npm run demo -- --keep                          leave it running, and look around
+  npm run demo -- --without policy-ratings.yaml   see which checks rest on a manifest
+  npx ambient up examples/01-bookinfo/manifests   the same mesh, without the story; edit its manifests
+`
+
+await main()

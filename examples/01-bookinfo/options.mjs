@@ -1,0 +1,31 @@
+// The arguments of the demo.
+
+export const HELP = `npm run demo -- [options]
+
+  --json            one JSON line per check on standard output, all else on standard error
+  --keep            leave the mesh running afterwards, and say how to talk to it
+  --without FILE    leave a manifest out; the checks that rest on it fail (repeat)
+  --help            this
+
+examples:
+  npm run demo
+  npm run demo -- --json | tail -1
+  npm run demo -- --without policy-ratings.yaml
+`
+
+/** `{ options }`, or `{ problem }` with one line that says what was not understood. */
+export function parseOptions(args) {
+  const options = { json: false, keep: false, help: false, without: [] }
+  for (let index = 0; index < args.length; index++) {
+    const [name, inline] = args[index].split(/=(.*)/s)
+    if (name === '--json') options.json = true
+    else if (name === '--keep') options.keep = true
+    else if (name === '--help' || name === '-h') options.help = true
+    else if (name === '--without') {
+      const file = inline ?? args[++index]
+      if (!file) return { problem: '--without needs the name of a manifest' }
+      options.without.push(file)
+    } else return { problem: `unknown option ${args[index]}; --help lists them` }
+  }
+  return { options }
+}
