@@ -1,29 +1,19 @@
 /** A whole ambient mesh on this machine, as one object: control plane, a ztunnel per node, the workloads' programs. */
-import {
-  type CertificateAuthority,
-  createCertificateAuthority,
-  createCertificateRequest,
-} from '@ambient/identity'
 import { messageOf, parseSpiffeId, workloadSpiffeId } from '@ambient/core'
 import { type ClientStatus, readManifestFolder, watchManifestFolder } from '@ambient/discovery'
+import { createCertificateRequest } from '@ambient/identity'
 import { formatProblem, type Problem } from '@ambient/policy'
-import type { AddressBlock } from './address/block.ts'
-import { assertPortFree, claimBlock } from './address/claim.ts'
 import { type Configuration, createConfiguration, type ManifestText } from './configuration.ts'
-import { meshDefaults, proxyPorts } from './defaults.ts'
+import { meshDefaults } from './defaults.ts'
 import { MeshError } from './errors.ts'
 import type { MeshEvent, MeshListener } from './events.ts'
 import { type MeshOptions, type ResolvedMeshOptions, resolveOptions } from './options.ts'
-import { awaitListener } from './pods/await-listener.ts'
+import { endParts, type Parts, startParts } from './parts.ts'
 import { programOf } from './pods/environment.ts'
 import type { Pod } from './pods/pod.ts'
-import { createPodSet, findPod, type PodSet } from './pods/pod-set.ts'
-import { type ControlPlane, createControlPlane } from './plane/control-plane.ts'
-import { createNodeProxy, type NodeProxy, ztunnelFiles } from './plane/node-proxy.ts'
-import { createSecretFiles, type SecretFiles } from './plane/secret-files.ts'
+import { findPod, fullName } from './pods/pod-set.ts'
 import { type ExecOptions, execute, type Execution } from './process/exec.ts'
-import { createReaper, type Reaper } from './process/reaper.ts'
-import { createRelay, type Relay } from './relay.ts'
+import type { Relay } from './relay.ts'
 import { describeNode, describePod, type MeshNode, type MeshPod } from './views.ts'
 
 /** A certificate of the mesh's CA, for a peer that is not one of its workloads. */
@@ -78,18 +68,6 @@ export interface Mesh {
   subscribe(listener: MeshListener): () => void
 }
 
-/** What exists only between `start` and `close`. */
-interface Running {
-  readonly block: AddressBlock
-  readonly ca: CertificateAuthority
-  readonly secrets: SecretFiles
-  readonly reaper: Reaper
-  readonly controlPlane: ControlPlane
-  readonly relay: Relay | undefined
-  readonly proxies: readonly NodeProxy[]
-  readonly pods: PodSet
-}
-
 /**
  * Makes a mesh; nothing happens before `start`.
  * @throws MeshError `AMBIENT_E_MESH_OPTIONS`
@@ -104,8 +82,10 @@ class LocalMesh implements Mesh {
   readonly #executions = new Set<Execution>()
   readonly #closing = new AbortController()
   readonly #configuration: Configuration
-  #running: Partial<Running> = {}
+  #parts: { -readonly [Name in keyof Parts]?: Parts[Name] } = {}
   #watch: { close(): Promise<void> } | undefined
+  /** Settles when nothing more is being made. */
+  #starting: Promise<void> = Promise.resolve()
   #started: Promise<void> | undefined
   #closed: Promise<void> | undefined
   /** Configurations are applied one after the other. */
@@ -123,11 +103,11 @@ class LocalMesh implements Mesh {
   }
 
   get cidr(): string {
-    return this.#running.block?.cidr ?? ''
+    return this.#parts.block?.cidr ?? ''
   }
 
   get nodes(): readonly MeshNode[] {
-    return (this.#running.proxies ?? []).map(describeNode)
+    return (this.#parts.proxies ?? []).map(describeNode)
   }
 
   ztunnel(node: string): MeshNode {
@@ -138,19 +118,19 @@ class LocalMesh implements Mesh {
   }
 
   get pods(): readonly MeshPod[] {
-    return (this.#running.pods?.list() ?? []).filter(pod => !pod.ending).map(describePod)
+    return (this.#parts.pods?.list() ?? []).filter(pod => !pod.ending).map(describePod)
   }
 
   pod(name: string): MeshPod {
-    return describePod(findPod(this.#running.pods?.list() ?? [], name))
+    return describePod(findPod(this.#parts.pods?.list() ?? [], name))
   }
 
   get relay(): Relay | undefined {
-    return this.#running.relay
+    return this.#parts.relay
   }
 
   get controlPlane(): Mesh['controlPlane'] {
-    const { controlPlane, ca } = this.#running
+    const { controlPlane, ca } = this.#parts
     return {
       url: controlPlane?.url ?? '',
       rootPem: ca?.rootPem ?? '',
@@ -167,10 +147,13 @@ class LocalMesh implements Mesh {
   }
 
   start(): Promise<void> {
-    this.#started ??= this.#start().catch(async error => {
-      await this.close()
-      throw error
-    })
+    if (this.#started === undefined) {
+      this.#starting = this.#start()
+      this.#started = this.#starting.catch(async error => {
+        await this.close()
+        throw error
+      })
+    }
     return this.#started
   }
 
@@ -185,11 +168,12 @@ class LocalMesh implements Mesh {
 
   async synced(signal?: AbortSignal): Promise<void> {
     await this.#applying
+    if (this.#publishing) this.#publish()
     await this.#mustRun('controlPlane').synced(this.#options.nodes.length, signal)
   }
 
   async exec(name: string, argv: readonly string[], options: ExecOptions = {}): Promise<Execution> {
-    const pod = findPod(this.#running.pods?.list() ?? [], name)
+    const pod = findPod(this.#parts.pods?.list() ?? [], name)
     return this.#exec(pod, argv, options)
   }
 
@@ -208,103 +192,17 @@ class LocalMesh implements Mesh {
   }
 
   async #start(): Promise<void> {
-    const { nodes, random, trustDomain, block: wanted, clock } = this.#options
     this.#assertOpen()
     this.#configuration.read(await readManifestFolder(this.#options.manifests))
     this.#reportProblems()
     if (!this.#configuration.good) throw this.#manifestError()
-    const block = await claimBlock({
-      nodes: nodes.length,
-      random,
-      ...(wanted === undefined ? {} : { block: wanted }),
-    })
-    const secrets = await createSecretFiles()
-    this.#running = { block, secrets, reaper: createReaper(secrets.folder) }
-    const ca = await createCertificateAuthority({ trustDomain, clock })
-    this.#running = { ...this.#running, ca, pods: this.#createPods() }
-    await this.#startControlPlane(block, ca)
-    await this.#startProxies(secrets)
+    const hooks = { emit: (event: MeshEvent) => this.#emit(event), changed: () => this.#publishSoon() }
+    const { proxies } = await startParts(this.#options, hooks, this.#parts)
     this.#assertOpen()
     await this.#apply()
     if (this.#options.watch) await this.#startWatch()
-    await Promise.all(this.#mustRun('proxies').map(proxy => proxy.ready(this.#closing.signal)))
+    await Promise.all(proxies.map(proxy => proxy.ready(this.#closing.signal)))
     await this.#podsReady()
-  }
-
-  async #startControlPlane(block: AddressBlock, ca: CertificateAuthority): Promise<void> {
-    const { clusterId, logger } = this.#options
-    const controlPlane = createControlPlane({
-      address: block.controlPlane,
-      ca,
-      clusterId,
-      logger,
-      runsOn: (node, namespace, serviceAccount) =>
-        this.#mustRun('pods')
-          .list()
-          .some(
-            ({ node: on, plan }) =>
-              on === node && plan.namespace === namespace && plan.template.serviceAccount === serviceAccount,
-          ),
-      onRefused: (node, reason) => this.#emit({ kind: 'refused', node, reason }),
-    })
-    await controlPlane.start()
-    const relay = this.#options.relay ? createRelay({ address: block.relay }) : undefined
-    await relay?.start()
-    this.#running = { ...this.#running, controlPlane, relay }
-  }
-
-  async #startProxies(secrets: SecretFiles): Promise<void> {
-    const options = this.#options
-    const controlPlane = this.#mustRun('controlPlane')
-    const { relay } = this.#running
-    const proxies: NodeProxy[] = []
-    for (const [index, node] of options.nodes.entries()) {
-      const files = await secrets.writeNode(node, {
-        token: controlPlane.issueToken(node),
-        rootPem: this.#mustRun('ca').rootPem,
-      })
-      const proxy = createNodeProxy({
-        ...options,
-        node,
-        files,
-        address: this.#mustRun('block').node(index),
-        controlPlaneUrl: controlPlane.url,
-        clusterDomain: meshDefaults.clusterDomain,
-        network: meshDefaults.network,
-        relay: relay === undefined ? undefined : `socks5://${relay.address}:${relay.port}`,
-        execPath: process.execPath,
-        reaper: this.#mustRun('reaper'),
-        emit: event => this.#emit(event),
-      })
-      proxies.push(proxy)
-    }
-    this.#running = { ...this.#running, proxies }
-    for (const proxy of proxies) proxy.start()
-  }
-
-  #createPods(): PodSet {
-    const { manifests, environment, clock, nodes, random } = this.#options
-    const secrets = this.#mustRun('secrets')
-    const block = this.#mustRun('block')
-    return createPodSet({
-      folder: manifests,
-      capture: ztunnelFiles().capture,
-      execPath: process.execPath,
-      environment,
-      clock,
-      reaper: this.#mustRun('reaper'),
-      nodes,
-      random,
-      emit: event => this.#emit(event),
-      awaitProxy: (address, signal) => awaitListener(address, proxyPorts.socks, clock, signal),
-      assertPortFree,
-      takeAddress: node => block.takePod(nodes.indexOf(node)),
-      releaseAddress: address => block.releasePod(address),
-      nodeAddress: node => block.node(nodes.indexOf(node)),
-      grantSecret: pod => secrets.grant(pod),
-      revokeSecret: pod => secrets.revoke(pod),
-      changed: () => this.#publishSoon(),
-    })
   }
 
   async #startWatch(): Promise<void> {
@@ -336,12 +234,14 @@ class LocalMesh implements Mesh {
   async #apply(): Promise<void> {
     const pods = this.#mustRun('pods')
     const before = new Map(pods.list().map(pod => [pod, pod.enrolled]))
+    // Policies and labels count at once, however long pods take to come and go.
+    this.#publish()
     const { started, ended } = await pods.reconcile(this.#configuration.plans)
     this.#publish()
     const changed = (to: boolean): string[] =>
       [...before]
         .filter(([pod, was]) => was !== to && pod.enrolled === to && !pod.ending)
-        .map(([pod]) => nameOf(pod))
+        .map(([pod]) => fullName(pod))
     this.#emit({
       kind: 'applied',
       generation: this.#configuration.generation,
@@ -363,7 +263,7 @@ class LocalMesh implements Mesh {
   }
 
   #publish(): void {
-    const { controlPlane, pods, block } = this.#running
+    const { controlPlane, pods, block } = this.#parts
     if (controlPlane === undefined || pods === undefined || block === undefined) return
     try {
       controlPlane.publish(this.#configuration.derive(pods.list(), key => block.serviceAddress(key)))
@@ -412,22 +312,17 @@ class LocalMesh implements Mesh {
     unsubscribe()
     this.#assertOpen()
     for (const pod of waiting())
-      this.#emit({ kind: 'warning', message: `${nameOf(pod)} is not ready; the mesh goes on without it` })
+      this.#emit({ kind: 'warning', message: `${fullName(pod)} is not ready; the mesh goes on without it` })
   }
 
   async #close(graceMs: number): Promise<void> {
     this.#closing.abort(new MeshError('AMBIENT_E_MESH_CLOSED', 'the mesh is closed'))
+    await this.#starting.catch(() => {})
     await this.#watch?.close()
     await this.#applying
     for (const execution of this.#executions) execution.kill('SIGKILL')
     await Promise.all([...this.#executions].map(({ exited }) => exited))
-    const { pods, proxies, relay, controlPlane, reaper, secrets } = this.#running
-    await pods?.stop(graceMs)
-    await Promise.all((proxies ?? []).map(({ program }) => program.stop(graceMs)))
-    await relay?.close()
-    await controlPlane?.close()
-    await reaper?.close()
-    await secrets?.remove()
+    await endParts(this.#parts, graceMs)
   }
 
   #reportProblems(): void {
@@ -455,13 +350,9 @@ class LocalMesh implements Mesh {
     this.#closing.signal.throwIfAborted()
   }
 
-  #mustRun<Name extends keyof Running>(name: Name): NonNullable<Running[Name]> {
-    const part = this.#running[name]
+  #mustRun<Name extends keyof Parts>(name: Name): NonNullable<Parts[Name]> {
+    const part = this.#parts[name]
     if (part !== undefined) return part
     throw new MeshError('AMBIENT_E_MESH_CLOSED', 'the mesh is not started')
   }
-}
-
-function nameOf(pod: Pod): string {
-  return `${pod.plan.namespace}/${pod.name}`
 }

@@ -65,7 +65,8 @@ class Pods implements PodSet {
     }
     for (const pod of ended) {
       // A bare pod keeps its name, so there cannot be two.
-      if (!this.#outdated.has(pod) || pod.plan.kind === 'Pod') await this.#finish(pod)
+      if (pod.plan.kind === 'Pod' && this.#outdated.has(pod)) await this.#finish(pod)
+      else if (!this.#outdated.has(pod)) void this.#finish(pod)
     }
     for (const plan of plans) await this.#scale(plan, started, ended)
     if (started.length > 0) this.#host.changed()
