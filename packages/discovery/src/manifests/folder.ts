@@ -47,7 +47,7 @@ export function watchManifestFolder(options: WatchFolderOptions): FolderWatch {
 
 interface Watched {
   readonly watcher: FSWatcher
-  /** Device and inode: another folder under the same name needs another watcher. */
+  /** Another folder under the same name needs another watcher; inodes are used again, so its birth counts too. */
   readonly identity: string
 }
 
@@ -133,6 +133,8 @@ class ManifestFolderWatch implements FolderWatch {
 
   #failed(cause: unknown): void {
     if (this.#closed) return
+    // Watchers of a folder that is gone stay silent for ever.
+    this.#unwatch(() => true)
     const { folder, onError } = this.#options
     onError?.(cause instanceof DiscoveryError ? cause : folderError(`cannot watch ${folder}`, cause))
     this.#touched(limits.watchRetryMs)
@@ -140,7 +142,7 @@ class ManifestFolderWatch implements FolderWatch {
 }
 
 function identityOf(facts: Stats): string {
-  return `${facts.dev}:${facts.ino}`
+  return `${facts.dev}:${facts.ino}:${facts.birthtimeMs}`
 }
 
 function folderError(what: string, cause: unknown): DiscoveryError {
