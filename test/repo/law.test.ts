@@ -56,6 +56,19 @@ describe('the law', () => {
     expect(find(tests, isSwitched)).toEqual([])
   })
 
+  it('no test sleeps: a timer in a test says in a comment what it waits for', () => {
+    const isTimer = (node: ts.Node): boolean =>
+      (ts.isImportDeclaration(node) && /timers\/promises/.test(node.moduleSpecifier.getText())) ||
+      (ts.isCallExpression(node) && node.expression.getText() === 'setTimeout')
+    const isSilent = (node: ts.Node): boolean => {
+      const source = node.getSourceFile()
+      const lines = source.text.split('\n')
+      const { line } = source.getLineAndCharacterOfPosition(node.getStart())
+      return !lines.slice(Math.max(0, line - 1), line + 1).some(text => /\/\/|^\s*\*|\*\//.test(text))
+    }
+    expect(find(tests, node => isTimer(node) && isSilent(node))).toEqual([])
+  })
+
   it(`files longer than ${MAX_FILE_LINES} lines say why`, () => {
     const silent = written.filter(file => {
       const lines = read(file).split('\n')
