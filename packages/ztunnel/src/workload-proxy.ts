@@ -36,6 +36,8 @@ import { workloadIdentity } from './workload-identity.ts'
 
 export interface WorkloadProxyOptions {
   readonly config: ZtunnelConfig
+  /** `namespace/name`, for log lines. */
+  readonly description: string
   /** The workload that is served, as discovery knows it now; waits a while for one that is not known yet. */
   readonly workload: () => Promise<Workload>
   readonly listenOn: {
@@ -156,6 +158,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
   async #close(graceMs: number): Promise<void> {
     await Promise.all(this.#listeners.map(listener => listener.close()))
     for (const socket of this.#handshakes) socket.destroy()
+    this.#options.logger.info({ workload: this.#options.description }, 'proxy stopped listening')
     this.#server.retire()
     const { forced } = await this.#drain.start({ graceMs })
     if (forced > 0)

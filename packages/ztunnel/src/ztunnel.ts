@@ -4,9 +4,15 @@
  */
 import { type Clock, isLoopback, messageOf, systemClock, type Workload } from '@ambient/core'
 import { dial as dialDirect } from '@ambient/core/node'
-import { applyLocalConfig, createDirectory, readLocalConfig } from '@ambient/discovery'
-import { type CertificateSigner, createIdentityManager } from '@ambient/identity'
-import { createPolicyStore } from '@ambient/policy'
+import {
+  type AdsClient,
+  applyLocalConfig,
+  createDirectory,
+  readLocalConfig,
+  type WritableDirectory,
+} from '@ambient/discovery'
+import { type CertificateSigner, createIdentityManager, type IdentityManager } from '@ambient/identity'
+import { createPolicyStore, type PolicyStore } from '@ambient/policy'
 import { adminHandler } from './admin/admin.ts'
 import { configDump, type DumpedProxy } from './admin/config-dump.ts'
 import { type HttpHandler, type HttpListener, serveHttp } from './admin/http.ts'
@@ -30,6 +36,8 @@ export interface ZtunnelOptions {
   readonly config: ZtunnelConfig
   /** Takes log lines, newline included. Default: nothing is logged. */
   readonly write?: (text: string) => void
+  /** Filled by the caller, instead of or beside what the configuration names. */
+  readonly discovery?: { readonly directory: WritableDirectory; readonly policies: PolicyStore }
   /** Signs certificates instead of the CA that the configuration names. The caller closes it. */
   readonly signer?: CertificateSigner
   readonly clock?: Clock
@@ -75,10 +83,10 @@ class LiveZtunnel implements Ztunnel {
   readonly #log: LogSink
   readonly #metrics = createMetricsRegistry()
   readonly #readiness = createReadiness()
-  readonly #directory
-  readonly #policies = createPolicyStore()
-  readonly #identities
-  readonly #discovery
+  readonly #directory: WritableDirectory
+  readonly #policies: PolicyStore
+  readonly #identities: IdentityManager
+  readonly #discovery: AdsClient | undefined
   readonly #ownedSigner: CertificateSigner | undefined
   readonly #endpoints: { kind: Endpoint['kind']; listener: HttpListener }[] = []
   #fleet: Fleet | undefined
@@ -95,7 +103,8 @@ class LiveZtunnel implements Ztunnel {
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? Math.random
     this.#log = createLogSink({ ...config.log, write: options.write ?? (() => {}), clock: this.#clock })
-    this.#directory = createDirectory({ localNode: config.nodeName })
+    this.#directory = options.discovery?.directory ?? createDirectory({ localNode: config.nodeName })
+    this.#policies = options.discovery?.policies ?? createPolicyStore()
     const logger = this.#log.scope('identity')
     this.#ownedSigner = options.signer === undefined ? createSigner(config, this.#clock, logger) : undefined
     const signer = options.signer ?? this.#ownedSigner
@@ -325,6 +334,7 @@ class LiveZtunnel implements Ztunnel {
     const directory = this.#directory
     return {
       config: this.#config,
+      description: `${namespace}/${name}`,
       workload: createLocalWorkload({
         directory,
         clock,
