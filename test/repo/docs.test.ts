@@ -109,6 +109,18 @@ describe('links in documents', () => {
   })
 })
 
+describe('paths in documents', () => {
+  it('are files of the repository', () => {
+    const missing = documents().flatMap(file =>
+      [...read(file).matchAll(/`((?:packages|examples|docs|test|bench|\.config|\.ci)\/[\w./-]+)`/g)]
+        .map(match => (match[1] ?? '').replace(/:\d+$/, ''))
+        .filter(path => !/\/(dist|node_modules)\//.test(path) && !existsSync(join(root, path)))
+        .map(path => `${shown(file)}: ${path}`),
+    )
+    expect(missing).toEqual([])
+  })
+})
+
 /** GitHub's anchors of headings. */
 function anchorsOf(file: string): string[] {
   return [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>

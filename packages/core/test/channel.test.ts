@@ -1,38 +1,14 @@
 /** The channel contract over TCP sockets, over Duplexes and in memory. */
-import { once } from 'node:events'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { duplexChannel, socketChannel } from '@ambient/core/node'
 import { channelPair } from '@ambient/core/testing'
 import { confirmEnd } from '../src/node/confirmed-end.ts'
 import { channelContract } from '../../../test/contracts/channel.ts'
-
-async function socketPair(): Promise<{ client: Socket; accepted: Socket; server: Server }> {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  const client = connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true })
-  const [[accepted]] = await Promise.all([
-    once(server, 'connection') as Promise<[Socket]>,
-    once(client, 'connect'),
-  ])
-  return { client, accepted, server }
-}
-
-async function closeAll(sockets: readonly Socket[], server: Server): Promise<void> {
-  for (const socket of sockets) socket.destroy()
-  await Promise.all(sockets.map(socket => (socket.closed ? undefined : once(socket, 'close'))))
-  server.close()
-  await once(server, 'close')
-}
+import { socketPair } from './socket-pair.ts'
 
 channelContract('TCP socket', async () => {
-  const { client, accepted, server } = await socketPair()
-  return {
-    a: socketChannel(client),
-    b: socketChannel(accepted),
-    dispose: () => closeAll([client, accepted], server),
-  }
+  const { dialled, accepted, close } = await socketPair()
+  return { a: socketChannel(dialled), b: socketChannel(accepted), dispose: close }
 })
 
 channelContract('memory', async () => {
@@ -41,7 +17,7 @@ channelContract('memory', async () => {
 })
 
 channelContract('Duplex', async () => {
-  const { client, accepted, server } = await socketPair()
+  const { dialled, accepted, close } = await socketPair()
   // A reset of a plain Duplex is its destruction with an error; these Duplexes carry that over as a TCP reset.
   const hard = (socket: Socket): Socket => {
     confirmEnd(socket)
@@ -49,9 +25,5 @@ channelContract('Duplex', async () => {
     socket.destroy = error => (error === undefined ? destroy() : socket.resetAndDestroy())
     return socket
   }
-  return {
-    a: duplexChannel(hard(client)),
-    b: duplexChannel(hard(accepted)),
-    dispose: () => closeAll([client, accepted], server),
-  }
+  return { a: duplexChannel(hard(dialled)), b: duplexChannel(hard(accepted)), dispose: close }
 })

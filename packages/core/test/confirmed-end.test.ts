@@ -1,28 +1,16 @@
 /** A peer that resets while bytes are unread: the reader must see the reset, whoever ended first. */
-import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { socketChannel } from '@ambient/core/node'
 import { describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
+import { socketPair } from './socket-pair.ts'
 
 async function withPair(run: (writer: Socket, reader: Socket) => Promise<void>): Promise<void> {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  const writer = connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true })
-  writer.on('error', () => {})
-  const [[reader]] = await Promise.all([
-    once(server, 'connection') as Promise<[Socket]>,
-    once(writer, 'connect'),
-  ])
+  const pair = await socketPair()
   try {
-    await run(writer, reader)
+    await run(pair.dialled, pair.accepted)
   } finally {
-    writer.destroy()
-    reader.destroy()
-    server.close()
-    await once(server, 'close')
+    await pair.close()
   }
 }
 
