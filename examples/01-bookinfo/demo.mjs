@@ -45,6 +45,9 @@ async function tell(options) {
   const interrupt = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
     process.on(signal, () => interrupt.abort(new Error(`ended by ${signal}`)))
+  // Whoever reads our output may leave; the processes must not stay because of it.
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', () => interrupt.abort(new Error('nobody reads the output')))
   const say = text => void process.stderr.write(text)
   const report = createReport({
     json: options.json,
@@ -98,7 +101,11 @@ async function run({ mesh, ledger, report, options, say, startedAt, signal }) {
     )
   else say(`the mesh did not start: ${failure}\n`)
   const story = createStory(mesh, ledger)
+  const isTold = step => options.steps.length === 0 || options.steps.includes(step)
+  if (failure === undefined && !isTold(1))
+    await story.edit(inAndOut.NAMESPACE_FILE, inAndOut.addLabel).catch(() => {})
   for (const [index, { title, checks }] of steps.entries()) {
+    if (!isTold(index + 1)) continue
     report.title(index + 1, title)
     if (failure === undefined) await report.run(index + 1, checks, story, signal)
     else report.skip(index + 1, checks, failure.split('\n')[0])

@@ -5,6 +5,7 @@ export const HELP = `npm run demo -- [options]
   --json            one JSON line per check on standard output, all else on standard error
   --keep            leave the mesh running afterwards, and say how to talk to it
   --without FILE    leave a manifest out; the checks that rest on it fail (repeat)
+  --step N          tell only this step of the story, 1 to 6 (repeat)
   --help            this
 
 examples:
@@ -15,7 +16,7 @@ examples:
 
 /** `{ options }`, or `{ problem }` with one line that says what was not understood. */
 export function parseOptions(args) {
-  const options = { json: false, keep: false, help: false, without: [] }
+  const options = { json: false, keep: false, help: false, without: [], steps: [] }
   for (let index = 0; index < args.length; index++) {
     const [name, inline] = args[index].split(/=(.*)/s)
     if (name === '--json') options.json = true
@@ -25,6 +26,10 @@ export function parseOptions(args) {
       const file = inline ?? args[++index]
       if (!file) return { problem: '--without needs the name of a manifest' }
       options.without.push(file)
+    } else if (name === '--step') {
+      const step = inline ?? args[++index] ?? ''
+      if (!/^[1-6]$/.test(step)) return { problem: '--step needs a number from 1 to 6' }
+      options.steps.push(Number(step))
     } else return { problem: `unknown option ${args[index]}; --help lists them` }
   }
   return { options }

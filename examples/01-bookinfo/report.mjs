@@ -47,17 +47,20 @@ export function createReport({ json, colors, stdout, stderr }) {
 
 async function settle(run, story, signal) {
   let timer
-  const late = new Promise((_, reject) => {
+  let onAbort
+  const cut = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`nothing within ${CHECK_TIMEOUT_MS} ms`)), CHECK_TIMEOUT_MS)
-    signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+    onAbort = () => reject(signal.reason)
+    signal?.addEventListener('abort', onAbort)
   })
   try {
-    const { observed, ok } = await Promise.race([run(story), late])
+    const { observed, ok } = await Promise.race([run(story), cut])
     return { observed: String(observed), ok: ok === true }
   } catch (error) {
     return { observed: firstLine(error), ok: false }
   } finally {
     clearTimeout(timer)
+    signal?.removeEventListener('abort', onAbort)
   }
 }
 

@@ -132,10 +132,19 @@ export const checks = [
     },
   },
   {
+    name: 'loadgen opens a connection to the database and keeps it',
+    expected: 'PONG',
+    async run(story) {
+      const session = await story.hold(story.across('db'))
+      story.keep('old session', session)
+      const answer = await session.ping()
+      return { observed: answer, ok: answer === 'PONG' }
+    },
+  },
+  {
     name: 'the label is taken away: the next call is plaintext again',
     expected: '200, and the marker at least once',
     async run(story) {
-      story.keep('old session', await story.hold(story.across('db')))
       await story.edit(NAMESPACE_FILE, removeLabel)
       const call = await watchedCall(story)
       return {
@@ -145,7 +154,7 @@ export const checks = [
     },
   },
   {
-    name: 'a connection from before is drained, not cut: it still answers',
+    name: 'the connection from before is drained, not cut: it still answers',
     expected: 'PONG',
     async run(story) {
       const session = story.need('old session')

@@ -1,0 +1,155 @@
+/** A small mesh for tests: a server, a client on the other node, and what they say to each other. */
+import type { ExecResult } from '@ambient/mesh'
+import { startTestMesh, type TestMesh } from '@ambient/mesh/testing'
+
+const SERVER = `
+import http from 'node:http'
+import net from 'node:net'
+http.createServer((request, response) => response.end('answer to ' + request.url)).listen(8080)
+net.createServer(socket => {
+  socket.on('error', () => {})
+  socket.write('hello\\n')
+  socket.on('data', chunk => socket.write(chunk))
+}).listen(7000)
+`
+
+/** Runs inside of a pod: one request, the status or the error's code on standard output. */
+const GET = `
+const http = require('node:http')
+const request = http.get(process.argv.at(-1), { agent: false }, response => {
+  response.resume()
+  response.on('end', () => console.log(response.statusCode))
+})
+request.on('error', error => console.log(error.code))
+`
+
+/** Keeps a connection; echoes what it hears, and says how it ended. */
+const HOLD = `
+const socket = require('node:net').connect(7000, process.argv.at(-1))
+socket.on('data', chunk => process.stdout.write(chunk))
+socket.on('error', error => console.log('error ' + error.code))
+socket.on('close', () => { console.log('closed'); process.exit() })
+process.stdin.on('data', chunk => socket.write(chunk))
+`
+
+export const namespace = (enrolled: boolean): string => `apiVersion: v1
+kind: Namespace
+metadata:
+  name: shop
+${enrolled ? '  labels:\n    istio.io/dataplane-mode: ambient\n' : ''}`
+
+export function deployment(
+  name: string,
+  options: { replicas?: number; env?: string; program?: string } = {},
+): string {
+  const program = options.program ?? 'setInterval(() => {}, 1000)'
+  return `apiVersion: v1
+kind: ServiceAccount
+metadata: { name: ${name}, namespace: shop }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: ${name}, namespace: shop }
+spec:
+  replicas: ${options.replicas ?? 1}
+  selector:
+    matchLabels: { app: ${name} }
+  template:
+    metadata:
+      labels: { app: ${name} }
+    spec:
+      serviceAccountName: ${name}
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: main
+          image: none
+          command: [node, ${program.endsWith('.mjs') ? program : `-e, ${JSON.stringify(program)}`}]
+          env: [{ name: SETTING, value: "${options.env ?? 'one'}" }]
+${
+  program.endsWith('.mjs')
+    ? `          ports: [{ containerPort: 8080 }, { containerPort: 7000 }]
+          readinessProbe: { tcpSocket: { port: 7000 } }
+`
+    : ''
+}`
+}
+
+export const service = `apiVersion: v1
+kind: Service
+metadata: { name: server, namespace: shop }
+spec:
+  selector: { app: server }
+  ports:
+    - { name: http, port: 80, targetPort: 8080 }
+    - { name: tcp, port: 7000 }
+`
+
+export const policy = (
+  action: 'ALLOW' | 'DENY',
+  ...accounts: readonly string[]
+): string => `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: server-callers, namespace: shop }
+spec:
+  selector:
+    matchLabels: { app: server }
+  action: ${action}
+  rules:
+    - from:
+        - source:
+            principals: [${accounts.map(account => `cluster.local/ns/shop/sa/${account}`).join(', ')}]
+`
+
+/** `server` and `client` are on different nodes: pods spread. */
+export function startShop(options: {
+  enrolled: boolean
+  more?: Readonly<Record<string, string>>
+}): Promise<TestMesh> {
+  return startTestMesh({
+    environment: { PATH: process.env['PATH'] },
+    manifests: {
+      'server.mjs': SERVER,
+      'namespace.yaml': namespace(options.enrolled),
+      'a-server.yaml': `${deployment('server', { program: 'server.mjs' })}---\n${service}`,
+      'b-client.yaml': deployment('client'),
+      ...options.more,
+    },
+  })
+}
+
+/** A status, or the code of an error. */
+export async function get(mesh: TestMesh, from: string, url = 'http://server/x'): Promise<string> {
+  const result = await run(mesh, from, GET, url)
+  return result.stdout.trim()
+}
+
+export async function run(
+  mesh: TestMesh,
+  from: string,
+  script: string,
+  ...args: string[]
+): Promise<ExecResult> {
+  return (await mesh.exec(from, ['node', '-e', script, '--', ...args])).result()
+}
+
+export interface Held {
+  /** Everything heard so far. */
+  readonly heard: () => string
+  say(text: string): void
+  readonly ended: Promise<unknown>
+}
+
+/** A connection of `from` to the server's port 7000 that stays open. */
+export async function hold(mesh: TestMesh, from: string): Promise<Held> {
+  const execution = await mesh.exec(from, ['node', '-e', HOLD, '--', 'server'], { interactive: true })
+  let heard = ''
+  execution.stdout.on('data', chunk => {
+    heard += String(chunk)
+  })
+  execution.stderr.resume()
+  return {
+    heard: () => heard,
+    say: text => void execution.stdin?.write(text),
+    ended: execution.exited,
+  }
+}
