@@ -163,6 +163,29 @@ describe('a subscription', () => {
     expect(second.nonce).not.toBe(first.nonce)
   })
 
+  it('sends no workload before the policies that it may list, also while an answer about policies is due', async () => {
+    const { ads, open } = await serve()
+    ads.publish(state({ policies: [policy({ name: 'first' })] }))
+    const stream = open()
+    stream.send({ node, typeUrl: AUTHORIZATION_TYPE })
+    const first = await stream.next()
+    stream.send({ typeUrl: ADDRESS_TYPE })
+    const addresses = await stream.next()
+    stream.send({ typeUrl: ADDRESS_TYPE, responseNonce: addresses.nonce })
+    const listing = pod('a', '10.0.0.1', { authorizationPolicies: ['shop/second'] })
+    ads.publish(
+      state({ policies: [policy({ name: 'second', scope: 'WorkloadSelector' })], workloads: [listing] }),
+    )
+    stream.send({ typeUrl: AUTHORIZATION_TYPE, responseNonce: first.nonce })
+    const policies = await stream.next()
+    expect([names(policies), policies.removedResources]).toEqual([['shop/second'], []])
+    const workloads = await stream.next()
+    expect(names(workloads)).toEqual(['Kubernetes//Pod/shop/a'])
+    stream.send({ typeUrl: AUTHORIZATION_TYPE, responseNonce: policies.nonce })
+    stream.send({ typeUrl: ADDRESS_TYPE, responseNonce: workloads.nonce })
+    expect((await stream.next()).removedResources).toEqual(['shop/first'])
+  })
+
   it('ignores an answer to another nonce', async () => {
     const { ads, open } = await serve()
     ads.publish(state({}))

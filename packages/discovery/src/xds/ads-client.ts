@@ -18,7 +18,14 @@ import { limits } from '../limits.ts'
 import { type AdsConnection, type AdsTarget, openAdsConnection, readAdsAddress } from './ads-connection.ts'
 import { applyResponse, type PolicySink } from './apply.ts'
 import { isChurn, jittered, nextBackoff, type StreamEnding, terminationReason } from './backoff.ts'
-import { isResourceType, type NodeInfo, type ResourceType, resourceTypes, writeNode } from './protocol.ts'
+import {
+  AUTHORIZATION_TYPE,
+  isResourceType,
+  type NodeInfo,
+  type ResourceType,
+  resourceTypes,
+  writeNode,
+} from './protocol.ts'
 
 export interface AdsClientOptions {
   /** `https://HOST:PORT`; HOST is what the server's certificate has to name, an IP address included. */
@@ -215,6 +222,9 @@ class DeltaAdsClient implements AdsClient {
       if (failed) state.versions.delete(name)
       else if (!bad.has(name)) state.versions.set(name, version)
     for (const name of response.removedResources) state.versions.delete(name)
+    // What is taken away may be what protected somebody.
+    if (type === AUTHORIZATION_TYPE && response.removedResources.length > 0)
+      this.#logger.info({ names: response.removedResources }, 'policies removed')
     state.nack =
       rejected.length === 0 ? undefined : rejected.map(({ name, reason }) => `${name}: ${reason}`).join('; ')
     if (state.nack === undefined) state.acknowledged = true

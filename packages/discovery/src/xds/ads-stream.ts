@@ -96,9 +96,9 @@ class ServerStream implements AdsStream {
    * answered for the workloads: otherwise a listed policy would be unknown for a moment, and unknown means denied.
    */
   push(): void {
-    this.#pushType(AUTHORIZATION_TYPE)
-    this.#pushType(ADDRESS_TYPE)
-    this.#pushType(AUTHORIZATION_TYPE)
+    this.#pushType(AUTHORIZATION_TYPE, this.#awaitsAddresses())
+    if (!this.#lacksPolicies()) this.#pushType(ADDRESS_TYPE, false)
+    this.#pushType(AUTHORIZATION_TYPE, this.#awaitsAddresses())
   }
 
   close(reason: string): void {
@@ -171,12 +171,19 @@ class ServerStream implements AdsStream {
     )
   }
 
-  #pushType(type: ResourceType): void {
+  #pushType(type: ResourceType, keepRemoved: boolean): void {
     const subscription = this.#subscriptions.get(type)
     const published = this.#options.published(type)
     if (this.#ended || subscription === undefined || published === undefined) return
-    const response = subscription.next(published, type === AUTHORIZATION_TYPE && this.#awaitsAddresses())
+    const response = subscription.next(published, keepRemoved)
     if (response !== undefined) this.#call.write(response)
+  }
+
+  /** A response of policies waits for its answer, and newer ones behind it. */
+  #lacksPolicies(): boolean {
+    const policies = this.#subscriptions.get(AUTHORIZATION_TYPE)
+    const published = this.#options.published(AUTHORIZATION_TYPE)
+    return policies !== undefined && published !== undefined && !policies.hasSent(published.set)
   }
 
   #awaitsAddresses(): boolean {

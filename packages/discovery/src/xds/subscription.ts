@@ -10,7 +10,7 @@ import {
 } from '../gen/discovery_pb.js'
 import { limits } from '../limits.ts'
 import type { ResourceType } from './protocol.ts'
-import { difference, type PublishedType } from './versioned.ts'
+import { difference, type PublishedType, type ResourceSet } from './versioned.ts'
 
 /** What a client was last known to think of a type. */
 export interface SubscriptionStatus {
@@ -28,6 +28,8 @@ export interface Subscription {
   readonly status: SubscriptionStatus
   /** Reads a request of this type; says whether it was an ACK, a NACK or a stale nonce. */
   answer(request: DeltaDiscoveryRequest): 'ack' | 'nack' | 'stale'
+  /** Every resource of a set was sent in its present version; removals may still be to come. */
+  hasSent(set: ResourceSet): boolean
   /** All of a state was sent and the client answered, whatever it said. */
   settled(stateVersion: string): boolean
   /**
@@ -43,57 +45,82 @@ export function createSubscription(
   initial: Readonly<Record<string, string>>,
   nonce: () => string,
 ): Subscription {
-  const sent = new Map(Object.entries(initial))
-  let awaiting: { nonce: string; version: string } | undefined
-  let greeted = false
-  let sentVersion = ''
-  let status: SubscriptionStatus = { acknowledged: '', sent: '', resources: sent.size }
+  return new TypeSubscription(type, initial, nonce)
+}
 
-  return {
-    type,
-    get status() {
-      return status
-    },
-    answer(request) {
-      if (awaiting === undefined || request.responseNonce !== awaiting.nonce) return 'stale'
-      const { version } = awaiting
-      awaiting = undefined
-      const { errorDetail } = request
-      if (errorDetail !== undefined) {
-        status = { ...status, nack: errorDetail.message.slice(0, limits.maxNackChars) }
-        return 'nack'
-      }
-      status = { acknowledged: version, sent: status.sent, resources: status.resources }
+class TypeSubscription implements Subscription {
+  readonly type: ResourceType
+  readonly #nonce: () => string
+  /** What the client has, or was sent: name to version. */
+  readonly #sent: Map<string, string>
+  #awaiting: { readonly nonce: string; readonly version: string } | undefined
+  #greeted = false
+  #sentVersion = ''
+  #status: SubscriptionStatus
+
+  constructor(type: ResourceType, initial: Readonly<Record<string, string>>, nonce: () => string) {
+    this.type = type
+    this.#nonce = nonce
+    this.#sent = new Map(Object.entries(initial))
+    this.#status = { acknowledged: '', sent: '', resources: this.#sent.size }
+  }
+
+  get status(): SubscriptionStatus {
+    return this.#status
+  }
+
+  hasSent(set: ResourceSet): boolean {
+    for (const { name, version } of set.values()) if (this.#sent.get(name) !== version) return false
+    return true
+  }
+
+  settled(stateVersion: string): boolean {
+    return this.#awaiting === undefined && this.#sentVersion === stateVersion
+  }
+
+  answer({ responseNonce, errorDetail }: DeltaDiscoveryRequest): 'ack' | 'nack' | 'stale' {
+    if (this.#awaiting === undefined || responseNonce !== this.#awaiting.nonce) return 'stale'
+    const { version } = this.#awaiting
+    this.#awaiting = undefined
+    const { sent, resources } = this.#status
+    if (errorDetail === undefined) {
+      this.#status = { acknowledged: version, sent, resources }
       return 'ack'
-    },
-    settled: stateVersion => awaiting === undefined && sentVersion === stateVersion,
-    next({ set, version }, keepRemoved) {
-      if (awaiting !== undefined) return undefined
-      const { changed, removed: gone, partial } = difference(sent, set)
-      const removed = keepRemoved ? [] : gone
-      const complete = !partial && removed.length === gone.length
-      // The first request of a type is always answered, with nothing if need be: the client waits to become ready.
-      if (greeted && changed.length === 0 && removed.length === 0) {
-        if (complete && sentVersion !== version) {
-          sentVersion = version
-          // Nothing differs, so what the client took before is this state too.
-          status = { ...status, sent: version, ...(status.nack === undefined && { acknowledged: version }) }
-        }
-        return undefined
-      }
-      greeted = true
-      for (const resource of changed) sent.set(resource.name, resource.version)
-      for (const name of removed) sent.delete(name)
-      sentVersion = complete ? version : `${version}+`
-      awaiting = { nonce: nonce(), version: sentVersion }
-      status = { ...status, sent: sentVersion, resources: sent.size }
-      return create(DeltaDiscoveryResponseSchema, {
-        typeUrl: type,
-        nonce: awaiting.nonce,
-        systemVersionInfo: version,
-        resources: changed.map(({ resource }) => resource),
-        removedResources: [...removed],
-      })
-    },
+    }
+    this.#status = { ...this.#status, nack: errorDetail.message.slice(0, limits.maxNackChars) }
+    return 'nack'
+  }
+
+  next({ set, version }: PublishedType, keepRemoved: boolean): DeltaDiscoveryResponse | undefined {
+    if (this.#awaiting !== undefined) return undefined
+    const { changed, removed: gone, partial } = difference(this.#sent, set)
+    const removed = keepRemoved ? [] : gone
+    const complete = !partial && removed.length === gone.length
+    // The first request of a type is always answered, with nothing if need be: the client waits to become ready.
+    if (this.#greeted && changed.length === 0 && removed.length === 0) {
+      if (complete) this.#unchanged(version)
+      return undefined
+    }
+    this.#greeted = true
+    for (const resource of changed) this.#sent.set(resource.name, resource.version)
+    for (const name of removed) this.#sent.delete(name)
+    this.#sentVersion = complete ? version : `${version}+`
+    this.#awaiting = { nonce: this.#nonce(), version: this.#sentVersion }
+    this.#status = { ...this.#status, sent: this.#sentVersion, resources: this.#sent.size }
+    return create(DeltaDiscoveryResponseSchema, {
+      typeUrl: this.type,
+      nonce: this.#awaiting.nonce,
+      systemVersionInfo: version,
+      resources: changed.map(({ resource }) => resource),
+      removedResources: [...removed],
+    })
+  }
+
+  /** A state that differs in nothing from what the client took before is one that it took. */
+  #unchanged(version: string): void {
+    if (this.#sentVersion === version) return
+    this.#sentVersion = version
+    const accepted = this.#status.nack === undefined
+    this.#status = { ...this.#status, sent: version, ...(accepted && { acknowledged: version }) }
   }
 }
