@@ -41,7 +41,6 @@ async function supervise(
     cwd,
     env,
     restart,
-    parentPipe: false,
     clock: systemClock,
     reaper,
     events: {
@@ -96,7 +95,6 @@ describe('a supervised program', () => {
       cwd,
       env,
       restart: 'Always',
-      parentPipe: false,
       clock: systemClock,
       reaper,
       events: { started() {}, line() {}, exited: exit => exits.push(exit) },

@@ -52,7 +52,6 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
     cwd: options.files.folder,
     env: proxyEnvironment(options),
     restart: 'Always',
-    parentPipe: true,
     clock,
     reaper: options.reaper,
     events: {
@@ -103,7 +102,6 @@ function proxyEnvironment(options: NodeProxyOptions): Record<string, string> {
     TRUST_DOMAIN: options.trustDomain,
     SOCKS5_SECRETS_DIR: options.files.secretsDir,
     CONNECTION_TERMINATION_DEADLINE: '1s',
-    AMBIENT_PARENT_PIPE: '1',
     RUST_LOG: options.logLevel,
     ...(options.relay === undefined ? {} : { NODE_RELAY: options.relay }),
   }

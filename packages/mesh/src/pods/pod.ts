@@ -148,7 +148,6 @@ class Container {
       cwd: plan.workingDir ?? host.folder,
       env,
       restart: pod.plan.template.restart,
-      parentPipe: false,
       clock: host.clock,
       reaper: host.reaper,
       before: signal => this.#before(signal),

@@ -28,8 +28,6 @@ export interface ProgramOptions extends Omit<GroupOptions, 'stdin'> {
   readonly events: ProgramEvents
   readonly clock: Clock
   readonly reaper: Reaper
-  /** Hold a pipe as standard input, so that the program sees our end. */
-  readonly parentPipe: boolean
   /** Awaited before each start. */
   readonly before?: (signal: AbortSignal) => Promise<void>
 }
@@ -94,10 +92,7 @@ class SupervisedProgram implements Program {
     try {
       await this.#options.before?.(this.#stopping.signal)
       if (this.#stopping.signal.aborted) return
-      const child = await spawnGroup({
-        ...this.#options,
-        stdin: this.#options.parentPipe ? 'pipe' : 'ignore',
-      })
+      const child = await spawnGroup({ ...this.#options, stdin: 'ignore' })
       exit = await this.#follow(child)
       if (child.pid !== undefined) {
         // As in a container: what the program left behind in its group ends with it.
@@ -119,7 +114,6 @@ class SupervisedProgram implements Program {
     if (child.pid !== undefined) reaper.add(child.pid)
     if (child.stdout !== null) eachLine(child.stdout, line => events.line('stdout', line))
     if (child.stderr !== null) eachLine(child.stderr, line => events.line('stderr', line))
-    child.stdin?.on('error', () => {})
     const exited = new Promise<ProgramExit>(resolve =>
       child.once('exit', (code, signal) => resolve({ code, signal })),
     )
