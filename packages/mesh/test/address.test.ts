@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { listen } from '@ambient/core/node'
 import { blockCandidates, createAddressBlock } from '../src/address/block.ts'
-import { assertPortFree, claimBlock } from '../src/address/claim.ts'
+import { assertPortFree, claimBlock, loopbackAdvice } from '../src/address/claim.ts'
 import { describeHolder } from '../src/address/port-holder.ts'
 
 describe('address block', () => {
@@ -45,6 +45,12 @@ describe('address block', () => {
     expect(new Set(candidates).size).toBe(235)
     expect(candidates).not.toEqual([...candidates].sort((a, b) => a - b))
   })
+})
+
+test('where loopback addresses are missing, one line says how to add them', () => {
+  expect(loopbackAdvice(88, 2)).toBe(
+    'for a in 0.1 0.2 0.253 0.254 10.{1..12} 11.{1..12}; do sudo ifconfig lo0 alias 127.88.$a up; done',
+  )
 })
 
 describe.runIf(process.platform === 'linux')('claim', () => {

@@ -5,7 +5,7 @@ import { MeshError } from '../errors.ts'
 import { type AddressBlock, blockCandidates, createAddressBlock } from './block.ts'
 import { describeHolder } from './port-holder.ts'
 
-/** Tried first where only some loopback addresses exist, so that there is one set to add. */
+/** Tried last: the one to add addresses for where only some exist. */
 const FIXED_BLOCK = 88
 /** Pods per node that the advice covers. */
 const ADVISED_PODS = 12
@@ -32,13 +32,10 @@ export async function claimBlock(options: ClaimOptions): Promise<AddressBlock> {
     const block = createAddressBlock(candidate)
     const failure = await probe(block, options.nodes)
     if (failure === undefined) return block
-    if (failure.code === 'AMBIENT_E_MESH_LOOPBACK') {
-      if (missing && candidate !== FIXED_BLOCK && options.block === undefined) continue
-      missing = true
-    }
+    missing ||= failure.code === 'AMBIENT_E_MESH_LOOPBACK'
     lastFailure = failure
   }
-  if (missing) throw loopbackMissing(options)
+  if (missing) throw loopbackMissing(options.block ?? FIXED_BLOCK, options.nodes, lastFailure)
   throw lastFailure ?? new MeshError('AMBIENT_E_MESH_ADDRESSES', 'no block of loopback addresses is free')
 }
 
@@ -86,16 +83,18 @@ function causeCode(error: Error): unknown {
   return error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined
 }
 
-function loopbackMissing(options: ClaimOptions): MeshError {
-  const block = options.block ?? FIXED_BLOCK
-  const nodes = Array.from({ length: options.nodes }, (_, index) => index)
+function loopbackMissing(block: number, nodes: number, cause: unknown): MeshError {
+  const message = `this machine has only some addresses of 127.0.0.0/8; add those of the mesh with: ${loopbackAdvice(block, nodes)}`
+  return new MeshError('AMBIENT_E_MESH_LOOPBACK', message, { cause })
+}
+
+/** The command that adds a block's addresses on macOS and the BSDs, enough for a few pods per node. */
+export function loopbackAdvice(block: number, nodes: number): string {
+  const indexes = Array.from({ length: nodes }, (_, index) => index)
   const hosts = [
-    ...nodes.map(index => `0.${index + 1}`),
+    ...indexes.map(index => `0.${index + 1}`),
     '0.253 0.254',
-    ...nodes.map(index => `${10 + index}.{1..${ADVISED_PODS}}`),
+    ...indexes.map(index => `${10 + index}.{1..${ADVISED_PODS}}`),
   ].join(' ')
-  return new MeshError(
-    'AMBIENT_E_MESH_LOOPBACK',
-    `this machine has only some addresses of 127.0.0.0/8; add the mesh's own with: for a in ${hosts}; do sudo ifconfig lo0 alias 127.${block}.$a up; done`,
-  )
+  return `for a in ${hosts}; do sudo ifconfig lo0 alias 127.${block}.$a up; done`
 }
