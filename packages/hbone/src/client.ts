@@ -1,0 +1,50 @@
+/** What a tunnel is asked for with, and a session of its own for one tunnel. */
+import { type Clock, type Credentials, type SpiffeId, systemClock } from '@ambient/core'
+import { type Dial, dial } from '@ambient/core/node'
+import type { HeaderList } from './http2/hpack.ts'
+import { type HboneLimits, resolveLimits } from './limits.ts'
+import { openSession } from './session.ts'
+import type { SocketAddress, Tunnel } from './tunnel.ts'
+
+export interface ConnectRequest {
+  /** Who we are, and whom we believe. */
+  readonly credentials: Credentials
+  /** Where the HBONE server listens; an IP literal. */
+  readonly to: SocketAddress
+  /** The peer must prove one of these. Empty: nobody is good enough. */
+  readonly expect: readonly SpiffeId[]
+  /** `host:port` of the CONNECT. */
+  readonly authority: string
+  /** Lower-case names; `baggage`, `forwarded`, `traceparent`. */
+  readonly headers?: HeaderList
+  /** Source address to dial from. */
+  readonly localAddress?: string
+  readonly signal?: AbortSignal
+}
+
+/**
+ * A tunnel through a session of its own, which ends with it. Most callers want a pool.
+ * @throws HboneError as {@link createHbonePool}'s `connect`.
+ */
+export async function connect(
+  request: ConnectRequest & {
+    readonly dial?: Dial
+    readonly limits?: Partial<HboneLimits>
+    readonly clock?: Clock
+  },
+): Promise<Tunnel> {
+  const limits = resolveLimits(request.limits)
+  const nothing = (): void => {}
+  const options = {
+    dial: request.dial ?? dial,
+    limits,
+    clock: request.clock ?? systemClock,
+    onDraining: nothing,
+    onCapacity: nothing,
+    onClosed: nothing,
+  }
+  const session = await openSession(request, options, request.signal)
+  const answer = session.open(request)
+  session.drain()
+  return answer
+}

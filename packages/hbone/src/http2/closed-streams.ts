@@ -1,0 +1,22 @@
+/** What is remembered of streams that are over: frames for them may still be on their way. */
+
+/** More than one session can have open; older ones are forgotten and their frames ignored. */
+const REMEMBERED = 1_024
+
+/** `reset`: we cut it, so whatever still comes is expected. `ended`: the peer has no more to say on it. */
+export type ClosedState = 'reset' | 'ended'
+
+export class ClosedStreams {
+  readonly #states = new Map<number, ClosedState>()
+
+  add(id: number, state: ClosedState): void {
+    this.#states.set(id, state)
+    if (this.#states.size <= REMEMBERED) return
+    const oldest = this.#states.keys().next()
+    if (oldest.done !== true) this.#states.delete(oldest.value)
+  }
+
+  get(id: number): ClosedState | undefined {
+    return this.#states.get(id)
+  }
+}

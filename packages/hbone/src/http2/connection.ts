@@ -1,0 +1,499 @@
+/**
+ * One HTTP/2 session over any Duplex, either role: opens and accepts streams, moves frames between them and the
+ * transport, and ends: gracefully (GOAWAY), by the peer's fault (GOAWAY with the code), or because the transport died.
+ */
+import type { Duplex } from 'node:stream'
+import { type ChannelReset, type Clock, messageOf, type Timer } from '@ambient/core'
+import { HboneError } from '../errors.ts'
+import type { HboneLimits } from '../limits.ts'
+import { ClosedStreams } from './closed-streams.ts'
+import { codeOf, errorNumber, errorName, FLAG, FRAME, type H2Code, violation } from './codes.ts'
+import { DEFAULT_WINDOW, type GrowthBudget, ReceiveWindow, SendWindow } from './flow.ts'
+import { FrameReader, writeUint32 } from './frame.ts'
+import { encodeHeaders, type HeaderList } from './hpack.ts'
+import { Keepalive } from './keepalive.ts'
+import { createFloodGuard, type FloodGuard } from './limits.ts'
+import type { RequestHead } from './message.ts'
+import { Output } from './output.ts'
+import { FrameReceiver } from './receiver.ts'
+import { initialPeerSettings, ownSettings, type PeerSettings } from './settings.ts'
+import { Http2Stream, type StreamHost } from './stream.ts'
+
+export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
+/** Longest payload of one DATA frame: what the gathering buffer of the output takes. */
+const MAX_DATA_BYTES = 65_536
+/** A stream's turn when several wait: one TLS record. */
+const TURN_BYTES = 16_384
+/** Stream ids end at 2^31-1; a session is replaced long before. */
+const LAST_USABLE_ID = 0x4000_0000
+const LAST_ID = 0x7fff_ffff
+
+export interface ConnectionHandlers {
+  /** Server: a request's head arrived on a new stream. `refused` heads want an answer; malformed ones never get here. */
+  onRequest?(stream: Http2Stream, head: Exclude<RequestHead, { kind: 'malformed' }>): void
+  /** The peer's first SETTINGS arrived. */
+  onReady?(): void
+  /** A stream ended, or the peer changed how many it allows. */
+  onCapacity?(): void
+  /** The peer said GOAWAY, or we did: no new streams. */
+  onDraining?(): void
+  /** Once, last of all. `undefined` after a graceful end. */
+  onClosed(error: HboneError | undefined): void
+}
+
+export interface ConnectionOptions {
+  readonly role: 'client' | 'server'
+  readonly transport: Duplex
+  /** For messages: `10.0.0.2:15008`. */
+  readonly peer: string
+  readonly limits: HboneLimits
+  readonly clock: Clock
+  readonly handlers: ConnectionHandlers
+}
+
+export class Http2Connection implements StreamHost {
+  readonly role: 'client' | 'server'
+  readonly limits: HboneLimits
+  readonly guard: FloodGuard
+  readonly keepalive: Keepalive
+  readonly streams = new Map<number, Http2Stream>()
+  readonly closedStreams = new ClosedStreams()
+  readonly handlers: ConnectionHandlers
+  peer: PeerSettings = initialPeerSettings
+  /** Client: the id of the next stream that we open. */
+  nextId: number
+  /** Highest stream that the peer opened. */
+  lastPeerId = 0
+  readonly #transport: Duplex
+  readonly #peerName: string
+  readonly #clock: Clock
+  readonly #output: Output
+  readonly #reader: FrameReader
+  readonly #receiver: FrameReceiver
+  readonly #growth: GrowthBudget
+  readonly #sendWindow = new SendWindow(DEFAULT_WINDOW)
+  readonly #ready: Http2Stream[] = []
+  #readyScheduled = false
+  #preface = 0
+  #timer: Timer | undefined
+  #isReady = false
+  /** No streams are opened any more. */
+  #draining = false
+  /** Server: streams above this were never looked at; set by the second GOAWAY. */
+  #lastAccepted = LAST_ID
+  #closing = false
+  #closed = false
+  #tableUpdate = false
+  #owedControl = 0
+
+  constructor(options: ConnectionOptions) {
+    const { role, transport, limits, clock } = options
+    this.role = role
+    this.nextId = role === 'client' ? 1 : 2
+    this.limits = limits
+    this.handlers = options.handlers
+    this.guard = createFloodGuard(limits, clock)
+    this.#transport = transport
+    this.#peerName = options.peer
+    this.#clock = clock
+    this.#growth = { left: limits.connectionWindowBytes }
+    this.#output = new Output(transport, limits.sendBufferBytes, () => this.#onWritable())
+    this.#receiver = new FrameReceiver(this)
+    const maxHeaderBytes = role === 'server' ? limits.maxRequestHeaderBytes : limits.maxResponseHeaderBytes
+    this.#reader = new FrameReader(this.#receiver, { maxFrameBytes: limits.maxFrameBytes, maxHeaderBytes })
+    this.keepalive = new Keepalive(
+      {
+        sendPing: payload => this.#output.small(FRAME.ping, 0, 0, payload),
+        peerDead: () => this.#peerDead(),
+      },
+      limits,
+      clock,
+    )
+  }
+
+  /** Says our preface and begins to read. */
+  start(): void {
+    const transport = this.#transport
+    if (this.role === 'client') this.#output.raw(PREFACE)
+    else this.#preface = PREFACE.length
+    this.#output.small(FRAME.settings, 0, 0, ownSettings(this.role, this.limits))
+    const grow = this.limits.connectionWindowBytes - DEFAULT_WINDOW
+    if (grow > 0) this.#windowUpdate(0, grow)
+    this.#timer = this.#clock.after(this.limits.prefaceMs, () =>
+      this.fail(
+        new HboneError(
+          'AMBIENT_E_HBONE_TIMEOUT',
+          `${this.#peerName} sent no HTTP/2 preface within ${this.limits.prefaceMs} ms`,
+        ),
+      ),
+    )
+    transport.on('data', this.#onData)
+    transport.on('end', () => this.#lost(undefined))
+    transport.on('error', error => this.#lost(error))
+    transport.on('close', () => this.#lost(undefined))
+  }
+
+  get isReady(): boolean {
+    return this.#isReady
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  get isDraining(): boolean {
+    return this.#draining || this.#closed
+  }
+
+  /** Streams that may be opened now. */
+  get capacity(): number {
+    if (this.isDraining || this.nextId >= LAST_USABLE_ID) return 0
+    return Math.max(0, this.peer.maxConcurrentStreams - this.streams.size)
+  }
+
+  /** Client: opens a stream with its head, `undefined` when the session takes none. */
+  open(headers: HeaderList): Http2Stream | undefined {
+    if (this.capacity === 0) return undefined
+    const stream = this.createStream(this.nextId)
+    this.nextId += 2
+    stream.sendHeaders(headers)
+    return stream
+  }
+
+  createStream(id: number): Http2Stream {
+    const { streamWindowBytes, maxStreamWindowBytes } = this.limits
+    const receive = new ReceiveWindow(
+      streamWindowBytes,
+      Math.max(streamWindowBytes, maxStreamWindowBytes),
+      this.#growth,
+      () => this.#clock.monotonic(),
+    )
+    const stream = new Http2Stream(id, this, new SendWindow(this.peer.initialWindowSize), receive)
+    this.streams.set(id, stream)
+    return stream
+  }
+
+  /** Whether a stream of the peer with this id is still accepted. */
+  accepts(id: number): boolean {
+    return id <= this.#lastAccepted && !this.#closing
+  }
+
+  /**
+   * No new streams; present ones finish; then the transport is closed. A server says GOAWAY twice, so that streams
+   * which are on their way are still served.
+   */
+  drain(): void {
+    if (this.isDraining) return
+    this.#draining = true
+    this.handlers.onDraining?.()
+    if (this.role === 'client') return this.#closeWhenIdle()
+    this.#goaway(LAST_ID, 'NO_ERROR')
+    this.keepalive.mark(() => {
+      this.#lastAccepted = this.lastPeerId
+      this.#goaway(this.lastPeerId, 'NO_ERROR')
+      this.#closeWhenIdle()
+    })
+    this.#output.flush()
+  }
+
+  /** Ends the session now: GOAWAY with the error's code, every stream is lost. */
+  fail(error: HboneError): void {
+    if (this.#closed) return
+    this.#goaway(this.lastPeerId, codeOf(error), error.message)
+    this.#end(error)
+  }
+
+  // What streams call.
+
+  sendData(stream: Http2Stream, bytes: Uint8Array): boolean {
+    const { length } = bytes
+    if (this.#ready.length > 0 || this.#closed || this.#output.blocked) return false
+    if (stream.send.credit < length || this.#sendWindow.credit < length) return false
+    for (let at = 0; at < length; at += MAX_DATA_BYTES)
+      this.#sendPiece(stream, bytes.subarray(at, at + MAX_DATA_BYTES), false)
+    return true
+  }
+
+  ready(stream: Http2Stream): void {
+    if (!stream.queued) {
+      stream.queued = true
+      this.#ready.push(stream)
+    }
+    this.#scheduleReady()
+  }
+
+  sendHeaders(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
+    const block = encodeHeaders(headers, this.#tableUpdate)
+    this.#tableUpdate = false
+    const max = Math.min(this.peer.maxFrameSize, TURN_BYTES)
+    const end = endStream ? FLAG.endStream : 0
+    for (let at = 0; at === 0 || at < block.length; at += max) {
+      const last = at + max >= block.length
+      const flags = (last ? FLAG.endHeaders : 0) | (at === 0 ? end : 0)
+      this.#output.small(
+        at === 0 ? FRAME.headers : FRAME.continuation,
+        flags,
+        stream.id,
+        block.subarray(at, at + max),
+      )
+    }
+    if (endStream) this.#output.whenFlushed(stream)
+  }
+
+  sendEnd(stream: Http2Stream): void {
+    this.#output.reserve(0, FRAME.data, FLAG.endStream, stream.id)
+    this.#output.whenFlushed(stream)
+  }
+
+  sendReset(stream: Http2Stream, code: string): void {
+    this.resetStream(stream.id, code)
+  }
+
+  sendWindowUpdate(stream: Http2Stream, increment: number): void {
+    this.#windowUpdate(stream.id, increment)
+  }
+
+  closed(stream: Http2Stream): void {
+    this.streams.delete(stream.id)
+    this.closedStreams.add(stream.id, stream.hasEnded ? 'ended' : 'reset')
+    if (this.#closed) return
+    if (this.#draining) this.#closeWhenIdle()
+    this.handlers.onCapacity?.()
+  }
+
+  lingering(): void {
+    // Bytes that a reader has not taken live in its stream; the session need not wait for them.
+  }
+
+  // What the receiver calls.
+
+  resetStream(id: number, code: string): void {
+    const payload = new Uint8Array(4)
+    const number = errorNumber(isCode(code) ? code : 'INTERNAL_ERROR')
+    writeUint32(payload, 0, number)
+    this.control(FRAME.rstStream, 0, id, payload)
+  }
+
+  /** A frame that the peer makes us send: bounded, for peers that do not read. */
+  control(type: number, flags: number, id: number, payload: Uint8Array): void {
+    if (this.#closed) return
+    if (this.#output.blocked && ++this.#owedControl > this.limits.maxQueuedControlFrames)
+      throw violation('ENHANCE_YOUR_CALM', 'the peer does not read its answers')
+    this.#output.small(type, flags, id, payload)
+  }
+
+  /** Gives connection window back: streams bound what is held, so this one only counts. */
+  replenish(bytes: number): void {
+    this.#windowUpdate(0, bytes)
+  }
+
+  applySettings(settings: PeerSettings): void {
+    const delta = settings.initialWindowSize - this.peer.initialWindowSize
+    if (settings.headerTableSize < this.peer.headerTableSize) this.#tableUpdate = true
+    this.peer = settings
+    for (const stream of this.streams.values()) {
+      if (!stream.send.add(delta)) throw violation('FLOW_CONTROL_ERROR', 'a stream window would pass 2^31-1')
+      if (delta > 0 && stream.pending !== undefined) this.ready(stream)
+    }
+    this.control(FRAME.settings, FLAG.ack, 0, new Uint8Array(0))
+    if (!this.#isReady) {
+      this.#isReady = true
+      this.#timer?.cancel()
+      this.keepalive.start()
+      this.handlers.onReady?.()
+    }
+    this.handlers.onCapacity?.()
+  }
+
+  growSendWindow(increment: number): void {
+    if (!this.#sendWindow.add(increment))
+      throw violation('FLOW_CONTROL_ERROR', 'the connection window would pass 2^31-1')
+    if (this.#ready.length > 0) this.#scheduleReady()
+  }
+
+  peerGoaway(lastId: number, code: number, debug: string): void {
+    const first = !this.#draining
+    this.#draining = true
+    if (first) this.handlers.onDraining?.()
+    if (this.role === 'client') {
+      const reason = `the peer said GOAWAY (${errorName(code)}${debug === '' ? '' : `: ${debug}`}) before it looked at the stream`
+      for (const stream of [...this.streams.values()])
+        if (stream.id > lastId) stream.lost({ by: 'peer', code: 'REFUSED_STREAM', reason })
+    }
+    this.#closeWhenIdle()
+  }
+
+  // Reading.
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#closed) return
+    this.keepalive.heard = true
+    try {
+      this.#reader.feed(this.#preface > 0 ? this.#readPreface(chunk) : chunk)
+    } catch (error) {
+      this.fail(
+        error instanceof HboneError
+          ? error
+          : new HboneError('AMBIENT_E_HBONE_PROTOCOL', messageOf(error), {
+              cause: error,
+              h2Code: 'INTERNAL_ERROR',
+            }),
+      )
+    }
+  }
+
+  /** What follows the preface in the chunk. */
+  #readPreface(chunk: Buffer): Buffer {
+    const size = Math.min(this.#preface, chunk.length)
+    const from = PREFACE.length - this.#preface
+    if (!PREFACE.subarray(from, from + size).equals(chunk.subarray(0, size)))
+      throw violation('PROTOCOL_ERROR', `${this.#peerName} does not speak HTTP/2`)
+    this.#preface -= size
+    return chunk.subarray(size)
+  }
+
+  // Writing.
+
+  #scheduleReady(): void {
+    if (this.#readyScheduled) return
+    this.#readyScheduled = true
+    // Not at once: `drained` must not be heard inside the `write` that it answers.
+    queueMicrotask(() => {
+      this.#readyScheduled = false
+      this.#sendReady()
+    })
+  }
+
+  /** Streams take turns until the socket or the connection window wants a pause. */
+  #sendReady(): void {
+    while (this.#ready.length > 0 && !this.#closed && !this.#output.blocked && this.#sendWindow.credit > 0) {
+      const stream = this.#ready.shift()
+      if (stream !== undefined) this.#takeTurn(stream)
+    }
+  }
+
+  #takeTurn(stream: Http2Stream): void {
+    stream.queued = false
+    const piece = stream.pending
+    // Without credit it comes back with the peer's WINDOW_UPDATE.
+    const size = Math.min(piece?.length ?? 0, TURN_BYTES, stream.send.credit, this.#sendWindow.credit)
+    if (piece === undefined || size <= 0) return
+    const isLast = size === piece.length && !stream.hasMorePending && stream.isEnding
+    this.#sendPiece(stream, piece.subarray(0, size), isLast)
+    stream.advance(size)
+    if (isLast) {
+      this.#output.whenFlushed(stream)
+      stream.endWasSent()
+    }
+    if (stream.pending !== undefined) {
+      stream.queued = true
+      this.#ready.push(stream)
+    } else stream.settle()
+  }
+
+  #sendPiece(stream: Http2Stream, bytes: Uint8Array, isLast: boolean): void {
+    const max = this.peer.maxFrameSize
+    for (let at = 0; at < bytes.length; at += max) {
+      const part = bytes.length <= max ? bytes : bytes.subarray(at, at + max)
+      const flags = isLast && at + max >= bytes.length ? FLAG.endStream : 0
+      const room = this.#output.reserve(part.length, FRAME.data, flags, stream.id)
+      room.buffer.set(part, room.at)
+      this.#receiver.explainUpdates()
+    }
+    stream.send.take(bytes.length)
+    this.#sendWindow.take(bytes.length)
+    this.#output.flushIfBig()
+  }
+
+  #onWritable(): void {
+    this.#owedControl = 0
+    this.#sendReady()
+  }
+
+  #windowUpdate(id: number, increment: number): void {
+    const payload = new Uint8Array(4)
+    writeUint32(payload, 0, increment)
+    this.#output.small(FRAME.windowUpdate, 0, id, payload)
+  }
+
+  #goaway(lastId: number, code: H2Code, debug = ''): void {
+    const text = Buffer.from(debug.slice(0, 256))
+    const payload = new Uint8Array(8 + text.length)
+    writeUint32(payload, 0, lastId)
+    writeUint32(payload, 4, errorNumber(code))
+    payload.set(text, 8)
+    this.#output.small(FRAME.goaway, 0, 0, payload)
+  }
+
+  // The end.
+
+  #closeWhenIdle(): void {
+    if (this.streams.size > 0 || this.#closed || this.#closing) return
+    this.#closing = true
+    if (this.role === 'client') this.#goaway(0, 'NO_ERROR')
+    this.#end(undefined)
+  }
+
+  #peerDead(): void {
+    const { pingTimeoutMs } = this.limits
+    this.fail(
+      new HboneError(
+        'AMBIENT_E_HBONE_TIMEOUT',
+        `${this.#peerName} answered no PING for ${pingTimeoutMs} ms`,
+        { h2Code: 'NO_ERROR' },
+      ),
+    )
+  }
+
+  /** Flushes, ends the transport, and destroys it when the peer does not close in time. */
+  #end(error: HboneError | undefined): void {
+    this.#closed = true
+    this.#output.flush()
+    this.#finish(error)
+    const transport = this.#transport
+    if (transport.destroyed) return
+    transport.end()
+    transport.resume()
+    const linger = this.#clock.after(this.limits.lingerMs, () => transport.destroy(), { keepAlive: true })
+    transport.once('close', () => linger.cancel())
+    transport.once('end', () => transport.destroy())
+  }
+
+  /** The transport is gone. */
+  #lost(cause: Error | undefined): void {
+    if (this.#closed) return
+    this.#closed = true
+    const expected = this.#draining && this.streams.size === 0
+    const reason = cause === undefined ? 'the peer closed the connection' : messageOf(cause)
+    this.#finish(
+      expected
+        ? undefined
+        : new HboneError(
+            'AMBIENT_E_HBONE_SESSION_LOST',
+            `the session with ${this.#peerName} was lost: ${reason}`,
+            { cause },
+          ),
+    )
+    this.#transport.destroy()
+  }
+
+  #finish(error: HboneError | undefined): void {
+    this.#timer?.cancel()
+    this.keepalive.stop()
+    this.#reader.stop()
+    this.#ready.length = 0
+    const reset: ChannelReset = {
+      by: 'peer',
+      code: 'INTERNAL_ERROR',
+      reason: error?.message ?? 'the session was closed',
+      ...(error === undefined ? {} : { cause: error }),
+    }
+    for (const stream of [...this.streams.values()]) stream.lost(reset)
+    if (error?.code === 'AMBIENT_E_HBONE_SESSION_LOST') this.#output.fail()
+    this.handlers.onClosed(error)
+  }
+}
+
+function isCode(code: string): code is H2Code {
+  return errorNumber(code as H2Code) >= 0
+}

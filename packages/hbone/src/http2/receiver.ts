@@ -1,0 +1,283 @@
+/** What each received frame means for a session (RFC 9113 §5.1, §6): the rules that peers may break, in one place. */
+import { errorName, FLAG, FRAME, violation } from './codes.ts'
+import type { Http2Connection } from './connection.ts'
+import { type FrameSink, readUint31, readUint32 } from './frame.ts'
+import { type HeaderBlock, HeaderBlocks } from './header-block.ts'
+import { readRequestHead, readResponseHead } from './message.ts'
+import { readSettings } from './settings.ts'
+import type { Http2Stream } from './stream.ts'
+
+/** WINDOW_UPDATE frames that our own DATA explains are remembered up to here. */
+const MAX_EXPLAINED = 10_000
+
+export class FrameReceiver implements FrameSink {
+  readonly #connection: Http2Connection
+  readonly #blocks: HeaderBlocks
+  /** What the peer may still send on the session. */
+  #credit: number
+  #received = 0
+  #sawSettings = false
+  /** Where the DATA frame being read goes; `undefined` drops it. */
+  #dataStream: Http2Stream | undefined
+  #explained = 0
+
+  constructor(connection: Http2Connection) {
+    this.#connection = connection
+    const { limits, role } = connection
+    this.#blocks = new HeaderBlocks(
+      role === 'server' ? limits.maxRequestHeaderBytes : limits.maxResponseHeaderBytes,
+      limits,
+    )
+    this.#credit = limits.connectionWindowBytes
+  }
+
+  /** We sent DATA, so a WINDOW_UPDATE or two will come. */
+  explainUpdates(): void {
+    if (this.#explained < MAX_EXPLAINED) this.#explained += 2
+  }
+
+  dataBegin(streamId: number, flags: number, length: number): void {
+    this.#expect(FRAME.data, streamId)
+    this.#takeCredit(length)
+    if (length === 0 && (flags & FLAG.endStream) === 0) this.#connection.guard.emptyData.spend()
+    const stream = this.#streamFor(streamId)
+    this.#dataStream = stream
+    if (stream === undefined) return
+    if (!stream.isReadable) throw violation('STREAM_CLOSED', 'DATA after END_STREAM')
+    if (!stream.headSeen) {
+      this.#dataStream = undefined
+      return this.#streamError(stream, 'PROTOCOL_ERROR', 'DATA before the head')
+    }
+    if (!stream.receive.receive(length))
+      throw violation('FLOW_CONTROL_ERROR', 'DATA beyond the stream window')
+  }
+
+  data(bytes: Uint8Array): boolean {
+    return this.#dataStream?.receiveData(bytes) ?? true
+  }
+
+  dataEnd(flags: number, padding: number): void {
+    const stream = this.#dataStream
+    this.#dataStream = undefined
+    if (stream === undefined) return
+    if (padding > 0) stream.receivePadding(padding)
+    if ((flags & FLAG.endStream) !== 0 && stream.isReadable) stream.receiveEnd()
+  }
+
+  unknown(type: number, _length: number): void {
+    this.#expect(type, 0)
+    this.#connection.guard.idleFrame.spend()
+  }
+
+  frame(type: number, flags: number, streamId: number, payload: Uint8Array): void {
+    this.#expect(type, streamId)
+    switch (type) {
+      case FRAME.headers:
+        return this.#onBlock(this.#blocks.headers(requireStream(streamId), flags, payload))
+      case FRAME.continuation:
+        return this.#onBlock(this.#blocks.continuation(flags, payload))
+      case FRAME.priority:
+        return this.#onPriority(streamId, payload)
+      case FRAME.rstStream:
+        return this.#onReset(streamId, payload)
+      case FRAME.settings:
+        return this.#onSettings(flags, streamId, payload)
+      case FRAME.ping:
+        return this.#onPing(flags, streamId, payload)
+      case FRAME.goaway:
+        return this.#onGoaway(streamId, payload)
+      case FRAME.windowUpdate:
+        return this.#onWindowUpdate(streamId, payload)
+      default:
+        throw violation('PROTOCOL_ERROR', 'PUSH_PROMISE was never allowed')
+    }
+  }
+
+  /** Order: SETTINGS first, nothing between HEADERS and its CONTINUATION. */
+  #expect(type: number, streamId: number): void {
+    if (!this.#sawSettings && type !== FRAME.settings)
+      throw violation('PROTOCOL_ERROR', 'the first frame is not SETTINGS')
+    const open = this.#blocks.expects
+    if (open !== undefined && (type !== FRAME.continuation || streamId !== open))
+      throw violation('PROTOCOL_ERROR', 'a header block was not continued')
+  }
+
+  #takeCredit(length: number): void {
+    this.#credit -= length
+    if (this.#credit < 0) throw violation('FLOW_CONTROL_ERROR', 'DATA beyond the connection window')
+    this.#received += length
+    if (this.#received * 2 < this.#connection.limits.connectionWindowBytes) return
+    this.#connection.replenish(this.#received)
+    this.#credit += this.#received
+    this.#received = 0
+  }
+
+  /** The live stream, or `undefined` when frames for it are dropped. @throws for a stream that never was, or ended. */
+  #streamFor(id: number): Http2Stream | undefined {
+    const connection = this.#connection
+    const stream = connection.streams.get(requireStream(id))
+    if (stream !== undefined) return stream
+    if (this.#isIdle(id))
+      throw violation('PROTOCOL_ERROR', `a frame for stream ${id}, which was never opened`)
+    if (connection.closedStreams.get(id) === 'ended')
+      throw violation('STREAM_CLOSED', `a frame for stream ${id}, which has ended`)
+    return undefined
+  }
+
+  #isIdle(id: number): boolean {
+    const { role, lastPeerId, nextId } = this.#connection
+    const isOurs = (id % 2 === 1) === (role === 'client')
+    return isOurs ? id >= nextId : id > lastPeerId
+  }
+
+  #onBlock(block: HeaderBlock | undefined): void {
+    if (block === undefined) return
+    const connection = this.#connection
+    const known = connection.streams.get(block.streamId)
+    if (known !== undefined) return this.#onKnown(known, block)
+    if (connection.role === 'server' && block.streamId % 2 === 1 && block.streamId > connection.lastPeerId)
+      return this.#onNew(block)
+    if (this.#isIdle(block.streamId)) throw violation('PROTOCOL_ERROR', `HEADERS on stream ${block.streamId}`)
+    if (connection.closedStreams.get(block.streamId) === 'ended')
+      throw violation('STREAM_CLOSED', `HEADERS on stream ${block.streamId}, which has ended`)
+    connection.guard.idleFrame.spend()
+  }
+
+  #onNew(block: HeaderBlock): void {
+    const connection = this.#connection
+    const { streamId } = block
+    connection.lastPeerId = streamId
+    if (!connection.accepts(streamId)) return
+    if (connection.streams.size >= connection.limits.maxConcurrentStreams) {
+      connection.guard.peerReset.spend()
+      return this.#refuse(streamId, 'REFUSED_STREAM')
+    }
+    const head = block.tooLarge || block.dependsOn === streamId ? undefined : readRequestHead(block.headers)
+    if (head === undefined || head.kind === 'malformed') {
+      connection.guard.streamError.spend()
+      return this.#refuse(streamId, block.tooLarge ? 'ENHANCE_YOUR_CALM' : 'PROTOCOL_ERROR')
+    }
+    const stream = connection.createStream(streamId)
+    stream.headSeen = true
+    if (block.endStream) stream.receiveEnd()
+    connection.handlers.onRequest?.(stream, head)
+  }
+
+  #refuse(streamId: number, code: string): void {
+    this.#connection.closedStreams.add(streamId, 'reset')
+    this.#connection.resetStream(streamId, code)
+  }
+
+  /** An answer, or trailers. */
+  #onKnown(stream: Http2Stream, block: HeaderBlock): void {
+    if (!stream.isReadable) throw violation('STREAM_CLOSED', 'HEADERS after END_STREAM')
+    if (stream.headSeen) {
+      if (!block.endStream) return this.#streamError(stream, 'PROTOCOL_ERROR', 'trailers without END_STREAM')
+      return stream.receiveEnd()
+    }
+    const head = block.tooLarge ? undefined : readResponseHead(block.headers)
+    if (head === undefined || head.kind === 'malformed')
+      return this.#streamError(
+        stream,
+        'PROTOCOL_ERROR',
+        head === undefined ? 'the answer has too many headers' : head.reason,
+      )
+    if (head.status >= 200) return stream.receiveHeaders(block.headers, block.endStream)
+    this.#connection.guard.idleFrame.spend()
+    if (block.endStream) this.#streamError(stream, 'PROTOCOL_ERROR', `status ${head.status} ended the stream`)
+  }
+
+  #streamError(stream: Http2Stream, code: string, reason: string): void {
+    this.#connection.guard.streamError.spend()
+    stream.abort(code, { by: 'peer', code, reason })
+  }
+
+  #onPriority(streamId: number, payload: Uint8Array): void {
+    requireStream(streamId)
+    this.#connection.guard.idleFrame.spend()
+    if (payload.length === 5 && readUint31(payload, 0) !== streamId) return
+    const stream = this.#connection.streams.get(streamId)
+    if (stream !== undefined)
+      this.#streamError(
+        stream,
+        payload.length === 5 ? 'PROTOCOL_ERROR' : 'FRAME_SIZE_ERROR',
+        'malformed PRIORITY',
+      )
+  }
+
+  #onReset(streamId: number, payload: Uint8Array): void {
+    requireLength(payload, 4, 'RST_STREAM')
+    requireStream(streamId)
+    if (this.#isIdle(streamId))
+      throw violation('PROTOCOL_ERROR', `RST_STREAM for stream ${streamId}, which was never opened`)
+    const stream = this.#connection.streams.get(streamId)
+    const { guard, role } = this.#connection
+    if (role === 'server' && stream !== undefined && !stream.headSent) guard.abortedRequest.spend()
+    else guard.peerReset.spend()
+    stream?.receiveReset(errorName(readUint32(payload, 0)))
+  }
+
+  #onSettings(flags: number, streamId: number, payload: Uint8Array): void {
+    requireConnection(streamId, 'SETTINGS')
+    if ((flags & FLAG.ack) !== 0) {
+      if (!this.#sawSettings) throw violation('PROTOCOL_ERROR', 'the first frame is not SETTINGS')
+      requireLength(payload, 0, 'SETTINGS acknowledgement')
+      return this.#connection.guard.settings.spend()
+    }
+    this.#sawSettings = true
+    this.#connection.guard.settings.spend()
+    this.#connection.applySettings(
+      readSettings(payload, this.#connection.peer, this.#connection.role === 'client'),
+    )
+  }
+
+  #onPing(flags: number, streamId: number, payload: Uint8Array): void {
+    requireConnection(streamId, 'PING')
+    requireLength(payload, 8, 'PING')
+    if ((flags & FLAG.ack) !== 0) return this.#connection.keepalive.acknowledged(payload)
+    this.#connection.guard.ping.spend()
+    this.#connection.control(FRAME.ping, FLAG.ack, 0, payload)
+  }
+
+  #onGoaway(streamId: number, payload: Uint8Array): void {
+    requireConnection(streamId, 'GOAWAY')
+    if (payload.length < 8) throw violation('FRAME_SIZE_ERROR', 'GOAWAY is too short')
+    this.#connection.guard.settings.spend()
+    const debug = Buffer.from(payload.subarray(8, 264))
+      .toString('latin1')
+      .replace(/[^ -~]/g, '.')
+    this.#connection.peerGoaway(readUint31(payload, 0), readUint32(payload, 4), debug)
+  }
+
+  #onWindowUpdate(streamId: number, payload: Uint8Array): void {
+    requireLength(payload, 4, 'WINDOW_UPDATE')
+    const increment = readUint31(payload, 0)
+    if (this.#explained > 0) this.#explained--
+    else this.#connection.guard.windowUpdate.spend()
+    if (streamId === 0) {
+      if (increment === 0) throw violation('PROTOCOL_ERROR', 'WINDOW_UPDATE of 0 on the connection')
+      return this.#connection.growSendWindow(increment)
+    }
+    if (this.#isIdle(streamId))
+      throw violation('PROTOCOL_ERROR', `WINDOW_UPDATE for stream ${streamId}, which was never opened`)
+    const stream = this.#connection.streams.get(streamId)
+    if (stream === undefined) return
+    if (increment === 0) return this.#streamError(stream, 'PROTOCOL_ERROR', 'WINDOW_UPDATE of 0')
+    if (!stream.send.add(increment))
+      return this.#streamError(stream, 'FLOW_CONTROL_ERROR', 'the stream window would pass 2^31-1')
+    if (stream.pending !== undefined) this.#connection.ready(stream)
+  }
+}
+
+function requireStream(streamId: number): number {
+  if (streamId === 0) throw violation('PROTOCOL_ERROR', 'a frame of a stream came on stream 0')
+  return streamId
+}
+
+function requireConnection(streamId: number, what: string): void {
+  if (streamId !== 0) throw violation('PROTOCOL_ERROR', `${what} on stream ${streamId}`)
+}
+
+function requireLength(payload: Uint8Array, length: number, what: string): void {
+  if (payload.length !== length) throw violation('FRAME_SIZE_ERROR', `${what} of ${payload.length} bytes`)
+}

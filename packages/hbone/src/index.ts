@@ -1,0 +1,31 @@
+/**
+ * HBONE: a TCP stream inside a mutually authenticated HTTP/2 CONNECT tunnel.
+ * @packageDocumentation
+ */
+export { HboneError, type HboneErrorCode, type HboneErrorOptions } from './errors.ts'
+export { type ConnectRequest, connect } from './client.ts'
+export { createHbonePool, type HbonePool, type HbonePoolOptions } from './pool.ts'
+export {
+  createHboneServer,
+  type HboneFailure,
+  type HboneServer,
+  type HboneServerOptions,
+  type RefusedRequest,
+  type TunnelRequest,
+} from './server.ts'
+export type { SocketAddress, Tunnel, TunnelPeer } from './tunnel.ts'
+export { createTunnelSocket, type TunnelSocket, type TunnelSocketFacts } from './tunnel-socket.ts'
+export type { HeaderList } from './http2/hpack.ts'
+export {
+  type Baggage,
+  type BaggageSource,
+  createTraceparent,
+  formatBaggage,
+  formatForwarded,
+  headerValue,
+  headerValues,
+  parseBaggage,
+  parseForwardedHost,
+  traceIdOf,
+} from './headers.ts'
+export { defaultLimits, type HboneLimits, resolveLimits } from './limits.ts'

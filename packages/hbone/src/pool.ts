@@ -1,0 +1,207 @@
+/**
+ * The corridor: sessions shared by tunnels with the same source identity and generation, source address, expected peers and
+ * destination. One dial at a time per key; a session that drains is replaced; a request that the peer did not look at is sent once more.
+ */
+import { type Clock, type Logger, silentLogger, systemClock, type Timer } from '@ambient/core'
+import { type Dial, dial } from '@ambient/core/node'
+import type { ConnectRequest } from './client.ts'
+import { HboneError } from './errors.ts'
+import { type HboneLimits, resolveLimits } from './limits.ts'
+import { type ClientSession, openSession, type SessionOptions } from './session.ts'
+import type { Tunnel } from './tunnel.ts'
+
+export interface HbonePoolOptions {
+  readonly limits?: Partial<HboneLimits>
+  readonly dial?: Dial
+  readonly clock?: Clock
+  readonly logger?: Logger
+}
+
+export interface HbonePool {
+  /**
+   * Opens a tunnel, on a session that exists or on a new one.
+   * @throws HboneError UNREACHABLE, TLS, PEER_IDENTITY, REFUSED (with `status`), RESET, TIMEOUT, SESSION_LOST, CLOSED;
+   *   the signal's reason.
+   */
+  connect(request: ConnectRequest): Promise<Tunnel>
+  /** Sessions alive, draining ones included. */
+  readonly sessions: number
+  readonly tunnels: number
+  /** No new tunnel uses a present session; present tunnels finish. */
+  retire(): void
+  /** Lets tunnels finish for `graceMs`, then cuts them. Idempotent. */
+  close(options?: { readonly graceMs?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export function createHbonePool(options: HbonePoolOptions = {}): HbonePool {
+  return new Pool(options)
+}
+
+/** Sessions of one key, and the dial that everybody waits for. */
+interface Lane {
+  readonly sessions: ClientSession[]
+  dialing: Promise<void> | undefined
+}
+
+class Pool implements HbonePool {
+  readonly #limits: HboneLimits
+  readonly #sessionOptions: SessionOptions
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #lanes = new Map<string, Lane>()
+  readonly #alive = new Map<ClientSession, string>()
+  readonly #idle = new Map<ClientSession, Timer>()
+  readonly #abort = new AbortController()
+  #closing: Promise<void> | undefined
+  #onEmpty: (() => void) | undefined
+
+  constructor(options: HbonePoolOptions) {
+    this.#limits = resolveLimits(options.limits)
+    this.#clock = options.clock ?? systemClock
+    this.#logger = options.logger ?? silentLogger
+    this.#sessionOptions = {
+      dial: options.dial ?? dial,
+      limits: this.#limits,
+      clock: this.#clock,
+      onDraining: session => this.#forget(session),
+      onCapacity: session => this.#restWhenIdle(session),
+      onClosed: session => this.#gone(session),
+    }
+  }
+
+  get sessions(): number {
+    return this.#alive.size
+  }
+
+  get tunnels(): number {
+    let sum = 0
+    for (const session of this.#alive.keys()) sum += session.tunnels
+    return sum
+  }
+
+  async connect(request: ConnectRequest): Promise<Tunnel> {
+    const key = keyOf(request)
+    try {
+      return await this.#openOn(key, request)
+    } catch (error) {
+      if (!(error instanceof HboneError && error.unprocessed)) throw error
+      return this.#openOn(key, request)
+    }
+  }
+
+  retire(): void {
+    for (const session of [...this.#alive.keys()]) session.drain()
+  }
+
+  close(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.graceMs ?? this.#limits.graceMs)
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #openOn(key: string, request: ConnectRequest): Promise<Tunnel> {
+    const session = await this.#session(key, request)
+    this.#idle.get(session)?.cancel()
+    this.#idle.delete(session)
+    return session.open(request)
+  }
+
+  /** A session with room. Whoever finds none waits for the dial that is under way, or dials for all. */
+  async #session(key: string, request: ConnectRequest): Promise<ClientSession> {
+    for (;;) {
+      if (this.#closing !== undefined) throw new HboneError('AMBIENT_E_CLOSED', 'pool draining')
+      request.signal?.throwIfAborted()
+      const lane = this.#lane(key)
+      const found = lane.sessions.find(session => session.capacity > 0)
+      if (found !== undefined) return found
+      lane.dialing ??= this.#dialLane(key, lane, request).finally(() => {
+        lane.dialing = undefined
+        if (lane.sessions.length === 0) this.#lanes.delete(key)
+      })
+      await abortable(lane.dialing, request.signal)
+    }
+  }
+
+  async #dialLane(key: string, lane: Lane, request: ConnectRequest): Promise<void> {
+    const session = await openSession(request, this.#sessionOptions, this.#abort.signal)
+    this.#alive.set(session, key)
+    if (this.#closing !== undefined) return session.drain()
+    lane.sessions.push(session)
+    this.#logger.debug({ peer: session.peer.id.uri, address: session.peer.address }, 'HBONE session opened')
+  }
+
+  #lane(key: string): Lane {
+    let lane = this.#lanes.get(key)
+    if (lane === undefined) {
+      lane = { sessions: [], dialing: undefined }
+      this.#lanes.set(key, lane)
+    }
+    return lane
+  }
+
+  /** The session takes no new tunnels. */
+  #forget(session: ClientSession): void {
+    this.#idle.get(session)?.cancel()
+    this.#idle.delete(session)
+    const key = this.#alive.get(session)
+    const lane = key === undefined ? undefined : this.#lanes.get(key)
+    if (key === undefined || lane === undefined) return
+    const index = lane.sessions.indexOf(session)
+    if (index >= 0) lane.sessions.splice(index, 1)
+    if (lane.sessions.length === 0 && lane.dialing === undefined) this.#lanes.delete(key)
+  }
+
+  #restWhenIdle(session: ClientSession): void {
+    if (session.tunnels > 0 || session.isDraining || !this.#alive.has(session)) return
+    this.#idle.get(session)?.cancel()
+    this.#idle.set(
+      session,
+      this.#clock.after(this.#limits.idleMs, () => session.drain()),
+    )
+  }
+
+  #gone(session: ClientSession): void {
+    this.#forget(session)
+    this.#alive.delete(session)
+    if (this.#alive.size === 0) this.#onEmpty?.()
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.#abort.abort(new HboneError('AMBIENT_E_CLOSED', 'pool draining'))
+    this.retire()
+    const dials = [...this.#lanes.values()].map(lane => lane.dialing?.catch(() => {}))
+    await Promise.all(dials)
+    if (this.#alive.size === 0) return
+    const empty = new Promise<void>(resolve => {
+      this.#onEmpty = resolve
+    })
+    const timer = this.#clock.after(graceMs, () => this.#cutAll(), { keepAlive: true })
+    await empty
+    timer.cancel()
+  }
+
+  #cutAll(): void {
+    for (const session of [...this.#alive.keys()]) session.cut('connection closed due to connection drain')
+  }
+}
+
+/** Everything that tunnels on one session must have in common; compared whole, never by hash. */
+function keyOf(request: ConnectRequest): string {
+  const { credentials, to, expect, localAddress = '' } = request
+  const ids = expect.map(id => id.uri)
+  return JSON.stringify([credentials.id.uri, credentials.generation, localAddress, to.address, to.port, ids])
+}
+
+/** One waiter gives up; the others go on waiting. */
+function abortable(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) return work
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

@@ -1,0 +1,331 @@
+/**
+ * The waypoint hall: accepted TCP sockets become proven sessions, their CONNECTs become tunnel requests. Nothing of a body is
+ * looked at before the request was accepted.
+ */
+import type { Socket } from 'node:net'
+import {
+  canonicalIp,
+  type Channel,
+  type Clock,
+  type Credentials,
+  formatHostPort,
+  type Logger,
+  messageOf,
+  silentLogger,
+  systemClock,
+} from '@ambient/core'
+import { HboneError } from './errors.ts'
+import { headerValue } from './headers.ts'
+import { Http2Connection } from './http2/connection.ts'
+import type { HeaderList } from './http2/hpack.ts'
+import { headerProblem, type RequestHead } from './http2/message.ts'
+import type { Http2Stream } from './http2/stream.ts'
+import { type HboneLimits, resolveLimits } from './limits.ts'
+import { handshakeAsServer } from './tls.ts'
+import type { SocketAddress, TunnelPeer } from './tunnel.ts'
+
+/** One CONNECT of a proven peer. Answer it once, with `accept` or `refuse`; unanswered ones are refused with 503. */
+export interface TunnelRequest {
+  /** `host:port`, well-formed. */
+  readonly authority: string
+  readonly headers: HeaderList
+  /** Repeated values joined with `,`. */
+  header(name: string): string | undefined
+  readonly peer: TunnelPeer
+  /** Our end of the TCP connection. */
+  readonly local: SocketAddress
+  /** Aborted when the caller gave up before it was answered. */
+  readonly signal: AbortSignal
+  /** Answers 200. The caller owns the channel. @throws HboneError CLOSED when it was answered already. */
+  accept(headers?: HeaderList): Channel
+  /** Answers with a status and nothing else; bytes that came early are dropped. */
+  refuse(status: number, headers?: HeaderList): void
+}
+
+/** A connection that ended before it carried a tunnel. */
+export interface HboneFailure {
+  readonly source: SocketAddress
+  readonly local: SocketAddress
+  readonly error: HboneError
+}
+
+/** A request that this package answered with 400 by itself. */
+export interface RefusedRequest {
+  readonly source: SocketAddress
+  readonly local: SocketAddress
+  readonly peer: TunnelPeer
+  readonly authority: string
+  readonly status: number
+  readonly reason: string
+}
+
+export interface HboneServerOptions {
+  /** Asked for each accepted connection: who we are now. */
+  readonly credentials: () => Credentials | Promise<Credentials>
+  /** An exception or rejection is answered 503 and logged. */
+  readonly onTunnel: (request: TunnelRequest) => void | Promise<void>
+  /** TLS, identity and preface failures, one per connection. */
+  readonly onFailure?: (failure: HboneFailure) => void
+  readonly onRefused?: (refused: RefusedRequest) => void
+  readonly limits?: Partial<HboneLimits>
+  readonly clock?: Clock
+  readonly logger?: Logger
+}
+
+export interface HboneServer {
+  /** Takes an accepted TCP socket, half-open and not yet read from. Never throws. */
+  accept(socket: Socket): void
+  /** Proven sessions. */
+  readonly sessions: number
+  readonly tunnels: number
+  /** GOAWAY on every present session; new ones are accepted. */
+  retire(): void
+  /** Takes no more sockets, lets tunnels finish for `graceMs`, then cuts them. Idempotent. */
+  close(options?: { readonly graceMs?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export function createHboneServer(options: HboneServerOptions): HboneServer {
+  return new Server(options)
+}
+
+class Server implements HboneServer {
+  readonly #options: HboneServerOptions
+  readonly #limits: HboneLimits
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #sessions = new Set<Http2Connection>()
+  readonly #handshakes = new Set<Socket>()
+  #closing: Promise<void> | undefined
+  #onEmpty: (() => void) | undefined
+
+  constructor(options: HboneServerOptions) {
+    this.#options = options
+    this.#limits = resolveLimits(options.limits)
+    this.#clock = options.clock ?? systemClock
+    this.#logger = options.logger ?? silentLogger
+  }
+
+  get sessions(): number {
+    return this.#sessions.size
+  }
+
+  get tunnels(): number {
+    let sum = 0
+    for (const session of this.#sessions) sum += session.streams.size
+    return sum
+  }
+
+  accept(socket: Socket): void {
+    socket.on('error', () => {})
+    if (this.#closing !== undefined || this.#handshakes.size >= this.#limits.maxPendingHandshakes) {
+      socket.destroy()
+      return
+    }
+    const ends = {
+      source: endOf(socket.remoteAddress, socket.remotePort),
+      local: endOf(socket.localAddress, socket.localPort),
+    }
+    this.#handshakes.add(socket)
+    this.#prove(socket, ends)
+      .catch((error: unknown) => this.#fail(socket, ends, error))
+      .finally(() => {
+        this.#handshakes.delete(socket)
+        this.#settle()
+      })
+  }
+
+  retire(): void {
+    for (const session of [...this.#sessions]) session.drain()
+  }
+
+  close(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.graceMs ?? this.#limits.graceMs)
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #prove(socket: Socket, ends: Ends): Promise<void> {
+    const credentials = await this.#options.credentials()
+    const proven = await handshakeAsServer(socket, {
+      credentials,
+      expect: { kind: 'own-trust-domain' },
+      timeoutMs: this.#limits.handshakeMs,
+      clock: this.#clock,
+    })
+    const peer: TunnelPeer = Object.freeze({ ...ends.source, id: proven.id, notAfter: proven.notAfter })
+    let hadRequest = false
+    const session: Http2Connection = new Http2Connection({
+      role: 'server',
+      transport: proven.socket,
+      peer: `${formatHostPort(peer.address, peer.port)} (${peer.id.uri})`,
+      limits: this.#limits,
+      clock: this.#clock,
+      handlers: {
+        onRequest: (stream, head) => {
+          hadRequest = true
+          this.#onRequest(stream, head, peer, ends)
+        },
+        onClosed: error => {
+          this.#sessions.delete(session)
+          if (error !== undefined && !hadRequest && error.code !== 'AMBIENT_E_HBONE_SESSION_LOST')
+            this.#report(ends, error)
+          this.#settle()
+        },
+      },
+    })
+    this.#sessions.add(session)
+    session.start()
+    if (this.#closing !== undefined) session.drain()
+  }
+
+  #onRequest(
+    stream: Http2Stream,
+    head: Exclude<RequestHead, { kind: 'malformed' }>,
+    peer: TunnelPeer,
+    ends: Ends,
+  ): void {
+    if (head.kind === 'refused') {
+      refuseStream(stream, 400, [])
+      this.#options.onRefused?.({
+        ...ends,
+        peer,
+        authority: head.authority,
+        status: 400,
+        reason: head.reason,
+      })
+      return
+    }
+    const request = new Request(stream, head.authority, head.headers, peer, ends.local)
+    // The stream's owner is the request until it is answered.
+    Promise.resolve()
+      .then(() => this.#options.onTunnel(request))
+      .catch((error: unknown) =>
+        this.#logger.error({ error: messageOf(error), authority: head.authority }, 'tunnel handler failed'),
+      )
+      .finally(() => request.giveUp())
+  }
+
+  #fail(socket: Socket, ends: Ends, error: unknown): void {
+    socket.destroy()
+    const known =
+      error instanceof HboneError
+        ? error
+        : new HboneError(
+            'AMBIENT_E_TLS',
+            `no credentials for ${formatHostPort(ends.local.address, ends.local.port)}: ${messageOf(error)}`,
+            { cause: error, layer: 'identity' },
+          )
+    if (this.#closing === undefined) this.#report(ends, known)
+  }
+
+  #report(ends: Ends, error: HboneError): void {
+    this.#options.onFailure?.({ ...ends, error })
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.retire()
+    for (const socket of this.#handshakes) socket.destroy()
+    if (this.#sessions.size === 0 && this.#handshakes.size === 0) return
+    const empty = new Promise<void>(resolve => {
+      this.#onEmpty = resolve
+    })
+    const timer = this.#clock.after(graceMs, () => this.#cutAll(), { keepAlive: true })
+    await empty
+    timer.cancel()
+  }
+
+  #cutAll(): void {
+    const error = new HboneError('AMBIENT_E_CLOSED', 'connection closed due to connection drain', {
+      h2Code: 'NO_ERROR',
+    })
+    for (const session of [...this.#sessions]) session.fail(error)
+  }
+
+  #settle(): void {
+    if (this.#sessions.size === 0 && this.#handshakes.size === 0) this.#onEmpty?.()
+  }
+}
+
+interface Ends {
+  readonly source: SocketAddress
+  readonly local: SocketAddress
+}
+
+class Request implements TunnelRequest {
+  readonly authority: string
+  readonly headers: HeaderList
+  readonly peer: TunnelPeer
+  readonly local: SocketAddress
+  readonly #stream: Http2Stream
+  readonly #abort = new AbortController()
+  #isAnswered = false
+
+  constructor(
+    stream: Http2Stream,
+    authority: string,
+    headers: HeaderList,
+    peer: TunnelPeer,
+    local: SocketAddress,
+  ) {
+    this.#stream = stream
+    this.authority = authority
+    this.headers = headers
+    this.peer = peer
+    this.local = local
+    stream.observer = {
+      headers: () => {},
+      gone: reset =>
+        this.#abort.abort(
+          new HboneError('AMBIENT_E_HBONE_RESET', `the caller gave up: ${reset.reason}`, {
+            h2Code: reset.code,
+          }),
+        ),
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  header(name: string): string | undefined {
+    return headerValue(this.headers, name)
+  }
+
+  accept(headers: HeaderList = []): Channel {
+    this.#answer(headers)
+    this.#stream.sendHeaders([[':status', '200'], ...headers])
+    return this.#stream
+  }
+
+  refuse(status: number, headers: HeaderList = []): void {
+    this.#answer(headers)
+    refuseStream(this.#stream, status, headers)
+  }
+
+  /** The handler has returned: nobody will answer any more. */
+  giveUp(): void {
+    if (!this.#isAnswered) this.refuse(503)
+  }
+
+  #answer(headers: HeaderList): void {
+    if (this.#isAnswered) throw new HboneError('AMBIENT_E_CLOSED', 'the tunnel request was answered already')
+    const problem = headerProblem(headers)
+    if (problem !== undefined) throw new HboneError('AMBIENT_E_HBONE_OPTION', `headers: ${problem}`)
+    this.#isAnswered = true
+    this.#stream.observer = undefined
+  }
+}
+
+/** END_STREAM on the headers, then nobody reads: RST_STREAM(NO_ERROR) tells the peer to stop sending (RFC 9113 §8.1). */
+function refuseStream(stream: Http2Stream, status: number, headers: HeaderList): void {
+  stream.sendHeaders([[':status', String(status)], ...headers], true)
+  stream.discard()
+}
+
+function endOf(address: string | undefined, port: number | undefined): SocketAddress {
+  return { address: canonicalIp(address ?? '') ?? '', port: port ?? 0 }
+}

@@ -1,0 +1,261 @@
+/** One client session: TCP, TLS, the verdict on the peer, HTTP/2; and the tunnels through it. */
+import type { Socket } from 'node:net'
+import {
+  canonicalIp,
+  type Channel,
+  type ChannelReset,
+  type Clock,
+  CoreError,
+  formatHostPort,
+  messageOf,
+  type Timer,
+} from '@ambient/core'
+import type { Dial } from '@ambient/core/node'
+import type { ConnectRequest } from './client.ts'
+import { HboneError } from './errors.ts'
+import { headerProblem, readResponseHead } from './http2/message.ts'
+import { Http2Connection } from './http2/connection.ts'
+import type { HeaderList } from './http2/hpack.ts'
+import type { Http2Stream } from './http2/stream.ts'
+import type { HboneLimits } from './limits.ts'
+import { handshakeAsClient, type ProvenPeer } from './tls.ts'
+import type { SocketAddress, Tunnel, TunnelPeer } from './tunnel.ts'
+import { TunnelSocket } from './tunnel-socket.ts'
+
+export interface SessionOptions {
+  readonly dial: Dial
+  readonly limits: HboneLimits
+  readonly clock: Clock
+  /** No new tunnels from now on. */
+  readonly onDraining: (session: ClientSession) => void
+  /** A tunnel ended, or the peer's limit changed. */
+  readonly onCapacity: (session: ClientSession) => void
+  readonly onClosed: (session: ClientSession) => void
+}
+
+/** @throws HboneError UNREACHABLE, TIMEOUT, TLS or PEER_IDENTITY; the signal's reason. */
+export async function openSession(
+  request: ConnectRequest,
+  options: SessionOptions,
+  signal?: AbortSignal,
+): Promise<ClientSession> {
+  const socket = await dialPeer(request, options, signal)
+  const { limits, clock } = options
+  const proven = await handshakeAsClient(socket, {
+    credentials: request.credentials,
+    expect: { kind: 'one-of', ids: request.expect },
+    timeoutMs: limits.handshakeMs,
+    clock,
+  })
+  return new ClientSession(proven, socket, request, options)
+}
+
+async function dialPeer(
+  request: ConnectRequest,
+  options: SessionOptions,
+  signal: AbortSignal | undefined,
+): Promise<Socket> {
+  const { address, port } = request.to
+  try {
+    return await options.dial({
+      host: address,
+      port,
+      timeoutMs: options.limits.connectMs,
+      ...(request.localAddress === undefined ? {} : { localAddress: request.localAddress }),
+      ...(signal === undefined ? {} : { signal }),
+    })
+  } catch (cause) {
+    if (signal?.aborted === true) throw cause
+    const isTimeout = cause instanceof CoreError && cause.code === 'AMBIENT_E_CONNECT_TIMEOUT'
+    throw new HboneError(
+      isTimeout ? 'AMBIENT_E_HBONE_TIMEOUT' : 'AMBIENT_E_HBONE_UNREACHABLE',
+      `no HBONE session with ${formatHostPort(address, port)}: ${messageOf(cause)}`,
+      { cause, layer: 'tcp' },
+    )
+  }
+}
+
+export class ClientSession {
+  readonly peer: TunnelPeer
+  readonly local: SocketAddress
+  readonly #connection: Http2Connection
+  readonly #limits: HboneLimits
+  readonly #clock: Clock
+  readonly #name: string
+  #tunnels = 0
+
+  constructor(proven: ProvenPeer, socket: Socket, request: ConnectRequest, options: SessionOptions) {
+    const { address, port } = request.to
+    this.#limits = options.limits
+    this.#clock = options.clock
+    this.#name = formatHostPort(address, port)
+    this.peer = Object.freeze({
+      id: proven.id,
+      address: canonicalIp(address) ?? address,
+      port,
+      notAfter: proven.notAfter,
+    })
+    const localAddress = socket.localAddress ?? ''
+    this.local = Object.freeze({
+      address: canonicalIp(localAddress) ?? localAddress,
+      port: socket.localPort ?? 0,
+    })
+    this.#connection = new Http2Connection({
+      role: 'client',
+      transport: proven.socket,
+      peer: this.#name,
+      limits: options.limits,
+      clock: options.clock,
+      handlers: {
+        onCapacity: () => {
+          this.#tunnels = this.#connection.streams.size
+          options.onCapacity(this)
+        },
+        onDraining: () => options.onDraining(this),
+        onClosed: () => {
+          this.#tunnels = 0
+          options.onClosed(this)
+        },
+      },
+    })
+    this.#connection.start()
+  }
+
+  get tunnels(): number {
+    return this.#tunnels
+  }
+
+  /** Tunnels that may be opened now. */
+  get capacity(): number {
+    return Math.min(this.#connection.capacity, this.#limits.poolStreams - this.#connection.streams.size)
+  }
+
+  get isDraining(): boolean {
+    return this.#connection.isDraining
+  }
+
+  /** Present tunnels finish, then the session ends. */
+  drain(): void {
+    this.#connection.drain()
+  }
+
+  /** Cuts every tunnel. */
+  cut(reason: string): void {
+    this.#connection.fail(new HboneError('AMBIENT_E_CLOSED', reason, { h2Code: 'NO_ERROR' }))
+  }
+
+  /** @throws HboneError REFUSED, RESET, TIMEOUT, SESSION_LOST or TLS; the signal's reason. */
+  open(request: ConnectRequest): Promise<Tunnel> {
+    const headers: HeaderList = request.headers ?? []
+    const problem = headerProblem(headers)
+    if (problem !== undefined)
+      return Promise.reject(new HboneError('AMBIENT_E_HBONE_OPTION', `headers: ${problem}`))
+    const stream = this.#connection.open([
+      [':method', 'CONNECT'],
+      [':authority', request.authority],
+      ...headers,
+    ])
+    if (stream === undefined)
+      return Promise.reject(
+        new HboneError(
+          'AMBIENT_E_HBONE_SESSION_LOST',
+          `the session with ${this.#name} takes no more tunnels`,
+          { unprocessed: true },
+        ),
+      )
+    this.#tunnels = this.#connection.streams.size
+    return new Promise((resolve, reject) => this.#awaitAnswer(stream, request, resolve, reject))
+  }
+
+  #awaitAnswer(
+    stream: Http2Stream,
+    request: ConnectRequest,
+    resolve: (tunnel: Tunnel) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    const { signal } = request
+    const settle = (): void => {
+      timer.cancel()
+      stream.observer = undefined
+      signal?.removeEventListener('abort', onAbort)
+    }
+    const giveUp = (error: unknown): void => {
+      settle()
+      stream.reset('CANCEL', 'given up')
+      reject(error)
+    }
+    const onAbort = (): void => giveUp(signal?.reason)
+    const timer: Timer = this.#clock.after(this.#limits.answerMs, () =>
+      giveUp(
+        new HboneError(
+          'AMBIENT_E_HBONE_TIMEOUT',
+          `${this.#name} did not answer CONNECT ${request.authority} within ${this.#limits.answerMs} ms`,
+        ),
+      ),
+    )
+    stream.observer = {
+      headers: list => {
+        settle()
+        const head = readResponseHead(list)
+        if (head.kind === 'response' && head.status === 200)
+          return resolve(this.#tunnel(stream, head.headers))
+        stream.reset('CANCEL', 'refused')
+        const status = head.kind === 'response' ? head.status : 0
+        reject(
+          new HboneError(
+            'AMBIENT_E_HBONE_REFUSED',
+            `http status: ${status}: ${this.#name} refused CONNECT ${request.authority}`,
+            { status },
+          ),
+        )
+      },
+      gone: reset => {
+        settle()
+        reject(this.#goneError(reset, request.authority))
+      },
+    }
+    if (signal?.aborted === true) onAbort()
+    else signal?.addEventListener('abort', onAbort)
+  }
+
+  #goneError(reset: ChannelReset, authority: string): HboneError {
+    const { cause } = reset
+    // A TLS 1.3 server refuses a client's certificate after the client has finished its handshake.
+    if (
+      cause instanceof HboneError &&
+      !this.#connection.isReady &&
+      cause.code === 'AMBIENT_E_HBONE_SESSION_LOST'
+    )
+      return new HboneError(
+        'AMBIENT_E_TLS',
+        `${this.#name} closed the session right after the handshake: it refused our certificate, or its own side failed (${cause.message})`,
+        { cause, layer: 'tls' },
+      )
+    if (cause instanceof HboneError) return cause
+    const unprocessed = reset.code === 'REFUSED_STREAM'
+    return new HboneError(
+      'AMBIENT_E_HBONE_RESET',
+      `${this.#name} reset CONNECT ${authority}: ${reset.reason}`,
+      { h2Code: reset.code, unprocessed },
+    )
+  }
+
+  #tunnel(stream: Http2Stream, responseHeaders: HeaderList): Tunnel {
+    const { peer, local } = this
+    const channel: Channel = stream
+    return {
+      channel,
+      peer,
+      local,
+      responseHeaders,
+      socket: () =>
+        new TunnelSocket(channel, {
+          remoteAddress: peer.address,
+          remotePort: peer.port,
+          localAddress: local.address,
+          localPort: local.port,
+          peer: peer.id,
+        }),
+    }
+  }
+}

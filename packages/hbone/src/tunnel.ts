@@ -1,0 +1,29 @@
+/** What both ends of a tunnel say of it. */
+import type { Channel, SpiffeId } from '@ambient/core'
+import type { HeaderList } from './http2/hpack.ts'
+import type { TunnelSocket } from './tunnel-socket.ts'
+
+/** The proven other end of a session. */
+export interface TunnelPeer {
+  readonly id: SpiffeId
+  /** Canonical IP. */
+  readonly address: string
+  readonly port: number
+  /** When its certificate expires, milliseconds since the epoch. */
+  readonly notAfter: number
+}
+
+export interface SocketAddress {
+  readonly address: string
+  readonly port: number
+}
+
+/** An open tunnel, client side. Its channel belongs to whoever was given it; `socket()` hands the same one out as a stream. */
+export interface Tunnel {
+  readonly channel: Channel
+  readonly peer: TunnelPeer
+  readonly local: SocketAddress
+  readonly responseHeaders: HeaderList
+  /** The tunnel as a `net.Socket`-like stream. Use either this or `channel`, once. */
+  socket(): TunnelSocket
+}
