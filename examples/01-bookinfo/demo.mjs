@@ -100,7 +100,7 @@ async function run({ mesh, ledger, report, options, say, startedAt, signal }) {
       `${mesh.pods.length} apps on ${mesh.nodes.length} nodes in ${mesh.cidr}, after ${since(startedAt)} s\n`,
     )
   else say(`the mesh did not start: ${failure}\n`)
-  const story = createStory(mesh, ledger)
+  const story = createStory(mesh, ledger, signal)
   const isTold = step => options.steps.length === 0 || options.steps.includes(step)
   if (failure === undefined && !isTold(1))
     await story.edit(inAndOut.NAMESPACE_FILE, inAndOut.addLabel).catch(() => {})

@@ -4,7 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
-export function createStory(mesh, ledger) {
+/** Between two looks at something that tells nobody when it changes. */
+const POLL_MS = 20
+
+export function createStory(mesh, ledger, signal) {
+  const until = createUntil(signal)
   const story = {
     mesh,
     ledger,
@@ -25,22 +29,25 @@ export function createStory(mesh, ledger) {
     across: app => story.pod('loadgen', pod => pod.node !== story.pod(app).node),
     get: (pod, url, count = 1, pauseMs = 0) => getAs(mesh, pod, url, count, pauseMs),
     db: (pod, ...args) => dbAs(mesh, pod, args),
-    hold: pod => holdDb(mesh, pod),
+    hold: pod => holdDb(mesh, pod, until),
     follow: (pod, url, pauseMs) => followAs(mesh, pod, url, pauseMs),
-    edit: (file, change) => edit(mesh, file, change),
+    edit: (file, change) => edit(mesh, file, change, until),
     until,
   }
   return story
 }
 
-/** Tries until it answers something that is not undefined or false. */
-export async function until(look, timeoutMs = 3_000, what = 'it did not happen') {
-  const deadline = Date.now() + timeoutMs
-  for (;;) {
-    const found = await look()
-    if (found !== undefined && found !== false) return found
-    if (Date.now() > deadline) throw new Error(`${what} within ${timeoutMs} ms`)
-    await sleep(20)
+/** What tries until it is answered with something that is not undefined or false. */
+function createUntil(signal) {
+  return async (look, timeoutMs = 3_000, what = 'it did not happen') => {
+    const deadline = Date.now() + timeoutMs
+    for (;;) {
+      signal.throwIfAborted()
+      const found = await look()
+      if (found !== undefined && found !== false) return found
+      if (Date.now() > deadline) throw new Error(`${what} within ${timeoutMs} ms`)
+      await sleep(POLL_MS, undefined, { signal })
+    }
   }
 }
 
@@ -74,7 +81,7 @@ function dbAs(mesh, pod, args) {
 }
 
 /** A connection to the database that stays open. */
-async function holdDb(mesh, pod) {
+async function holdDb(mesh, pod, until) {
   const execution = await mesh.exec(`${pod.namespace}/${pod.name}`, ['node', '../probes/db.mjs', 'hold'], {
     interactive: true,
   })
@@ -118,7 +125,7 @@ function collect(execution) {
 }
 
 /** Changes a manifest while all runs; resolves when every ztunnel knows, with the milliseconds that took. */
-async function edit(mesh, file, change) {
+async function edit(mesh, file, change, until) {
   const path = join(mesh.folder, file)
   const before = await readFile(path, 'utf8')
   const after = change(before)

@@ -50,7 +50,7 @@ ${formatTable([['NODE', 'ADDRESS', 'ZTUNNEL', 'ADMIN'], ...nodes])}`
 function sentence(event: MeshEvent, folder: string): string | undefined {
   switch (event.kind) {
     case 'exited':
-      return exitSentence(event)
+      return event.asked ? undefined : exitSentence(event)
     case 'problems':
       return [...event.problems.map(problem => inFolder(problem, folder)), servingSentence(event)].join('\n')
     case 'applied':

@@ -103,8 +103,15 @@ describe('events for people', () => {
     const print = eventPrinter({ format: 'table', logs: true, folder: 'shop' }, given.host)
     const source = { kind: 'pod', name: 'n/shop-1' } as const
     print({ kind: 'output', source, stream: 'stdout', line: 'hello' })
-    print({ kind: 'exited', source, code: null, signal: 'SIGKILL', restartInMs: 250 })
-    print({ kind: 'exited', source: { kind: 'ztunnel', name: 'node-a' }, code: 1, signal: null })
+    print({ kind: 'exited', source, code: null, signal: 'SIGKILL', restartInMs: 250, asked: false })
+    print({
+      kind: 'exited',
+      source: { kind: 'ztunnel', name: 'node-a' },
+      code: 1,
+      signal: null,
+      asked: false,
+    })
+    print({ kind: 'exited', source, code: 0, signal: null, asked: true })
     const problem = {
       file: 'a.yaml',
       line: 3,

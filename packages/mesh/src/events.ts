@@ -27,6 +27,8 @@ export type MeshEvent =
       readonly failure?: string
       /** Absent when it stays down. */
       readonly restartInMs?: number
+      /** The mesh ended it, because it is no longer wanted. */
+      readonly asked: boolean
     }
   /** The manifests, as they are now, were refused (any error) or have warnings only. */
   | {

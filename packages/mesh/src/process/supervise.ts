@@ -15,6 +15,8 @@ export interface ProgramExit {
   readonly failure?: string
   /** Absent when it stays down. */
   readonly restartInMs?: number
+  /** We ended it ourselves. */
+  readonly asked: boolean
 }
 
 export interface ProgramEvents {
@@ -88,7 +90,7 @@ class SupervisedProgram implements Program {
   async #runOnce(): Promise<void> {
     const { clock, events, reaper } = this.#options
     const startedAt = clock.monotonic()
-    let exit: ProgramExit
+    let exit: Pick<ProgramExit, 'code' | 'signal' | 'failure'>
     try {
       await this.#options.before?.(this.#stopping.signal)
       if (this.#stopping.signal.aborted) return
@@ -105,16 +107,17 @@ class SupervisedProgram implements Program {
     }
     this.#child = undefined
     const restartInMs = this.#nextStart(exit, clock.monotonic() - startedAt)
-    events.exited({ ...exit, ...(restartInMs === undefined ? {} : { restartInMs }) })
+    const asked = this.#stopping.signal.aborted
+    events.exited({ ...exit, asked, ...(restartInMs === undefined ? {} : { restartInMs }) })
   }
 
-  #follow(child: ChildProcess): Promise<ProgramExit> {
+  #follow(child: ChildProcess): Promise<Pick<ProgramExit, 'code' | 'signal'>> {
     const { events, reaper } = this.#options
     this.#child = child
     if (child.pid !== undefined) reaper.add(child.pid)
     if (child.stdout !== null) eachLine(child.stdout, line => events.line('stdout', line))
     if (child.stderr !== null) eachLine(child.stderr, line => events.line('stderr', line))
-    const exited = new Promise<ProgramExit>(resolve =>
+    const exited = new Promise<Pick<ProgramExit, 'code' | 'signal'>>(resolve =>
       child.once('exit', (code, signal) => resolve({ code, signal })),
     )
     if (child.pid !== undefined) events.started(child.pid)
@@ -124,7 +127,7 @@ class SupervisedProgram implements Program {
   }
 
   /** Plans the next start, `undefined` when there is none. */
-  #nextStart(exit: ProgramExit, livedMs: number): number | undefined {
+  #nextStart(exit: Pick<ProgramExit, 'code'>, livedMs: number): number | undefined {
     const { restart, clock } = this.#options
     const succeeded = exit.code === 0
     if (this.#stopping.signal.aborted) return undefined
