@@ -25,17 +25,21 @@ const idOf = serviceAccount => workloadSpiffeId({ trustDomain, namespace: 'shop'
 
 // Who may: a policy of the root namespace holds for everybody.
 const { authorizationPolicies } = parsePolicies(policyText, 'only-web.yaml')
-const translated = authorizationPolicies.map(policy => toAuthorization(policy, { rootNamespace: 'istio-system' }))
+const translated = authorizationPolicies.map(policy =>
+  toAuthorization(policy, { rootNamespace: 'istio-system' }),
+)
 const store = createPolicyStore(translated.flatMap(one => (one.kind === 'sent' ? [one.authorization] : [])))
 const authorizer = createAuthorizer({ store })
 
 // What is protected: an application that knows nothing of all this.
-const app = createServer({ allowHalfOpen: true }, socket => socket.on('data', d => socket.end(`you said ${d}`)))
+const app = createServer({ allowHalfOpen: true }, socket =>
+  socket.on('data', d => socket.end(`you said ${d}`)),
+)
 app.listen(0, '127.0.0.1')
 await once(app, 'listening')
 const authority = formatHostPort('127.0.0.1', app.address().port)
 
-/** Rooms 11 to 14: judge, dial, answer 200, copy. */
+/** Judge, dial, answer 200, copy. */
 async function onTunnel(tunnel) {
   const { host: address, port } = parseHostPort(tunnel.authority)
   const source = { address: tunnel.peer.address, port: tunnel.peer.port, identity: tunnel.peer.id }
@@ -76,5 +80,4 @@ for (const name of ['web', 'stranger']) {
   }
 }
 
-await Promise.all([pool.close(), hbone.close(), listener.close(), identities.close()])
-app.close()
+await Promise.all([pool.close(), hbone.close(), listener.close(), identities.close(), app.close()])
