@@ -24,17 +24,12 @@ const identities = createIdentityManager({ signer: createLocalSigner(ca) })
 const idOf = serviceAccount => workloadSpiffeId({ trustDomain, namespace: 'shop', serviceAccount })
 
 // Who may: a policy of the root namespace holds for everybody.
-const { authorizationPolicies } = parsePolicies(policyText, 'only-web.yaml')
-const translated = authorizationPolicies.map(policy =>
-  toAuthorization(policy, { rootNamespace: 'istio-system' }),
-)
-const store = createPolicyStore(translated.flatMap(one => (one.kind === 'sent' ? [one.authorization] : [])))
-const authorizer = createAuthorizer({ store })
+const [policy] = parsePolicies(policyText, 'only-web.yaml').authorizationPolicies
+const { authorization } = toAuthorization(policy, { rootNamespace: 'istio-system' })
+const authorizer = createAuthorizer({ store: createPolicyStore([authorization]) })
 
 // What is protected: an application that knows nothing of all this.
-const app = createServer({ allowHalfOpen: true }, socket =>
-  socket.on('data', d => socket.end(`you said ${d}`)),
-)
+const app = createServer(socket => socket.on('data', bytes => socket.end(`you said ${bytes}`)))
 app.listen(0, '127.0.0.1')
 await once(app, 'listening')
 const authority = formatHostPort('127.0.0.1', app.address().port)

@@ -6,7 +6,7 @@ import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { blocksOf, type CodeBlock, documents } from './markdown.ts'
 import { runProgram } from './run-program.ts'
-import { read, root, shown } from './workspace.ts'
+import { entries, order, read, root, shown } from './workspace.ts'
 
 const blocks = documents().flatMap(blocksOf)
 const programs = blocks.filter(block => block.language === 'ts')
@@ -154,7 +154,8 @@ function typeErrors(all: readonly CodeBlock[]): string[] {
     ts.sys,
     root,
   )
-  const options = { ...config.options, noUnusedLocals: false, noUnusedParameters: false }
+  const paths = Object.fromEntries(order.flatMap(entries).map(entry => [entry.specifier, [entry.source]]))
+  const options = { ...config.options, paths, noUnusedLocals: false, noUnusedParameters: false }
   const virtual = new Map(all.map(block => [join(dirname(block.file), `${block.line}.block.ts`), block]))
   const host = ts.createCompilerHost(options)
   const { fileExists, readFile, getSourceFile } = host

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { formatProblem } from '@ambient/policy'
 import { readManifests } from '@ambient/discovery'
 import { describe, expect, it } from 'vitest'
+import { blocksOf } from './markdown.ts'
 import { runProgram } from './run-program.ts'
 import { filesUnder, read, root, shown } from './workspace.ts'
 
@@ -54,6 +55,9 @@ describe('examples', () => {
         timeoutMs: 60_000,
       })
       expect(ending).toEqual({ code: 0, output: expect.any(String) })
+      const readme = blocksOf(join(folder, name, 'README.md'))
+      for (const { code } of readme.filter(block => block.flags.includes('output')))
+        expect(ending.output.trim()).toBe(code)
     }, 70_000)
   }
 })
