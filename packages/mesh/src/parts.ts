@@ -2,11 +2,10 @@
 import { type CertificateAuthority, createCertificateAuthority } from '@ambient/identity'
 import type { AddressBlock } from './address/block.ts'
 import { assertPortFree, claimBlock } from './address/claim.ts'
-import { meshDefaults, proxyPorts } from './defaults.ts'
+import { meshDefaults } from './defaults.ts'
 import type { MeshListener } from './events.ts'
 import type { ResolvedMeshOptions } from './options.ts'
-import { awaitListener } from './pods/await-listener.ts'
-import { createPodSet, type PodSet } from './pods/pod-set.ts'
+import { createPodSet, fullName, type PodSet } from './pods/pod-set.ts'
 import { type ControlPlane, createControlPlane } from './plane/control-plane.ts'
 import { createNodeProxy, type NodeProxy, ztunnelFiles } from './plane/node-proxy.ts'
 import { createSecretFiles, type SecretFiles } from './plane/secret-files.ts'
@@ -29,6 +28,8 @@ export interface PartsHooks {
   /** The pods are not what was last published. */
   changed(): void
 }
+
+type AwaitProxy = (node: string, pod: string, signal: AbortSignal) => Promise<void>
 
 type Building = { -readonly [Name in keyof Parts]?: Parts[Name] }
 
@@ -54,7 +55,10 @@ export async function startParts(
   made.reaper = reaper
   const ca = await createCertificateAuthority({ trustDomain, clock })
   made.ca = ca
-  const pods = createPods(options, hooks, { block, secrets, reaper })
+  // Pods come before the proxies that they wait for: what runs where decides which certificates are signed.
+  const awaitProxy: AwaitProxy = async (node, pod, signal) =>
+    made.proxies?.find(proxy => proxy.node === node)?.awaitPod(pod, signal)
+  const pods = createPods(options, { ...hooks, awaitProxy }, { block, secrets, reaper })
   made.pods = pods
   const controlPlane = createPlane(options, hooks, { block, ca, pods })
   made.controlPlane = controlPlane
@@ -80,7 +84,7 @@ export async function endParts(parts: Partial<Parts>, graceMs: number): Promise<
 
 function createPods(
   options: ResolvedMeshOptions,
-  hooks: PartsHooks,
+  hooks: PartsHooks & { readonly awaitProxy: AwaitProxy },
   { block, secrets, reaper }: Pick<Parts, 'block' | 'secrets' | 'reaper'>,
 ): PodSet {
   const { manifests, environment, clock, nodes, random } = options
@@ -94,7 +98,7 @@ function createPods(
     nodes,
     random,
     emit: hooks.emit,
-    awaitProxy: (address, signal) => awaitListener(address, proxyPorts.socks, clock, signal),
+    awaitProxy: (pod, signal) => hooks.awaitProxy(pod.node, fullName(pod), signal),
     assertPortFree,
     takeAddress: node => block.takePod(nodes.indexOf(node)),
     releaseAddress: address => block.releasePod(address),

@@ -2,13 +2,13 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { get } from 'node:http'
 import { type Clock, formatHostPort } from '@ambient/core'
 import { meshDefaults, proxyPorts } from '../defaults.ts'
 import { MeshError } from '../errors.ts'
 import type { MeshListener } from '../events.ts'
 import type { Reaper } from '../process/reaper.ts'
 import { type Program, superviseProgram } from '../process/supervise.ts'
+import { askProxy, podsServed } from './proxy-state.ts'
 import type { NodeFiles } from './secret-files.ts'
 
 export interface NodeProxyOptions {
@@ -41,6 +41,8 @@ export interface NodeProxy {
   start(): void
   /** @throws MeshError `AMBIENT_E_MESH_NOT_READY` */
   ready(signal?: AbortSignal): Promise<void>
+  /** Resolves when it listens for a pod; rejects only with the signal's reason. */
+  awaitPod(pod: string, signal: AbortSignal): Promise<void>
 }
 
 export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
@@ -69,6 +71,7 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
     readyUrl: `${url(proxyPorts.readiness)}/healthz/ready`,
     start: () => program.start(),
     ready: signal => awaitReady(proxy, clock, signal),
+    awaitPod: podWaiter(url(proxyPorts.admin), clock),
   }
   return proxy
 }
@@ -107,33 +110,51 @@ function proxyEnvironment(options: NodeProxyOptions): Record<string, string> {
   }
 }
 
+/** Pods that wait at the same time share each question. */
+function podWaiter(adminUrl: string, clock: Clock): NodeProxy['awaitPod'] {
+  let asking: Promise<ReadonlySet<string>> | undefined
+  const served = (): Promise<ReadonlySet<string>> => {
+    asking ??= askProxy(`${adminUrl}/config_dump`)
+      .then(({ text }) => podsServed(text))
+      .finally(() => {
+        asking = undefined
+      })
+    return asking
+  }
+  return async (pod, signal) => {
+    for (;;) {
+      signal.throwIfAborted()
+      if ((await served()).has(pod)) return
+      await pause(clock, signal)
+    }
+  }
+}
+
+/** Until the next look, or until the signal. */
+function pause(clock: Clock, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise(resolve => {
+    const done = (): void => {
+      timer.cancel()
+      signal?.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = clock.after(meshDefaults.pollMs, done, { keepAlive: true })
+    signal?.addEventListener('abort', done)
+  })
+}
+
 async function awaitReady(proxy: NodeProxy, clock: Clock, signal: AbortSignal | undefined): Promise<void> {
   const deadline = clock.monotonic() + meshDefaults.proxyReadyTimeoutMs
   let last = 'it does not answer'
   while (clock.monotonic() < deadline) {
     signal?.throwIfAborted()
-    const answer = await ask(proxy.readyUrl)
+    const answer = await askProxy(proxy.readyUrl)
     if (answer.status === 200) return
     last = answer.text
-    await new Promise<void>(resolve => clock.after(meshDefaults.pollMs, resolve, { keepAlive: true }))
+    await pause(clock, signal)
   }
   throw new MeshError(
     'AMBIENT_E_MESH_NOT_READY',
     `the ztunnel of ${proxy.node} is not ready after ${meshDefaults.proxyReadyTimeoutMs} ms: ${last}`,
   )
-}
-
-function ask(url: string): Promise<{ status: number; text: string }> {
-  return new Promise(resolve => {
-    const request = get(url, { agent: false, timeout: 1_000 }, response => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8').trim() }),
-      )
-      response.on('error', error => resolve({ status: 0, text: error.message }))
-    })
-    request.on('timeout', () => request.destroy(new Error('no answer in time')))
-    request.on('error', error => resolve({ status: 0, text: error.message }))
-  })
 }

@@ -18,8 +18,8 @@ export interface PodHost {
   readonly clock: Clock
   readonly reaper: Reaper
   readonly emit: MeshListener
-  /** Resolves when the node's proxy listens on the pod's address: no program runs without its capture. */
-  readonly awaitProxy: (address: string, signal: AbortSignal) => Promise<void>
+  /** Resolves when the node's proxy listens for the pod: no program runs without its capture. */
+  readonly awaitProxy: (pod: Pod, signal: AbortSignal) => Promise<void>
   /** Rejects when somebody else listens on the port. */
   readonly assertPortFree: (address: string, port: number, what: string) => Promise<void>
 }
@@ -171,7 +171,7 @@ class Container {
   }
 
   async #before(signal: AbortSignal): Promise<void> {
-    await this.#host.awaitProxy(this.#pod.address, signal)
+    await this.#host.awaitProxy(this.#pod, signal)
     for (const { port } of this.#plan.ports)
       await this.#host.assertPortFree(this.#pod.address, port, `${this.#pod.name}`)
   }
