@@ -20,6 +20,11 @@ interface Proxy {
   readonly password: string
 }
 
+interface Target {
+  readonly host: string
+  readonly port: number
+}
+
 type Callback = () => void
 
 /** What connect and listen are called with, once the many forms are told apart. */
@@ -91,7 +96,7 @@ function captureConnect(proxy: Proxy, own: string | undefined): void {
     const { options, callback } = readConnectArguments(args)
     if (!isCaptured(options)) return original.apply(this, args)
     if (callback !== undefined) this.once('connect', callback)
-    negotiate(this, proxy, { host: String(options.host), port: Number(options.port) })
+    new Negotiation(this, proxy, { host: String(options.host), port: Number(options.port) }).install()
     return original.call(this, {
       host: proxy.host,
       port: proxy.port,
@@ -141,72 +146,89 @@ function captureListen(address: string): void {
   net.Server.prototype.listen = patched as typeof net.Server.prototype.listen
 }
 
-/** Takes the socket between its TCP connection and its `connect` event, for the length of a SOCKS5 negotiation. */
-function negotiate(
-  socket: net.Socket,
-  proxy: Proxy,
-  target: { readonly host: string; readonly port: number },
-): void {
-  const inner = socket as unknown as SocketInternals
-  const steps = negotiationSteps(proxy, target)
-  let held: Uint8Array = new Uint8Array(0)
-  let begun = false
+/** Holds a socket between its TCP connection and its `connect` event, for the length of a SOCKS5 negotiation. */
+class Negotiation {
+  readonly #socket: net.Socket
+  readonly #inner: SocketInternals
+  readonly #proxy: Proxy
+  readonly #target: Target
+  readonly #steps: Step[]
+  #held: Uint8Array = new Uint8Array(0)
 
-  const release = (): void => {
-    Reflect.deleteProperty(inner, 'emit')
-    Reflect.deleteProperty(inner, 'push')
+  constructor(socket: net.Socket, proxy: Proxy, target: Target) {
+    this.#socket = socket
+    this.#inner = socket as unknown as SocketInternals
+    this.#proxy = proxy
+    this.#target = target
+    this.#steps = negotiationSteps(proxy, target)
   }
-  const fail = (code: number): void => {
-    release()
-    const [name, text] = ERRORS[code] ?? ['ECONNRESET', `SOCKS5 reply ${code}`]
-    const error = new Error(`connect ${name} ${target.host}:${target.port} (${text})`)
-    socket.destroy(
-      Object.assign(error, { code: name, syscall: 'connect', address: target.host, port: target.port }),
-    )
-  }
-  const send = (bytes: Uint8Array): void => {
-    // Writes of the program wait for as long as the socket says that it is connecting; ours must not.
-    inner.connecting = false
-    inner._write(bytes, 'buffer', () => {})
-    inner.connecting = true
-  }
-  const advance = (): void => {
-    for (let step = steps[0]; step !== undefined; step = steps[0]) {
-      const result = step.read(held)
-      if (result === 'more') return
-      if (typeof result === 'number') return fail(result)
-      held = held.subarray(result.length)
-      steps.shift()
-      if (step.answer !== undefined) send(step.answer)
+
+  /** Before the socket connects. */
+  install(): void {
+    this.#inner.emit = (event, ...args) => {
+      if (event === 'connect') return this.#begin()
+      // Follows `connect` at once, and has to follow ours.
+      if (event === 'ready') return true
+      return Reflect.apply(net.Socket.prototype.emit, this.#socket, [event, ...args])
     }
-    finish()
+    this.#inner.push = chunk => this.#receive(chunk)
   }
-  const finish = (): void => {
-    release()
-    inner.connecting = false
-    if (held.length > 0) inner.push(Buffer.from(held))
-    inner.emit('connect')
-    inner.emit('ready')
+
+  #begin(): boolean {
+    this.#inner.connecting = false
+    this.#inner._read(0)
+    this.#send(greeting(this.#proxy))
+    return true
   }
-  inner.emit = function emit(event, ...args): boolean {
-    if (event === 'connect' && !begun) {
-      begun = true
-      inner.connecting = false
-      inner._read(0)
-      send(greeting(proxy))
-      return true
-    }
-    if (event === 'ready') return true
-    return Reflect.apply(net.Socket.prototype.emit, socket, [event, ...args])
-  }
-  inner.push = function push(chunk, encoding): boolean {
+
+  #receive(chunk: Uint8Array | null): boolean {
     if (chunk === null) {
-      fail(1)
+      this.#fail(1)
       return false
     }
-    held = held.length === 0 ? chunk : Buffer.concat([held, chunk])
-    advance()
-    return !socket.destroyed || encoding === undefined
+    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk])
+    for (let step = this.#steps[0]; step !== undefined; step = this.#steps[0]) {
+      const result = step.read(this.#held)
+      if (result === 'more') return true
+      if (typeof result === 'number') {
+        this.#fail(result)
+        return false
+      }
+      this.#held = this.#held.subarray(result.length)
+      this.#steps.shift()
+      if (step.answer !== undefined) this.#send(step.answer)
+    }
+    return this.#finish()
+  }
+
+  #send(bytes: Uint8Array): void {
+    // Writes of the program wait for as long as the socket says that it is connecting; ours must not.
+    this.#inner.connecting = false
+    this.#inner._write(bytes, 'buffer', () => {})
+    this.#inner.connecting = true
+  }
+
+  #finish(): boolean {
+    this.#release()
+    this.#inner.connecting = false
+    const goesOn = this.#held.length === 0 || this.#inner.push(Buffer.from(this.#held))
+    this.#inner.emit('connect')
+    this.#inner.emit('ready')
+    return goesOn
+  }
+
+  #fail(reply: number): void {
+    this.#release()
+    const { host, port } = this.#target
+    const [code, text] = ERRORS[reply] ?? ['ECONNRESET', `SOCKS5 reply ${reply}`]
+    const error = new Error(`connect ${code} ${host}:${port} (${text})`)
+    this.#socket.destroy(Object.assign(error, { code, syscall: 'connect', address: host, port }))
+  }
+
+  /** Back to the methods of the prototype. */
+  #release(): void {
+    Reflect.deleteProperty(this.#inner, 'emit')
+    Reflect.deleteProperty(this.#inner, 'push')
   }
 }
 
@@ -220,7 +242,7 @@ function greeting(proxy: Proxy): Uint8Array {
   return Uint8Array.from([5, 1, proxy.username === '' ? 0 : 2])
 }
 
-function negotiationSteps(proxy: Proxy, target: { readonly host: string; readonly port: number }): Step[] {
+function negotiationSteps(proxy: Proxy, target: Target): Step[] {
   const request = formatRequest(target)
   const reply: Step = {
     read: bytes => {
@@ -254,7 +276,7 @@ function negotiationSteps(proxy: Proxy, target: { readonly host: string; readonl
   ]
 }
 
-function formatRequest({ host, port }: { readonly host: string; readonly port: number }): Uint8Array {
+function formatRequest({ host, port }: Target): Uint8Array {
   const tail = Buffer.alloc(2)
   tail.writeUInt16BE(port)
   if (net.isIPv4(host))

@@ -2,7 +2,17 @@
  * Rootless shared mode: one proxy per workload that discovery places on our node, each on the workload's own address.
  * Proxies come and go with discovery; one that cannot listen is tried again and disturbs no other.
  */
-import { type Clock, type Directory, type Logger, messageOf, type Timer, type Workload } from '@ambient/core'
+import {
+  type Clock,
+  type Counter,
+  type Directory,
+  type Gauge,
+  type Logger,
+  type Meter,
+  messageOf,
+  type Timer,
+  type Workload,
+} from '@ambient/core'
 import type { DumpedProxy } from './admin/config-dump.ts'
 import { defaults } from './defaults.ts'
 import type { WorkloadProxy } from './workload-proxy.ts'
@@ -12,6 +22,7 @@ export interface FleetOptions {
   readonly nodeName: string
   readonly clock: Clock
   readonly logger: Logger
+  readonly meter: Meter
   /** A proxy for this workload, which keeps its uid and addresses for as long as the proxy lives. */
   readonly createProxy: (workload: Workload) => WorkloadProxy
   /** How long connections of a workload that was removed may finish. */
@@ -41,11 +52,15 @@ class LiveFleet implements Fleet {
   readonly #members = new Map<string, Member>()
   /** Proxies that finish their last connections. */
   readonly #leaving = new Set<Promise<void>>()
+  /** Listeners that are about to be gone: a pod that takes over an address waits for them. */
+  readonly #stopping = new Set<Promise<void>>()
+  readonly #metrics: FleetMetrics
   #unwatch: (() => void) | undefined
   #closed = false
 
   constructor(options: FleetOptions) {
     this.#options = options
+    this.#metrics = fleetMetrics(options.meter)
   }
 
   async start(): Promise<void> {
@@ -104,9 +119,13 @@ class LiveFleet implements Fleet {
     const { logger, clock, createProxy } = this.#options
     const proxy = createProxy(member.workload)
     member.proxy = proxy
+    this.#count()
     try {
+      await Promise.all(this.#stopping)
       await proxy.start()
       member.isUp = true
+      this.#metrics.started.add(1, [])
+      this.#count()
       logger.info(
         { workload: describe(member.workload), address: member.workload.addresses[0] },
         'proxy started',
@@ -122,6 +141,12 @@ class LiveFleet implements Fleet {
     }
   }
 
+  #count(): void {
+    const members = [...this.#members.values()]
+    this.#metrics.active.set(members.filter(({ isUp }) => isUp).length, [])
+    this.#metrics.pending.set(members.filter(({ isUp }) => !isUp).length, [])
+  }
+
   #update(member: Member, workload: Workload): void {
     const before = member.workload
     member.workload = workload
@@ -133,10 +158,37 @@ class LiveFleet implements Fleet {
   #remove(member: Member, graceMs: number): void {
     this.#members.delete(member.workload.uid)
     member.retry?.cancel()
+    if (member.isUp) this.#metrics.stopped.add(1, [])
+    this.#count()
+    const stopping = (member.proxy?.stopListening() ?? Promise.resolve()).finally(() => {
+      this.#stopping.delete(stopping)
+    })
+    this.#stopping.add(stopping)
     const leaving = (member.proxy?.close({ graceMs }) ?? Promise.resolve()).finally(() => {
       this.#leaving.delete(leaving)
     })
     this.#leaving.add(leaving)
+  }
+}
+
+interface FleetMetrics {
+  readonly active: Gauge
+  readonly pending: Gauge
+  readonly started: Counter
+  readonly stopped: Counter
+}
+
+function fleetMetrics(meter: Meter): FleetMetrics {
+  const of = (name: string, what: string) => ({
+    name: `workload_manager_${name}`,
+    help: `Proxies of workloads that ${what} (unstable)`,
+    labels: [],
+  })
+  return {
+    active: meter.gauge(of('active_proxy_count', 'listen')),
+    pending: meter.gauge(of('pending_proxy_count', 'do not listen yet')),
+    started: meter.counter(of('proxies_started', 'have begun to listen')),
+    stopped: meter.counter(of('proxies_stopped', 'have ended')),
   }
 }
 

@@ -72,6 +72,8 @@ export interface WorkloadProxy {
   recheck(workload: Workload): void
   /** Connections that are open now. */
   connections(): readonly ConnectionFacts[]
+  /** Frees the ports; connections live on. Idempotent. */
+  stopListening(): Promise<void>
   /** Stops listening, lets connections finish for so long, then cuts them. Idempotent. */
   close(options: { readonly graceMs: number }): Promise<void>
 }
@@ -91,6 +93,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
   readonly #outbound: OutboundContext
   readonly #handshakes = new Set<Socket>()
   #listeners: Listener[] = []
+  #stopping: Promise<void> | undefined
   #closing: Promise<void> | undefined
 
   constructor(options: WorkloadProxyOptions) {
@@ -127,7 +130,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
     const settled = await Promise.allSettled(wanted.map(listen))
     const bound = settled.filter(result => result.status === 'fulfilled').map(result => result.value)
     const failed = settled.find(result => result.status === 'rejected')
-    if (failed !== undefined || this.#closing !== undefined) {
+    if (failed !== undefined || this.#stopping !== undefined) {
       await Promise.all(bound.map(listener => listener.close()))
       throw failed?.reason ?? new ZtunnelError('AMBIENT_E_CLOSED', 'closed while it was starting')
     }
@@ -155,10 +158,19 @@ class LiveWorkloadProxy implements WorkloadProxy {
     return this.#closing
   }
 
-  async #close(graceMs: number): Promise<void> {
+  stopListening(): Promise<void> {
+    this.#stopping ??= this.#stopListening()
+    return this.#stopping
+  }
+
+  async #stopListening(): Promise<void> {
     await Promise.all(this.#listeners.map(listener => listener.close()))
-    for (const socket of this.#handshakes) socket.destroy()
     this.#options.logger.info({ workload: this.#options.description }, 'proxy stopped listening')
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    await this.stopListening()
+    for (const socket of this.#handshakes) socket.destroy()
     this.#server.retire()
     const { forced } = await this.#drain.start({ graceMs })
     if (forced > 0)

@@ -93,6 +93,7 @@ class LiveZtunnel implements Ztunnel {
   #dedicated: WorkloadProxy | undefined
   #unfollow: (() => void) | undefined
   #state: 'new' | 'started' | 'closing' = 'new'
+  #starting: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #settleReady: { resolve: () => void; reject: (error: unknown) => void } = { resolve() {}, reject() {} }
   #settleClosed: () => void = () => {}
@@ -136,8 +137,9 @@ class LiveZtunnel implements Ztunnel {
     if (this.#state !== 'new')
       throw new ZtunnelError('AMBIENT_E_CLOSED', 'the ztunnel was started or closed before')
     this.#state = 'started'
+    this.#starting = this.#start()
     try {
-      await this.#start()
+      await this.#starting
     } catch (error) {
       await this.close({ graceMs: 0 })
       throw error
@@ -211,6 +213,8 @@ class LiveZtunnel implements Ztunnel {
     const logger = this.#log.scope('app')
     logger.info({ graceMs }, 'draining')
     this.#settleReady.reject(new ZtunnelError('AMBIENT_E_CLOSED', 'the ztunnel was closed'))
+    // What is being bound has to be there before it can be closed; why a start failed is for its caller.
+    await this.#starting?.catch(() => {})
     await Promise.all([this.#fleet?.close({ graceMs }), this.#dedicated?.close({ graceMs })])
     this.#unfollow?.()
     await this.#discovery?.close()
@@ -293,6 +297,7 @@ class LiveZtunnel implements Ztunnel {
       nodeName: this.#config.nodeName,
       clock: this.#clock,
       logger: this.#log.scope('proxy'),
+      meter: this.#metrics,
       graceMs: this.#config.terminationDeadlineMs,
       createProxy: workload => this.#createShared(workload),
     })

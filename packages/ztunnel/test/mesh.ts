@@ -3,7 +3,15 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Service, topics, type ConnectionRecord, type Workload } from '@ambient/core'
+import {
+  type Clock,
+  type ConnectionRecord,
+  type Credentials,
+  type Service,
+  systemClock,
+  topics,
+  type Workload,
+} from '@ambient/core'
 import { createDirectory, type WritableDirectory } from '@ambient/discovery'
 import { type CertificateAuthority, createLocalSigner } from '@ambient/identity'
 import { createTestIdentities } from '@ambient/identity/testing'
@@ -11,7 +19,16 @@ import { type Authorization, createPolicyStore, emptyMatch, type PolicyStore } f
 import { configFromEnvironment } from '../src/config/environment.ts'
 import { formatRequest } from '../src/outbound/capture/socks5-codec.ts'
 import { createZtunnel, type Ztunnel } from '../src/ztunnel.ts'
-import { cleanup, connectTo, deferred, loopbackAddress, readBytes } from './sockets.ts'
+import { endpointOf, service, workload } from './fixtures.ts'
+import {
+  cleanup,
+  connectTo,
+  deferred,
+  loopbackAddress,
+  readBytes,
+  serve,
+  type TestServer,
+} from './sockets.ts'
 
 export interface TestNode {
   readonly name: string
@@ -31,9 +48,10 @@ export interface TestMesh {
   readonly records: ConnectionRecord[]
   /** Resolves with the n-th record (from 1) that fits, past or to come. */
   record(fits: (record: ConnectionRecord) => boolean, count?: number): Promise<ConnectionRecord>
-  node(name: string, env?: Record<string, string>): Promise<TestNode>
+  node(name: string, env?: Record<string, string>, clock?: Clock): Promise<TestNode>
   /** A SOCKS5 connection of a workload, through the negotiation; `reply` is the server's code. */
   connect(from: Workload, host: string, port: number): Promise<{ socket: Socket; reply: number }>
+  credentials(account: string): Promise<Credentials>
 }
 
 export const SECRET = 'correct horse'
@@ -42,7 +60,7 @@ export async function createTestMesh(
   workloads: readonly Workload[],
   services: readonly Service[] = [],
 ): Promise<TestMesh> {
-  const { ca } = await createTestIdentities()
+  const { ca, credentials } = await createTestIdentities()
   const directory = createDirectory()
   const policies = createPolicyStore()
   directory.replace({ workloads, services })
@@ -77,8 +95,10 @@ export async function createTestMesh(
       check()
       return promise
     },
-    node: (name, env = {}) => startNode({ name, env, ca, directory, policies, secrets }),
+    node: (name, env = {}, clock = systemClock) =>
+      startNode({ name, env, ca, directory, policies, secrets, clock }),
     connect: (from, host, port) => socksConnect(from, host, port),
+    credentials: account => credentials({ namespace: 'default', serviceAccount: account }),
   }
 }
 
@@ -89,6 +109,7 @@ async function startNode(options: {
   directory: WritableDirectory
   policies: PolicyStore
   secrets: string
+  clock: Clock
 }): Promise<TestNode> {
   const ip = loopbackAddress()
   let text = ''
@@ -110,6 +131,7 @@ async function startNode(options: {
     config,
     discovery: { directory: options.directory, policies: options.policies },
     signer: createLocalSigner(options.ca),
+    clock: options.clock,
     write: lines => {
       text += lines
       for (const check of [...waiting]) check()
@@ -192,3 +214,44 @@ export function fieldsOf(line: string): Record<string, string> {
     fields[key] = quoted ?? bare ?? ''
   return fields
 }
+
+export interface World {
+  readonly mesh: TestMesh
+  readonly a: TestNode
+  readonly b: TestNode
+  readonly client: Workload
+  readonly stranger: Workload
+  readonly server: Workload
+  readonly outside: Workload
+  readonly web: Service
+  readonly app: TestServer
+}
+
+/** `client`, `stranger` and `outside` on node a, `server` on node b behind the service `web`, port 80. */
+export async function world(
+  onConnection: (socket: Socket) => void,
+  options: { env?: Record<string, string>; server?: Partial<Workload> } = {},
+): Promise<World> {
+  const serverIp = loopbackAddress()
+  const app = await serve(onConnection, { host: serverIp })
+  const web = service('web', loopbackAddress(), { ports: new Map([[80, app.port]]) })
+  const on = (name: string, parts: Partial<Workload> = {}): Workload =>
+    workload(name, { addresses: [loopbackAddress()], node: 'a', ...parts })
+  const client = on('client')
+  const stranger = on('stranger')
+  const outside = on('outside', { protocol: 'TCP' })
+  const server = workload('server', {
+    addresses: [serverIp],
+    node: 'b',
+    services: endpointOf(web),
+    ...options.server,
+  })
+  const mesh = await createTestMesh([client, stranger, outside, server], [web])
+  const [a, b] = await Promise.all([mesh.node('a', options.env), mesh.node('b', options.env)])
+  return { mesh, a, b, client, stranger, outside, server, web, app }
+}
+
+export const echo = (socket: Socket): void => void socket.pipe(socket)
+export const inbound = (record: { connection: { direction: string } }): boolean =>
+  record.connection.direction === 'inbound'
+export const outbound = (record: { connection: { direction: string } }): boolean => !inbound(record)

@@ -1,6 +1,7 @@
 /** Sockets for tests: pairs over loopback, reading to the end, with everything closed afterwards. */
 import { once } from 'node:events'
 import { createServer, connect as netConnect, type Server, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { afterEach } from 'vitest'
 
 const cleanups: (() => void | Promise<void>)[] = []
@@ -84,7 +85,7 @@ export function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => voi
 }
 
 /** Exactly so many bytes; rejects when the socket ends before. */
-export function readBytes(socket: Socket, count: number): Promise<Buffer> {
+export function readBytes(socket: Duplex, count: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let held = Buffer.alloc(0)
     const settle = (): void => {
@@ -114,7 +115,7 @@ export function readBytes(socket: Socket, count: number): Promise<Buffer> {
 export type Ending = { readonly text: string; readonly end: 'fin' | 'reset' }
 
 /** Everything until the peer's end, and which kind of end it was. */
-export function readAll(socket: Socket): Promise<Ending> {
+export function readAll(socket: Duplex): Promise<Ending> {
   return new Promise(resolve => {
     const chunks: Buffer[] = []
     let error: NodeJS.ErrnoException | undefined

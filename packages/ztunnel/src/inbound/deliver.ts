@@ -34,11 +34,11 @@ export interface Delivery {
   }
 }
 
-/** Owns the connection until its record is written. Never rejects. */
+/** Owns the connection until its record is written. Rejects only before anything was answered or recorded. */
 export async function deliver(context: DeliveryContext, delivery: Delivery): Promise<void> {
   const { facts, answer } = delivery
-  const entry = context.ledger.open(facts)
   const admission = context.authorizer.admit(facts.connection)
+  const entry = context.ledger.open(facts)
   if (!admission.allowed) {
     entry.close(outcomeOfDenial(admission.denial))
     answer.denied()

@@ -1,5 +1,5 @@
 /** Room 11 for HBONE: from a CONNECT whose peer is proven to a delivery, or to the status that refuses it. */
-import { type Connection, type Directory, formatHostPort, type Workload } from '@ambient/core'
+import { type Connection, type Directory, formatHostPort, messageOf, type Workload } from '@ambient/core'
 import {
   type Baggage,
   createTraceparent,
@@ -39,12 +39,19 @@ export async function handleTunnel(context: InboundContext, request: TunnelReque
     })
     request.refuse(status)
   }
-  let workload: Workload
   try {
-    workload = await context.workload()
+    await answerTunnel(context, request, await context.workload(), refuse)
   } catch (error) {
-    return refuse(503, error instanceof Error ? error.message : String(error))
+    refuse(503, messageOf(error))
   }
+}
+
+async function answerTunnel(
+  context: InboundContext,
+  request: TunnelRequest,
+  workload: Workload,
+  refuse: (status: number, error: string) => void,
+): Promise<void> {
   const target = decideTarget({
     authority: request.authority,
     connected: request.local,
