@@ -52,7 +52,8 @@ async function pack(name: string): Promise<void> {
 
 async function packInto(destination: string, name: string): Promise<void> {
   const source = join(root, 'packages', name)
-  expect(existsSync(join(source, 'dist')), `@ambient/${name} is built (npm run build)`).toBe(true)
+  const { types = 'dist/index.js' } = manifest(name) as { types?: string }
+  expect(existsSync(join(source, types)), `@ambient/${name} is built with types (npm run build)`).toBe(true)
   mkdirSync(destination)
   const packed = await runProgram(
     'npx',
@@ -139,7 +140,7 @@ async function checkModules(project: string, name: string): Promise<void> {
 const TYPES = {
   compilerOptions: {
     target: 'ES2022',
-    lib: ['ES2022', 'ESNext.Disposable', 'DOM'],
+    lib: ['ES2022', 'ESNext.Disposable'],
     module: 'Node16',
     moduleResolution: 'Node16',
     strict: true,
