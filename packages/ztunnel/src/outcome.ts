@@ -63,6 +63,7 @@ function flagOf(error: HboneError): ResponseFlag {
     case 'AMBIENT_E_PEER_IDENTITY':
       return 'TLS_FAILURE'
     case 'AMBIENT_E_HBONE_PROTOCOL':
+    case 'AMBIENT_E_HBONE_RESET':
     case 'AMBIENT_E_HBONE_SESSION_LOST':
       return 'H2_HANDSHAKE_FAILURE'
     default:
@@ -77,6 +78,7 @@ function hboneMessage(error: HboneError): string {
     case 'AMBIENT_E_PEER_IDENTITY':
       return `tls error: ${message}`
     case 'AMBIENT_E_HBONE_PROTOCOL':
+    case 'AMBIENT_E_HBONE_RESET':
     case 'AMBIENT_E_HBONE_SESSION_LOST':
       return `h2 failed: ${message}`
     case 'AMBIENT_E_HBONE_REFUSED': {

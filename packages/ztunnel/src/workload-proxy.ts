@@ -23,6 +23,7 @@ import { ZtunnelError } from './errors.ts'
 import { hboneLimits } from './hbone-limits.ts'
 import { handlePlaintext, type PassthroughContext } from './inbound/passthrough.ts'
 import { handleTunnel } from './inbound/tunnel.ts'
+import { outcomeOfConnect } from './outcome.ts'
 import { localAddressDestination } from './outbound/capture/original-destination.ts'
 import { checkSecret } from './outbound/capture/secrets.ts'
 import { acceptSocks, replySocks } from './outbound/capture/socks5.ts'
@@ -310,7 +311,8 @@ class LiveWorkloadProxy implements WorkloadProxy {
         return credentials.get(id)
       },
       onTunnel: request => handleTunnel(this.#inbound, request),
-      onFailure: ({ source, local, error }) => refused(source, local, error.message),
+      onFailure: ({ source, local, error }) =>
+        refused(source, local, outcomeOfConnect(error).error ?? error.message),
       onRefused: ({ source, local, reason }) => refused(source, local, reason),
     })
   }

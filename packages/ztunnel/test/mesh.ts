@@ -37,8 +37,8 @@ export interface TestNode {
   /** Log lines so far. */
   lines(): string[]
   access(): string[]
-  /** Resolves with the first line that fits, past or to come. */
-  line(fits: RegExp): Promise<string>
+  /** Resolves with the n-th line (from 1) that fits, past or to come. */
+  line(fits: RegExp, count?: number): Promise<string>
 }
 
 export interface TestMesh {
@@ -147,10 +147,10 @@ async function startNode(options: {
     ztunnel,
     lines,
     access: () => lines().filter(line => /\taccess\tconnection (complete|failed)\t/.test(line)),
-    line(fits) {
+    line(fits, count = 1) {
       const { promise, resolve } = deferred<string>()
       const check = (): void => {
-        const found = lines().find(line => fits.test(line))
+        const found = lines().filter(line => fits.test(line))[count - 1]
         if (found === undefined) return
         waiting.delete(check)
         resolve(found)

@@ -120,6 +120,22 @@ describe('a call in the mesh', () => {
   })
 })
 
+describe('rotation', () => {
+  it('leaves open connections alone; new ones use a session with the new certificate', async () => {
+    const { mesh, client, a, b } = await world(echo, { env: { SECRET_TTL: '2s' } })
+    const before = await mesh.connect(client, 'web', 80)
+    const issued = /certificate available.*sa\/client/
+    const count = a.lines().filter(line => issued.test(line)).length
+    await a.line(issued, count + 1)
+    const after = await mesh.connect(client, 'web', 80)
+    for (const { socket } of [before, after]) {
+      socket.write('x')
+      expect((await readBytes(socket, 1)).toString()).toBe('x')
+    }
+    expect(await metricsOf(b)).toMatch(/istio_tcp_sockets_open\{reporter="destination"\} 2\n/)
+  })
+})
+
 async function metricsOf(node: TestNode): Promise<string> {
   const response = await fetch(`http://${node.ztunnel.addresses().stats[0]}/metrics`, {
     headers: { connection: 'close' },
