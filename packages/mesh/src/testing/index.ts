@@ -59,23 +59,9 @@ function extend(
   events: MeshEvent[],
   removeFolder: () => Promise<void>,
 ): TestMesh {
-  const next = (isWanted: (event: MeshEvent) => boolean): Promise<MeshEvent> =>
-    new Promise(resolve => {
-      const unsubscribe = mesh.subscribe(event => {
-        if (!isWanted(event)) return
-        unsubscribe()
-        resolve(event)
-      })
-    })
   const closed = async (options?: { readonly graceMs?: number }): Promise<void> => {
     await mesh.close(options)
     await removeFolder()
-  }
-  const isVerdict = ({ kind }: MeshEvent): boolean => kind === 'applied' || kind === 'problems'
-  const after = async (change: () => Promise<void>): Promise<MeshEvent> => {
-    const verdict = next(isVerdict)
-    await change()
-    return verdict
   }
   return {
     start: () => mesh.start(),
@@ -106,9 +92,26 @@ function extend(
     events,
     event: isWanted => {
       const past = events.find(isWanted)
-      return past === undefined ? next(isWanted) : Promise.resolve(past)
+      return past === undefined ? nextEvent(mesh, isWanted) : Promise.resolve(past)
     },
-    write: (file, text) => after(() => writeFile(join(folder, file), text)),
-    remove: file => after(() => rm(join(folder, file))),
+    write: (file, text) => verdictOf(mesh, () => writeFile(join(folder, file), text)),
+    remove: file => verdictOf(mesh, () => rm(join(folder, file))),
   }
+}
+
+/** What the mesh says of a change of its folder. */
+async function verdictOf(mesh: Mesh, change: () => Promise<void>): Promise<MeshEvent> {
+  const verdict = nextEvent(mesh, ({ kind }) => kind === 'applied' || kind === 'problems')
+  await change()
+  return verdict
+}
+
+function nextEvent(mesh: Mesh, isWanted: (event: MeshEvent) => boolean): Promise<MeshEvent> {
+  return new Promise(resolve => {
+    const unsubscribe = mesh.subscribe(event => {
+      if (!isWanted(event)) return
+      unsubscribe()
+      resolve(event)
+    })
+  })
 }
