@@ -4,7 +4,6 @@
  */
 import {
   type Directory,
-  formatHostPort,
   type GatewayAddress,
   readHostPort,
   type Service,
@@ -117,9 +116,4 @@ export function guessService(question: {
     if (targets.includes(port)) first ??= service
   }
   return first
-}
-
-/** For messages. */
-export function describeTarget(target: Target): string {
-  return formatHostPort(target.address, target.port)
 }

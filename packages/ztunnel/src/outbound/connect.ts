@@ -1,7 +1,7 @@
 /** Executes a decided route: a plain TCP connection, or a tunnel from the pool; both come back as a channel. */
 import type { Channel, CredentialsSource, Workload } from '@ambient/core'
 import { type Dial, socketChannel } from '@ambient/core/node'
-import { createTraceparent, formatForwarded, type HbonePool, type TunnelPeer } from '@ambient/hbone'
+import { formatForwarded, type HbonePool, type TunnelPeer } from '@ambient/hbone'
 import { defaults } from '../defaults.ts'
 import { ZtunnelError } from '../errors.ts'
 import { formatProxyHeader } from '../proxy-protocol.ts'
@@ -102,6 +102,3 @@ async function connectPlain(
     socket.write(formatProxyHeader({ source: details.client, destination: route.announce }))
   return { channel: socketChannel(socket), peer: undefined }
 }
-
-/** A fresh `traceparent`: an application's own trace is never continued. */
-export const newTraceparent = createTraceparent

@@ -10,14 +10,14 @@ import {
   type Workload,
 } from '@ambient/core'
 import { socketChannel } from '@ambient/core/node'
-import { traceIdOf } from '@ambient/hbone'
+import { createTraceparent, traceIdOf } from '@ambient/hbone'
 import { createLifeline } from '../lifeline.ts'
 import { outcomeOfConnect, outcomeOfPump, replyOfConnect } from '../outcome.ts'
 import { replies, type ReplyCode } from './capture/socks5-codec.ts'
 import type { ConnectionFacts, Ledger, LedgerEntry } from '../telemetry/ledger.ts'
 import { partyOf, unknownParty } from '../telemetry/party.ts'
 import { workloadIdentity } from '../workload-identity.ts'
-import { type ConnectContext, type Connected, connectRoute, newTraceparent } from './connect.ts'
+import { type ConnectContext, type Connected, connectRoute } from './connect.ts'
 import { decideRoute, type Route, type Target } from './route.ts'
 import type { Random } from './upstream.ts'
 
@@ -79,7 +79,7 @@ export async function handleOutbound(
     if (isInMesh) return refuse(route.reason, replies.hostUnreachable)
     return refuseClient(connection, replies.hostUnreachable)
   }
-  const traceparent = newTraceparent()
+  const traceparent = createTraceparent()
   const facts = factsOf(context, connection, route, workload, traceIdOf(traceparent) ?? '')
   const entry = isInMesh ? context.ledger.open(facts) : unrecorded(facts)
   await carry(context, connection, { route, workload, traceparent, entry })
