@@ -18,6 +18,7 @@ import {
   type Credentials,
   formatHostPort,
   type PeerExpectation,
+  type PeerVerdict,
   type SpiffeId,
 } from '@ambient/core'
 import { HboneError, tlsError } from './errors.ts'
@@ -95,38 +96,33 @@ function prove(
       reject(error)
     }
     const onError = (cause: Error): void => fail(tlsError(subject, cause))
-    const onClose = (): void =>
-      fail(
-        new HboneError('AMBIENT_E_TLS', `TLS with ${subject} failed: the peer closed the connection`, {
-          layer: 'tls',
-        }),
-      )
+    const onClose = (): void => fail(closedError(subject))
     const onSecure = (): void => {
       const verdict = options.credentials.verifyPeer(peerChain(secure), options.expect)
-      if (!verdict.ok)
-        return fail(
-          new HboneError(
-            'AMBIENT_E_PEER_IDENTITY',
-            `identity verification error: ${subject}: ${verdict.reason}`,
-            { layer: 'identity', problem: verdict.problem },
-          ),
-        )
+      if (!verdict.ok) return fail(identityError(subject, verdict))
       settle()
       resolve({ socket: secure, id: verdict.id, notAfter: verdict.notAfter })
     }
-    const timer = options.clock.after(options.timeoutMs, () =>
-      fail(
-        new HboneError(
-          'AMBIENT_E_HBONE_TIMEOUT',
-          `TLS with ${subject} was not finished within ${options.timeoutMs} ms`,
-          { layer: 'tls' },
-        ),
-      ),
-    )
+    const timer = options.clock.after(options.timeoutMs, () => fail(timeoutError(subject, options.timeoutMs)))
     secure.once(event, onSecure)
     secure.once('error', onError)
     secure.once('close', onClose)
   })
+}
+
+function closedError(subject: string): HboneError {
+  const message = `TLS with ${subject} failed: the peer closed the connection`
+  return new HboneError('AMBIENT_E_TLS', message, { layer: 'tls' })
+}
+
+function identityError(subject: string, verdict: Extract<PeerVerdict, { ok: false }>): HboneError {
+  const message = `identity verification error: ${subject}: ${verdict.reason}`
+  return new HboneError('AMBIENT_E_PEER_IDENTITY', message, { layer: 'identity', problem: verdict.problem })
+}
+
+function timeoutError(subject: string, timeoutMs: number): HboneError {
+  const message = `TLS with ${subject} was not finished within ${timeoutMs} ms`
+  return new HboneError('AMBIENT_E_HBONE_TIMEOUT', message, { layer: 'tls' })
 }
 
 /** DER, leaf first, as the peer sent it (the platform may have added the issuer it knows). */
