@@ -43,11 +43,6 @@ export function encodeService(service: Service): Uint8Array {
   )
 }
 
-/** The xDS name of a resource: a workload's uid, a service's `namespace/hostname`. */
-export function addressName(resource: AddressResource): string {
-  return resource.kind === 'workload' ? resource.workload.uid : serviceKey(resource.service)
-}
-
 /** Unknown fields are extensions of a newer control plane: read over, not kept. */
 export const readOptions = Object.freeze({ readUnknownFields: false, recursionLimit: limits.maxMessageDepth })
 
