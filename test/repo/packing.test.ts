@@ -95,6 +95,7 @@ function checkContents(project: string, name: string): void {
       .filter(entry => entry !== 'node_modules')
       .sort(),
   ).toEqual(['LICENSE', 'README.md', 'dist', 'package.json'].sort())
+  expect(readdirSync(join(own, 'dist')).filter(entry => entry.startsWith('.'))).toEqual([])
 }
 
 interface Exported {
