@@ -14,7 +14,6 @@ export default defineConfig({
   resolve: { alias },
   oxc: { target: 'node20' },
   test: {
-    include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
     environment: 'node',
     pool: 'forks',
     maxWorkers: 2,
@@ -22,5 +21,21 @@ export default defineConfig({
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
     reporters: ['default'],
+    projects: [
+      {
+        extends: true,
+        test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'test/{repo,interop}/**/*.test.ts'] },
+      },
+      {
+        // Whole meshes of a dozen processes each: one at a time, and after everything that measures time in milliseconds.
+        extends: true,
+        test: {
+          name: 'mesh',
+          include: ['test/mesh/**/*.test.ts'],
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 })

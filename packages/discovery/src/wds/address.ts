@@ -1,6 +1,6 @@
 /** `istio.workload.Address`, the one resource type of WDS, as bytes. */
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
-import { messageOf, type Service, serviceKey, type Workload } from '@ambient/core'
+import { messageOf, type Service, type Workload } from '@ambient/core'
 import { AddressSchema } from '../gen/workload_pb.js'
 import { limits } from '../limits.ts'
 import { readService, writeService } from './service.ts'
