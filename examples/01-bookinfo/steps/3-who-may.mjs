@@ -1,6 +1,10 @@
 // Who may talk to whom: by the proven identity, and with the reason when not.
+import { connect } from 'node:tls'
+import { scrape, sumOf } from '../metrics.mjs'
 import { summarize } from '../story.mjs'
 
+const AN_ANSWER = 'an answer'
+const SILENCE = 'silence'
 const DETAILS = 'http://details.bookinfo:9080/details/0'
 
 export const title = 'Who may talk to whom'
@@ -12,6 +16,29 @@ export const checks = [
     async run(story) {
       const answer = await story.get(story.pod('outsider'), DETAILS)
       return { observed: summarize(answer), ok: answer.status === 200 }
+    },
+  },
+  {
+    name: 'it is counted as what it is',
+    expected: 'a connection with connection_security_policy="unknown" and source_principal="unknown"',
+    async run(story) {
+      const details = story.pod('details')
+      const text = await scrape(`${story.mesh.ztunnel(details.node).statsUrl}/stats/prometheus`)
+      const count = sumOf(text, 'istio_tcp_connections_opened_total', {
+        reporter: 'destination',
+        source_principal: 'unknown',
+        destination_workload: 'details-v1',
+        connection_security_policy: 'unknown',
+      })
+      return { observed: `${count}`, ok: count >= 1 }
+    },
+  },
+  {
+    name: 'whoever comes to the tunnel port without a certificate is turned away before HTTP/2',
+    expected: 'a TLS alert or a close, and not one byte of HTTP/2',
+    async run(story) {
+      const end = await knock(story.pod('details').address)
+      return { observed: end, ok: end !== AN_ANSWER && end !== SILENCE }
     },
   },
   {
@@ -141,3 +168,18 @@ spec:
         - source:
             principals: [cluster.local/ns/bookinfo/sa/bookinfo-stranger]
 `
+
+/** Speaks TLS to a workload's port 15008 without a certificate; how that ends. */
+function knock(host) {
+  return new Promise(resolve => {
+    const socket = connect({ host, port: 15008, ALPNProtocols: ['h2'], rejectUnauthorized: false })
+    socket.on('secureConnect', () => socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'))
+    socket.on('error', error => resolve(error.code))
+    socket.on('data', () => resolve(AN_ANSWER))
+    socket.on('close', () => resolve('a close'))
+    socket.setTimeout(3_000, () => {
+      resolve(SILENCE)
+      socket.destroy()
+    })
+  })
+}

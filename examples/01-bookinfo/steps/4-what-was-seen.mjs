@@ -1,38 +1,16 @@
 // What the proxies tell of all this: numbers and one line per connection.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ACCESS_LINE } from '../ledger.mjs'
+import { scrape, sumOf } from '../metrics.mjs'
 
 const CALLS = 10
+const EXTRA_LINES_MS = 250
 const LOADGEN = 'spiffe://cluster.local/ns/bookinfo/sa/bookinfo-loadgen'
 const DETAILS = 'spiffe://cluster.local/ns/bookinfo/sa/bookinfo-details'
 const DB = 'spiffe://cluster.local/ns/bookinfo/sa/bookinfo-db'
 const BULK = 64 * 1024 * 1024
 
 export const title = 'What was seen'
-
-/** The sum of a metric's samples that have all these labels. */
-function sumOf(text, metric, labels) {
-  return text
-    .split('\n')
-    .filter(line => line.startsWith(`${metric}{`))
-    .filter(line => Object.entries(labels).every(([name, value]) => line.includes(`${name}="${value}"`)))
-    .reduce(
-      (sum, line) =>
-        sum +
-        Number(
-          line
-            .slice(line.lastIndexOf('}') + 1)
-            .trim()
-            .split(' ')[0],
-        ),
-      0,
-    )
-}
-
-async function scrape(url) {
-  const response = await fetch(url)
-  if (response.status !== 200) throw new Error(`${url} answered ${response.status}`)
-  return response.text()
-}
 
 const labelsOf = (reporter, source, destination) => ({
   reporter,
@@ -76,8 +54,8 @@ export const checks = [
     },
   },
   {
-    name: `${CALLS} calls, each over a connection of its own: one access log line each, on each side`,
-    expected: `${CALLS} outbound lines with ${CALLS} different sources, ${CALLS} inbound lines`,
+    name: `${CALLS} calls, each over a connection of its own: exactly one access log line each, on each side`,
+    expected: `${CALLS} outbound lines with the sources of the ${CALLS} calls, ${CALLS} inbound lines`,
     async run(story) {
       const [source, target] = [story.across('details'), story.pod('details')]
       const mark = story.ledger.mark()
@@ -89,14 +67,17 @@ export const checks = [
         3_000,
         'not all were logged',
       )
+      // Long enough for a line too many to show.
+      await sleep(EXTRA_LINES_MS)
       const [outbound, inbound] = [lines('outbound'), lines('inbound')]
-      const sources = new Set(outbound.map(entry => entry['src.addr']))
-      const called = new Set(answers.map(answer => `${answer.address}:${answer.port}`))
-      const match = [...called].every(address => sources.has(address))
+      // Lists, not sets: the system may give a port again.
+      const logged = outbound.map(entry => entry['src.addr']).sort()
+      const called = answers.map(answer => `${answer.address}:${answer.port}`).sort()
+      const match = logged.join() === called.join()
       story.keep('lines', [...outbound, ...inbound])
       return {
-        observed: `${outbound.length} outbound lines with ${sources.size} different sources, ${inbound.length} inbound lines`,
-        ok: outbound.length === CALLS && inbound.length === CALLS && sources.size === CALLS && match,
+        observed: `${outbound.length} outbound lines with ${match ? 'the' : 'other'} sources, ${inbound.length} inbound lines`,
+        ok: match && outbound.length === CALLS && inbound.length === CALLS,
       }
     },
   },
