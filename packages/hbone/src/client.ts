@@ -42,6 +42,7 @@ export async function connect(
     onDraining: nothing,
     onCapacity: nothing,
     onClosed: nothing,
+    onGone: nothing,
   }
   const session = await openSession(request, options, request.signal)
   const answer = session.open(request)

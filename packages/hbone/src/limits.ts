@@ -9,7 +9,7 @@ export interface HboneLimits {
   readonly connectMs: number
   /** TLS handshake, both roles. */
   readonly handshakeMs: number
-  /** From the end of the handshake to the peer's preface and SETTINGS. */
+  /** From the end of the handshake to the peer's preface and SETTINGS; also for a header block to end that has begun. */
   readonly prefaceMs: number
   /** From CONNECT to its answer. */
   readonly answerMs: number
@@ -123,6 +123,9 @@ export function resolveLimits(given: Partial<HboneLimits> = {}): HboneLimits {
     throw invalid('maxFrameBytes', 'must lie between 16384 and 16777215')
   if (limits.connectionWindowBytes < 65_535 || limits.connectionWindowBytes > MAX_WINDOW_BYTES)
     throw invalid('connectionWindowBytes', `must lie between 65535 and ${MAX_WINDOW_BYTES}`)
+  if (limits.sendBufferBytes < 16_384) throw invalid('sendBufferBytes', 'must be at least 16384')
+  for (const name of ['maxConcurrentStreams', 'poolStreams'] as const)
+    if (limits[name] < 1) throw invalid(name, 'must be at least 1')
   if (limits.streamWindowBytes < 1 || limits.streamWindowBytes > MAX_WINDOW_BYTES)
     throw invalid('streamWindowBytes', `must lie between 1 and ${MAX_WINDOW_BYTES}`)
   return limits

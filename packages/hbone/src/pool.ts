@@ -1,6 +1,8 @@
 /**
  * The corridor: sessions shared by tunnels with the same source identity and generation, source address, expected peers and
- * destination. One dial at a time per key; a session that drains is replaced; a request that the peer did not look at is sent once more.
+ * destination. One dial at a time per key, and whoever waits for it shares its failure (ztunnel lets each waiter dial for
+ * itself, one after the other; with a peer that does not answer the last one would wait for the sum of all timeouts).
+ * A session that drains is replaced; a request that the peer did not look at is sent once more.
  */
 import { type Clock, type Logger, silentLogger, systemClock, type Timer } from '@ambient/core'
 import { type Dial, dial } from '@ambient/core/node'
@@ -51,6 +53,8 @@ class Pool implements HbonePool {
   readonly #logger: Logger
   readonly #lanes = new Map<string, Lane>()
   readonly #alive = new Map<ClientSession, string>()
+  /** Sessions whose TCP connection is not closed yet. */
+  readonly #open = new Set<ClientSession>()
   readonly #idle = new Map<ClientSession, Timer>()
   readonly #abort = new AbortController()
   #closing: Promise<void> | undefined
@@ -66,7 +70,8 @@ class Pool implements HbonePool {
       clock: this.#clock,
       onDraining: session => this.#forget(session),
       onCapacity: session => this.#restWhenIdle(session),
-      onClosed: session => this.#gone(session),
+      onClosed: session => this.#ended(session),
+      onGone: session => this.#gone(session),
     }
   }
 
@@ -83,10 +88,10 @@ class Pool implements HbonePool {
   async connect(request: ConnectRequest): Promise<Tunnel> {
     const key = keyOf(request)
     try {
-      return await this.#openOn(key, request)
+      return await this.#tunnel(key, request)
     } catch (error) {
       if (!(error instanceof HboneError && error.unprocessed)) throw error
-      return this.#openOn(key, request)
+      return this.#tunnel(key, request)
     }
   }
 
@@ -103,21 +108,15 @@ class Pool implements HbonePool {
     return this.close()
   }
 
-  async #openOn(key: string, request: ConnectRequest): Promise<Tunnel> {
-    const session = await this.#session(key, request)
-    this.#idle.get(session)?.cancel()
-    this.#idle.delete(session)
-    return session.open(request)
-  }
-
-  /** A session with room. Whoever finds none waits for the dial that is under way, or dials for all. */
-  async #session(key: string, request: ConnectRequest): Promise<ClientSession> {
+  /** On a session with room. Whoever finds none waits for the dial that is under way, or dials for all. */
+  async #tunnel(key: string, request: ConnectRequest): Promise<Tunnel> {
     for (;;) {
       if (this.#closing !== undefined) throw new HboneError('AMBIENT_E_CLOSED', 'pool draining')
       request.signal?.throwIfAborted()
       const lane = this.#lane(key)
       const found = lane.sessions.find(session => session.capacity > 0)
-      if (found !== undefined) return found
+      // Found and taken in one step: of many waiters each must see what the one before it took.
+      if (found !== undefined) return this.#openOn(found, request)
       lane.dialing ??= this.#dialLane(key, lane, request).finally(() => {
         lane.dialing = undefined
         if (lane.sessions.length === 0) this.#lanes.delete(key)
@@ -126,11 +125,23 @@ class Pool implements HbonePool {
     }
   }
 
+  #openOn(session: ClientSession, request: ConnectRequest): Promise<Tunnel> {
+    const tunnel = session.open(request)
+    if (session.tunnels > 0) this.#keep(session)
+    return tunnel
+  }
+
   async #dialLane(key: string, lane: Lane, request: ConnectRequest): Promise<void> {
     const session = await openSession(request, this.#sessionOptions, this.#abort.signal)
     this.#alive.set(session, key)
+    this.#open.add(session)
     if (this.#closing !== undefined) return session.drain()
+    if (session.capacity <= 0) {
+      session.drain()
+      throw new HboneError('AMBIENT_E_HBONE_SESSION_LOST', 'a new session takes no tunnels')
+    }
     lane.sessions.push(session)
+    this.#restWhenIdle(session)
     this.#logger.debug({ peer: session.peer.id.uri, address: session.peer.address }, 'HBONE session opened')
   }
 
@@ -143,10 +154,15 @@ class Pool implements HbonePool {
     return lane
   }
 
-  /** The session takes no new tunnels. */
-  #forget(session: ClientSession): void {
+  /** The session is not idle. */
+  #keep(session: ClientSession): void {
     this.#idle.get(session)?.cancel()
     this.#idle.delete(session)
+  }
+
+  /** The session takes no new tunnels. */
+  #forget(session: ClientSession): void {
+    this.#keep(session)
     const key = this.#alive.get(session)
     const lane = key === undefined ? undefined : this.#lanes.get(key)
     if (key === undefined || lane === undefined) return
@@ -157,17 +173,21 @@ class Pool implements HbonePool {
 
   #restWhenIdle(session: ClientSession): void {
     if (session.tunnels > 0 || session.isDraining || !this.#alive.has(session)) return
-    this.#idle.get(session)?.cancel()
+    this.#keep(session)
     this.#idle.set(
       session,
       this.#clock.after(this.#limits.idleMs, () => session.drain()),
     )
   }
 
-  #gone(session: ClientSession): void {
+  #ended(session: ClientSession): void {
     this.#forget(session)
     this.#alive.delete(session)
-    if (this.#alive.size === 0) this.#onEmpty?.()
+  }
+
+  #gone(session: ClientSession): void {
+    this.#open.delete(session)
+    if (this.#open.size === 0) this.#onEmpty?.()
   }
 
   async #close(graceMs: number): Promise<void> {
@@ -175,7 +195,7 @@ class Pool implements HbonePool {
     this.retire()
     const dials = [...this.#lanes.values()].map(lane => lane.dialing?.catch(() => {}))
     await Promise.all(dials)
-    if (this.#alive.size === 0) return
+    if (this.#open.size === 0) return
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
@@ -185,7 +205,7 @@ class Pool implements HbonePool {
   }
 
   #cutAll(): void {
-    for (const session of [...this.#alive.keys()]) session.cut('connection closed due to connection drain')
+    for (const session of [...this.#open]) session.cut('connection closed due to connection drain')
   }
 }
 

@@ -95,6 +95,9 @@ class Server implements HboneServer {
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #sessions = new Set<Http2Connection>()
+  /** Sessions whose TCP connection is not closed yet. */
+  readonly #open = new Set<Http2Connection>()
+  readonly #stop = new AbortController()
   readonly #handshakes = new Set<Socket>()
   #closing: Promise<void> | undefined
   #onEmpty: (() => void) | undefined
@@ -149,12 +152,13 @@ class Server implements HboneServer {
   }
 
   async #prove(socket: Socket, ends: Ends): Promise<void> {
-    const credentials = await this.#options.credentials()
+    const credentials = await this.#credentials(ends.local)
     const proven = await handshakeAsServer(socket, {
       credentials,
       expect: { kind: 'own-trust-domain' },
       timeoutMs: this.#limits.handshakeMs,
       clock: this.#clock,
+      signal: this.#stop.signal,
     })
     const peer: TunnelPeer = Object.freeze({ ...ends.source, id: proven.id, notAfter: proven.notAfter })
     let hadRequest = false
@@ -173,13 +177,45 @@ class Server implements HboneServer {
           this.#sessions.delete(session)
           if (error !== undefined && !hadRequest && error.code !== 'AMBIENT_E_HBONE_SESSION_LOST')
             this.#report(ends, error)
+        },
+        onGone: () => {
+          this.#open.delete(session)
           this.#settle()
         },
       },
     })
     this.#sessions.add(session)
+    this.#open.add(session)
     session.start()
     if (this.#closing !== undefined) session.drain()
+  }
+
+  /** Who we are now. A first certificate may take a while, but not for ever, and not past our own end. */
+  #credentials(local: SocketAddress): Promise<Credentials> {
+    const { signal } = this.#stop
+    const { handshakeMs } = this.#limits
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        timer.cancel()
+        signal.removeEventListener('abort', onAbort)
+      }
+      const fail = (error: unknown): void => {
+        settle()
+        reject(error)
+      }
+      const onAbort = (): void => fail(signal.reason)
+      const timer = this.#clock.after(handshakeMs, () => {
+        const message = `no credentials for ${formatHostPort(local.address, local.port)} within ${handshakeMs} ms`
+        fail(new HboneError('AMBIENT_E_HBONE_TIMEOUT', message, { layer: 'identity' }))
+      })
+      signal.addEventListener('abort', onAbort)
+      Promise.resolve()
+        .then(() => this.#options.credentials())
+        .then(credentials => {
+          settle()
+          resolve(credentials)
+        }, fail)
+    })
   }
 
   #onRequest(
@@ -228,8 +264,9 @@ class Server implements HboneServer {
 
   async #close(graceMs: number): Promise<void> {
     this.retire()
+    this.#stop.abort(new HboneError('AMBIENT_E_CLOSED', 'the server is closing'))
     for (const socket of this.#handshakes) socket.destroy()
-    if (this.#sessions.size === 0 && this.#handshakes.size === 0) return
+    if (this.#isEmpty) return
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
@@ -242,11 +279,15 @@ class Server implements HboneServer {
     const error = new HboneError('AMBIENT_E_CLOSED', 'connection closed due to connection drain', {
       h2Code: 'NO_ERROR',
     })
-    for (const session of [...this.#sessions]) session.fail(error)
+    for (const session of [...this.#open]) session.cut(error)
+  }
+
+  get #isEmpty(): boolean {
+    return this.#open.size === 0 && this.#handshakes.size === 0
   }
 
   #settle(): void {
-    if (this.#sessions.size === 0 && this.#handshakes.size === 0) this.#onEmpty?.()
+    if (this.#isEmpty) this.#onEmpty?.()
   }
 }
 

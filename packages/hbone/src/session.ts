@@ -30,7 +30,10 @@ export interface SessionOptions {
   readonly onDraining: (session: ClientSession) => void
   /** A tunnel ended, or the peer's limit changed. */
   readonly onCapacity: (session: ClientSession) => void
+  /** No tunnel is left. */
   readonly onClosed: (session: ClientSession) => void
+  /** Its TCP connection is closed, last of all. */
+  readonly onGone: (session: ClientSession) => void
 }
 
 /** @throws HboneError UNREACHABLE, TIMEOUT, TLS or PEER_IDENTITY; the signal's reason. */
@@ -46,6 +49,7 @@ export async function openSession(
     expect: { kind: 'one-of', ids: request.expect },
     timeoutMs: limits.handshakeMs,
     clock,
+    ...(signal === undefined ? {} : { signal }),
   })
   return new ClientSession(proven, socket, request, options)
 }
@@ -82,7 +86,6 @@ export class ClientSession {
   readonly #limits: HboneLimits
   readonly #clock: Clock
   readonly #name: string
-  #tunnels = 0
 
   constructor(proven: ProvenPeer, socket: Socket, request: ConnectRequest, options: SessionOptions) {
     const { address, port } = request.to
@@ -107,22 +110,17 @@ export class ClientSession {
       limits: options.limits,
       clock: options.clock,
       handlers: {
-        onCapacity: () => {
-          this.#tunnels = this.#connection.streams.size
-          options.onCapacity(this)
-        },
+        onCapacity: () => options.onCapacity(this),
         onDraining: () => options.onDraining(this),
-        onClosed: () => {
-          this.#tunnels = 0
-          options.onClosed(this)
-        },
+        onClosed: () => options.onClosed(this),
+        onGone: () => options.onGone(this),
       },
     })
     this.#connection.start()
   }
 
   get tunnels(): number {
-    return this.#tunnels
+    return this.#connection.streams.size
   }
 
   /** Tunnels that may be opened now. */
@@ -141,7 +139,7 @@ export class ClientSession {
 
   /** Cuts every tunnel. */
   cut(reason: string): void {
-    this.#connection.fail(new HboneError('AMBIENT_E_CLOSED', reason, { h2Code: 'NO_ERROR' }))
+    this.#connection.cut(new HboneError('AMBIENT_E_CLOSED', reason, { h2Code: 'NO_ERROR' }))
   }
 
   /** @throws HboneError REFUSED, RESET, TIMEOUT, SESSION_LOST or TLS; the signal's reason. */
@@ -163,7 +161,6 @@ export class ClientSession {
           { unprocessed: true },
         ),
       )
-    this.#tunnels = this.#connection.streams.size
     return new Promise((resolve, reject) => this.#awaitAnswer(stream, request, resolve, reject))
   }
 

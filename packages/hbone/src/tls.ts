@@ -43,10 +43,15 @@ export interface HandshakeOptions {
   readonly expect: PeerExpectation
   readonly timeoutMs: number
   readonly clock: Clock
+  /** Gives the handshake up. */
+  readonly signal?: AbortSignal
 }
 
-/** Owns the socket: it is destroyed when the promise rejects. @throws HboneError TLS, PEER_IDENTITY or TIMEOUT. */
-export function handshakeAsServer(socket: Socket, options: HandshakeOptions): Promise<ProvenPeer> {
+/**
+ * Owns the socket: it is destroyed when the promise rejects.
+ * @throws HboneError TLS, PEER_IDENTITY or TIMEOUT; the signal's reason.
+ */
+export async function handshakeAsServer(socket: Socket, options: HandshakeOptions): Promise<ProvenPeer> {
   // `allowHalfOpen` is an option of every stream, though the types of this one do not say so.
   const settings: TLSSocketOptions & { readonly allowHalfOpen: boolean } = {
     isServer: true,
@@ -56,12 +61,11 @@ export function handshakeAsServer(socket: Socket, options: HandshakeOptions): Pr
     ALPNProtocols: ALPN,
     allowHalfOpen: true,
   }
-  const secure = new TLSSocket(socket, settings)
-  return prove(secure, 'secure', socket, options)
+  return prove(() => new TLSSocket(socket, settings), 'secure', socket, options)
 }
 
 /** As {@link handshakeAsServer}, from the other end. */
-export function handshakeAsClient(socket: Socket, options: HandshakeOptions): Promise<ProvenPeer> {
+export async function handshakeAsClient(socket: Socket, options: HandshakeOptions): Promise<ProvenPeer> {
   const settings: ConnectionOptions & { readonly allowHalfOpen: boolean } = {
     socket,
     secureContext: contextOf(options.credentials),
@@ -70,25 +74,33 @@ export function handshakeAsClient(socket: Socket, options: HandshakeOptions): Pr
     ALPNProtocols: ALPN,
     allowHalfOpen: true,
   }
-  const secure = connect(settings)
-  return prove(secure, 'secureConnect', socket, options)
+  return prove(() => connect(settings), 'secureConnect', socket, options)
 }
 
 function prove(
-  secure: TLSSocket,
+  wrap: () => TLSSocket,
   event: string,
   socket: Socket,
   options: HandshakeOptions,
 ): Promise<ProvenPeer> {
   const subject = formatHostPort(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
+  const { signal } = options
+  socket.on('error', () => {})
+  if (signal?.aborted === true || socket.destroyed) {
+    socket.destroy()
+    return Promise.reject(signal?.reason ?? closedError(subject))
+  }
+  const secure = wrap()
   return new Promise((resolve, reject) => {
     const settle = (): void => {
       timer.cancel()
+      signal?.removeEventListener('abort', onAbort)
       secure.off(event, onSecure)
       secure.off('error', onError)
       secure.off('close', onClose)
+      secure.off('end', onClose)
     }
-    const fail = (error: HboneError): void => {
+    const fail = (error: unknown): void => {
       settle()
       secure.on('error', () => {})
       secure.destroy()
@@ -97,16 +109,25 @@ function prove(
     }
     const onError = (cause: Error): void => fail(tlsError(subject, cause))
     const onClose = (): void => fail(closedError(subject))
+    const onAbort = (): void => fail(signal?.reason)
     const onSecure = (): void => {
-      const verdict = options.credentials.verifyPeer(peerChain(secure), options.expect)
-      if (!verdict.ok) return fail(identityError(subject, verdict))
-      settle()
-      resolve({ socket: secure, id: verdict.id, notAfter: verdict.notAfter })
+      try {
+        const verdict = options.credentials.verifyPeer(peerChain(secure), options.expect)
+        if (!verdict.ok) return fail(identityError(subject, verdict))
+        settle()
+        resolve({ socket: secure, id: verdict.id, notAfter: verdict.notAfter })
+      } catch (error) {
+        // A verifier that fails has not said yes.
+        fail(tlsError(subject, error))
+      }
     }
     const timer = options.clock.after(options.timeoutMs, () => fail(timeoutError(subject, options.timeoutMs)))
     secure.once(event, onSecure)
     secure.once('error', onError)
     secure.once('close', onClose)
+    // Half-open sockets do not close by themselves.
+    secure.once('end', onClose)
+    signal?.addEventListener('abort', onAbort)
   })
 }
 

@@ -19,6 +19,9 @@ export function createTunnelSocket(channel: Channel, facts: TunnelSocketFacts): 
   return new TunnelSocket(channel, facts)
 }
 
+/** A socket that was destroyed after its end waits this long for the peer's, as a kernel does (FIN_WAIT_2). */
+const CLOSE_WAIT_MS = 60_000
+
 type Done = (error?: Error | null) => void
 
 export class TunnelSocket extends Duplex {
@@ -45,6 +48,7 @@ export class TunnelSocket extends Duplex {
   #readEnded = false
   #over = false
   #timer: NodeJS.Timeout | undefined
+  #closeTimer: NodeJS.Timeout | undefined
 
   constructor(channel: Channel, facts: TunnelSocketFacts) {
     super({ allowHalfOpen: true, emitClose: true, autoDestroy: true })
@@ -63,6 +67,18 @@ export class TunnelSocket extends Duplex {
       finished: () => this.#onFinished(),
       reset: reset => this.#onReset(reset),
     })
+  }
+
+  /** The tunnel is connected already; drivers that dial the stream they are given hear so. */
+  connect(...given: readonly unknown[]): this {
+    const listener = given.at(-1)
+    if (typeof listener === 'function') this.once('connect', () => listener())
+    process.nextTick(() => {
+      if (this.destroyed) return
+      this.emit('connect')
+      this.emit('ready')
+    })
+    return this
   }
 
   get readyState(): 'open' | 'readOnly' | 'writeOnly' | 'closed' {
@@ -146,8 +162,9 @@ export class TunnelSocket extends Duplex {
     this.#written = undefined
     this.#ended = undefined
     done(error)
-    written?.(error)
-    ended?.(error)
+    const lost = error ?? new Error('the socket was destroyed before its bytes were sent')
+    written?.(lost)
+    ended?.(lost)
   }
 
   /** As a kernel closes a socket: an end when all is sent, a reset when not, and for whatever still arrives. */
@@ -159,12 +176,21 @@ export class TunnelSocket extends Duplex {
         error?.message ?? 'the socket was destroyed with unsent bytes',
       )
     this.#channel.end()
+    if (this.#readEnded) return
+    this.#closeTimer = setTimeout(() => this.#stopPeer(), CLOSE_WAIT_MS)
+    this.#closeTimer.unref()
     this.#channel.resume()
+  }
+
+  /** Nobody reads any more and our own direction is complete. */
+  #stopPeer(): void {
+    clearTimeout(this.#closeTimer)
+    this.#channel.reset('CANCEL', 'the socket is closed')
   }
 
   #onData(bytes: Uint8Array): boolean {
     if (this.#over) {
-      this.#channel.reset('CANCEL', 'the socket is closed')
+      this.#stopPeer()
       return true
     }
     this.#timer?.refresh()
@@ -176,6 +202,8 @@ export class TunnelSocket extends Duplex {
 
   #onEnd(): void {
     this.#readEnded = true
+    clearTimeout(this.#closeTimer)
+    if (this.#over) return
     this.push(null)
     // A reader that never looks must still see the end, as with a socket.
     if (this.readableLength === 0) this.read(0)
@@ -194,6 +222,7 @@ export class TunnelSocket extends Duplex {
   }
 
   #onReset(reset: ChannelReset): void {
+    clearTimeout(this.#closeTimer)
     this.#over = true
     const error = new Error(`read ECONNRESET: ${reset.reason}`, { cause: reset.cause })
     this.destroy(Object.assign(error, { code: 'ECONNRESET', syscall: 'read' }))

@@ -1,6 +1,8 @@
 /**
  * One HTTP/2 session over any Duplex, either role: opens and accepts streams, moves frames between them and the
  * transport, and ends: gracefully (GOAWAY), by the peer's fault (GOAWAY with the code), or because the transport died.
+ *
+ * Why so long: the states that decide how a session ends (draining, announced, closed, gone) must be seen together.
  */
 import type { Duplex } from 'node:stream'
 import { type ChannelReset, type Clock, messageOf, type Timer } from '@ambient/core'
@@ -8,6 +10,7 @@ import { HboneError } from '../errors.ts'
 import type { HboneLimits } from '../limits.ts'
 import { ClosedStreams } from './closed-streams.ts'
 import { codeOf, errorNumber, errorName, FLAG, FRAME, type H2Code, violation } from './codes.ts'
+import { sayFarewell } from './farewell.ts'
 import { DEFAULT_WINDOW, type GrowthBudget, ReceiveWindow, SendWindow } from './flow.ts'
 import { FrameReader, writeUint32 } from './frame.ts'
 import { encodeHeaders, type HeaderList } from './hpack.ts'
@@ -16,14 +19,11 @@ import { createFloodGuard, type FloodGuard } from './limits.ts'
 import type { RequestHead } from './message.ts'
 import { Output } from './output.ts'
 import { FrameReceiver } from './receiver.ts'
+import { Sender, TURN_BYTES } from './sender.ts'
 import { initialPeerSettings, ownSettings, type PeerSettings } from './settings.ts'
 import { Http2Stream, type StreamHost } from './stream.ts'
 
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
-/** Longest payload of one DATA frame: what the gathering buffer of the output takes. */
-const MAX_DATA_BYTES = 65_536
-/** A stream's turn when several wait: one TLS record. */
-const TURN_BYTES = 16_384
 /** Stream ids end at 2^31-1; a session is replaced long before. */
 const LAST_USABLE_ID = 0x4000_0000
 const LAST_ID = 0x7fff_ffff
@@ -37,8 +37,10 @@ export interface ConnectionHandlers {
   onCapacity?(): void
   /** The peer said GOAWAY, or we did: no new streams. */
   onDraining?(): void
-  /** Once, last of all. `undefined` after a graceful end. */
+  /** Once: no stream is left and none comes. `undefined` after a graceful end. */
   onClosed(error: HboneError | undefined): void
+  /** Once, last of all: the transport is closed. */
+  onGone?(): void
 }
 
 export interface ConnectionOptions {
@@ -71,20 +73,27 @@ export class Http2Connection implements StreamHost {
   readonly #reader: FrameReader
   readonly #receiver: FrameReceiver
   readonly #growth: GrowthBudget
-  readonly #sendWindow = new SendWindow(DEFAULT_WINDOW)
-  readonly #ready: Http2Stream[] = []
-  #readyScheduled = false
+  readonly #sender: Sender
   #preface = 0
-  #timer: Timer | undefined
+  #prefaceTimer: Timer | undefined
+  /** Runs while the peer owes the rest of a header block or of a control frame. */
+  #frameTimer: Timer | undefined
+  #framesAtTimer = 0
   #isReady = false
   /** No streams are opened any more. */
   #draining = false
   /** Server: streams above this were never looked at; set by the second GOAWAY. */
   #lastAccepted = LAST_ID
-  #closing = false
+  /** Server: the first GOAWAY is out, the second is not. */
+  #isAnnouncing = false
   #closed = false
   #tableUpdate = false
-  #owedControl = 0
+  /** Frames that we owe while the peer does not read. */
+  #owedFrames = 0
+  /** Streams that are over on the wire and still hold bytes for their readers. */
+  #lingering = 0
+  /** Why the peer said GOAWAY, for the message when it cuts the session afterwards. */
+  #peerFarewell = ''
 
   constructor(options: ConnectionOptions) {
     const { role, transport, limits, clock } = options
@@ -99,6 +108,7 @@ export class Http2Connection implements StreamHost {
     this.#growth = { left: limits.connectionWindowBytes }
     this.#output = new Output(transport, limits.sendBufferBytes, () => this.#onWritable())
     this.#receiver = new FrameReceiver(this)
+    this.#sender = new Sender(this.#output, () => this.#receiver.explainUpdates())
     const maxHeaderBytes = role === 'server' ? limits.maxRequestHeaderBytes : limits.maxResponseHeaderBytes
     this.#reader = new FrameReader(this.#receiver, { maxFrameBytes: limits.maxFrameBytes, maxHeaderBytes })
     this.keepalive = new Keepalive(
@@ -119,18 +129,12 @@ export class Http2Connection implements StreamHost {
     this.#output.small(FRAME.settings, 0, 0, ownSettings(this.role, this.limits))
     const grow = this.limits.connectionWindowBytes - DEFAULT_WINDOW
     if (grow > 0) this.#windowUpdate(0, grow)
-    this.#timer = this.#clock.after(this.limits.prefaceMs, () =>
-      this.fail(
-        new HboneError(
-          'AMBIENT_E_HBONE_TIMEOUT',
-          `${this.#peerName} sent no HTTP/2 preface within ${this.limits.prefaceMs} ms`,
-        ),
-      ),
-    )
+    this.#prefaceTimer = this.#clock.after(this.limits.prefaceMs, () => this.#late('HTTP/2 preface'))
     transport.on('data', this.#onData)
     transport.on('end', () => this.#lost(undefined))
     transport.on('error', error => this.#lost(error))
-    transport.on('close', () => this.#lost(undefined))
+    if (transport.destroyed) queueMicrotask(this.#onTransportClosed)
+    else transport.once('close', this.#onTransportClosed)
   }
 
   get isReady(): boolean {
@@ -173,9 +177,15 @@ export class Http2Connection implements StreamHost {
     return stream
   }
 
-  /** Whether a stream of the peer with this id is still accepted. */
+  /** Whether a stream of the peer with this id is still looked at. */
   accepts(id: number): boolean {
-    return id <= this.#lastAccepted && !this.#closing
+    return id <= this.#lastAccepted
+  }
+
+  /** Room for one more stream of the peer. Those that are over but hold bytes count on their own, to bound memory. */
+  get hasRoom(): boolean {
+    const { maxConcurrentStreams } = this.limits
+    return this.streams.size < maxConcurrentStreams && this.#lingering < maxConcurrentStreams
   }
 
   /**
@@ -188,7 +198,9 @@ export class Http2Connection implements StreamHost {
     this.handlers.onDraining?.()
     if (this.role === 'client') return this.#closeWhenIdle()
     this.#goaway(LAST_ID, 'NO_ERROR')
+    this.#isAnnouncing = true
     this.keepalive.mark(() => {
+      this.#isAnnouncing = false
       this.#lastAccepted = this.lastPeerId
       this.#goaway(this.lastPeerId, 'NO_ERROR')
       this.#closeWhenIdle()
@@ -199,30 +211,30 @@ export class Http2Connection implements StreamHost {
   /** Ends the session now: GOAWAY with the error's code, every stream is lost. */
   fail(error: HboneError): void {
     if (this.#closed) return
-    this.#goaway(this.lastPeerId, codeOf(error), error.message)
+    // What a foreign error says may be ours alone to know.
+    const debug = error.cause === undefined ? error.message : ''
+    this.#goaway(Math.min(this.lastPeerId, this.#lastAccepted), codeOf(error), debug)
     this.#end(error)
+  }
+
+  /** As `fail`, and a session that has ended but still waits for its last bytes to leave waits no longer. */
+  cut(error: HboneError): void {
+    if (this.#closed) this.#transport.destroy()
+    else this.fail(error)
   }
 
   // What streams call.
 
   sendData(stream: Http2Stream, bytes: Uint8Array): boolean {
-    const { length } = bytes
-    if (this.#ready.length > 0 || this.#closed || this.#output.blocked) return false
-    if (stream.send.credit < length || this.#sendWindow.credit < length) return false
-    for (let at = 0; at < length; at += MAX_DATA_BYTES)
-      this.#sendPiece(stream, bytes.subarray(at, at + MAX_DATA_BYTES), false)
-    return true
+    return this.#sender.sendNow(stream, bytes)
   }
 
   ready(stream: Http2Stream): void {
-    if (!stream.queued) {
-      stream.queued = true
-      this.#ready.push(stream)
-    }
-    this.#scheduleReady()
+    this.#sender.ready(stream)
   }
 
   sendHeaders(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
+    this.#owe()
     const block = encodeHeaders(headers, this.#tableUpdate)
     this.#tableUpdate = false
     const max = Math.min(this.peer.maxFrameSize, TURN_BYTES)
@@ -261,8 +273,8 @@ export class Http2Connection implements StreamHost {
     this.handlers.onCapacity?.()
   }
 
-  lingering(): void {
-    // Bytes that a reader has not taken live in its stream; the session need not wait for them.
+  lingering(delta: 1 | -1): void {
+    this.#lingering += delta
   }
 
   // What the receiver calls.
@@ -274,11 +286,10 @@ export class Http2Connection implements StreamHost {
     this.control(FRAME.rstStream, 0, id, payload)
   }
 
-  /** A frame that the peer makes us send: bounded, for peers that do not read. */
+  /** A frame that the peer makes us send. */
   control(type: number, flags: number, id: number, payload: Uint8Array): void {
     if (this.#closed) return
-    if (this.#output.blocked && ++this.#owedControl > this.limits.maxQueuedControlFrames)
-      throw violation('ENHANCE_YOUR_CALM', 'the peer does not read its answers')
+    this.#owe()
     this.#output.small(type, flags, id, payload)
   }
 
@@ -293,12 +304,13 @@ export class Http2Connection implements StreamHost {
     this.peer = settings
     for (const stream of this.streams.values()) {
       if (!stream.send.add(delta)) throw violation('FLOW_CONTROL_ERROR', 'a stream window would pass 2^31-1')
-      if (delta > 0 && stream.pending !== undefined) this.ready(stream)
+      if (delta > 0 && stream.pending !== undefined) this.#sender.ready(stream)
     }
+    this.#sender.maxFrameBytes = settings.maxFrameSize
     this.control(FRAME.settings, FLAG.ack, 0, new Uint8Array(0))
     if (!this.#isReady) {
       this.#isReady = true
-      this.#timer?.cancel()
+      this.#prefaceTimer?.cancel()
       this.keepalive.start()
       this.handlers.onReady?.()
     }
@@ -306,17 +318,18 @@ export class Http2Connection implements StreamHost {
   }
 
   growSendWindow(increment: number): void {
-    if (!this.#sendWindow.add(increment))
+    if (!this.#sender.grow(increment))
       throw violation('FLOW_CONTROL_ERROR', 'the connection window would pass 2^31-1')
-    if (this.#ready.length > 0) this.#scheduleReady()
   }
 
   peerGoaway(lastId: number, code: number, debug: string): void {
     const first = !this.#draining
     this.#draining = true
+    this.#isAnnouncing = false
+    this.#peerFarewell = `GOAWAY (${errorName(code)}${debug === '' ? '' : `: ${debug}`})`
     if (first) this.handlers.onDraining?.()
     if (this.role === 'client') {
-      const reason = `the peer said GOAWAY (${errorName(code)}${debug === '' ? '' : `: ${debug}`}) before it looked at the stream`
+      const reason = `the peer said ${this.#peerFarewell} before it looked at the stream`
       for (const stream of [...this.streams.values()])
         if (stream.id > lastId) stream.lost({ by: 'peer', code: 'REFUSED_STREAM', reason })
     }
@@ -330,6 +343,7 @@ export class Http2Connection implements StreamHost {
     this.keepalive.heard = true
     try {
       this.#reader.feed(this.#preface > 0 ? this.#readPreface(chunk) : chunk)
+      this.#watchFrame()
     } catch (error) {
       this.fail(
         error instanceof HboneError
@@ -352,62 +366,41 @@ export class Http2Connection implements StreamHost {
     return chunk.subarray(size)
   }
 
+  /** A header block or a control frame that has begun must also end in time; DATA may take as long as it likes. */
+  #watchFrame(): void {
+    const isOwed = (this.#reader.isGathering || this.#receiver.expectsContinuation) && !this.#closed
+    const isNext = this.#reader.frames !== this.#framesAtTimer && !this.#receiver.expectsContinuation
+    if (this.#frameTimer !== undefined && (!isOwed || isNext)) {
+      this.#frameTimer.cancel()
+      this.#frameTimer = undefined
+    }
+    if (!isOwed || this.#frameTimer !== undefined) return
+    this.#framesAtTimer = this.#reader.frames
+    this.#frameTimer = this.#clock.after(this.limits.prefaceMs, () => this.#late('end of a frame'))
+  }
+
+  #late(what: string): void {
+    const { prefaceMs } = this.limits
+    this.fail(
+      new HboneError('AMBIENT_E_HBONE_TIMEOUT', `${this.#peerName} sent no ${what} within ${prefaceMs} ms`, {
+        h2Code: 'SETTINGS_TIMEOUT',
+      }),
+    )
+  }
+
   // Writing.
 
-  #scheduleReady(): void {
-    if (this.#readyScheduled) return
-    this.#readyScheduled = true
-    // Not at once: `drained` must not be heard inside the `write` that it answers.
-    queueMicrotask(() => {
-      this.#readyScheduled = false
-      this.#sendReady()
-    })
-  }
-
-  /** Streams take turns until the socket or the connection window wants a pause. */
-  #sendReady(): void {
-    while (this.#ready.length > 0 && !this.#closed && !this.#output.blocked && this.#sendWindow.credit > 0) {
-      const stream = this.#ready.shift()
-      if (stream !== undefined) this.#takeTurn(stream)
-    }
-  }
-
-  #takeTurn(stream: Http2Stream): void {
-    stream.queued = false
-    const piece = stream.pending
-    // Without credit it comes back with the peer's WINDOW_UPDATE.
-    const size = Math.min(piece?.length ?? 0, TURN_BYTES, stream.send.credit, this.#sendWindow.credit)
-    if (piece === undefined || size <= 0) return
-    const isLast = size === piece.length && !stream.hasMorePending && stream.isEnding
-    this.#sendPiece(stream, piece.subarray(0, size), isLast)
-    stream.advance(size)
-    if (isLast) {
-      this.#output.whenFlushed(stream)
-      stream.endWasSent()
-    }
-    if (stream.pending !== undefined) {
-      stream.queued = true
-      this.#ready.push(stream)
-    } else stream.settle()
-  }
-
-  #sendPiece(stream: Http2Stream, bytes: Uint8Array, isLast: boolean): void {
-    const max = this.peer.maxFrameSize
-    for (let at = 0; at < bytes.length; at += max) {
-      const part = bytes.length <= max ? bytes : bytes.subarray(at, at + max)
-      const flags = isLast && at + max >= bytes.length ? FLAG.endStream : 0
-      const room = this.#output.reserve(part.length, FRAME.data, flags, stream.id)
-      room.buffer.set(part, room.at)
-      this.#receiver.explainUpdates()
-    }
-    stream.send.take(bytes.length)
-    this.#sendWindow.take(bytes.length)
-    this.#output.flushIfBig()
+  /** Counts what we have to say to a peer that does not read. Ends the session later: callers may be users of streams. */
+  #owe(): void {
+    if (!this.#output.blocked || ++this.#owedFrames !== this.limits.maxQueuedControlFrames + 1) return
+    queueMicrotask(() =>
+      this.fail(violation('ENHANCE_YOUR_CALM', `${this.#peerName} does not read its answers`)),
+    )
   }
 
   #onWritable(): void {
-    this.#owedControl = 0
-    this.#sendReady()
+    this.#owedFrames = 0
+    this.#sender.run()
   }
 
   #windowUpdate(id: number, increment: number): void {
@@ -428,8 +421,7 @@ export class Http2Connection implements StreamHost {
   // The end.
 
   #closeWhenIdle(): void {
-    if (this.streams.size > 0 || this.#closed || this.#closing) return
-    this.#closing = true
+    if (this.streams.size > 0 || this.#closed || this.#isAnnouncing) return
     if (this.role === 'client') this.#goaway(0, 'NO_ERROR')
     this.#end(undefined)
   }
@@ -445,28 +437,27 @@ export class Http2Connection implements StreamHost {
     )
   }
 
-  /** Flushes, ends the transport, and destroys it when the peer does not close in time. */
+  /** Flushes and ends the transport. After a graceful end the last bytes of streams may still be on their way. */
   #end(error: HboneError | undefined): void {
     this.#closed = true
     this.#output.flush()
     this.#finish(error)
-    const transport = this.#transport
-    if (transport.destroyed) return
-    transport.end()
-    transport.resume()
-    const linger = this.#clock.after(this.limits.lingerMs, () => transport.destroy(), { keepAlive: true })
-    transport.once('close', () => linger.cancel())
-    transport.once('end', () => transport.destroy())
+    const { lingerMs, pingTimeoutMs } = this.limits
+    sayFarewell(this.#transport, this.#clock, {
+      lingerMs,
+      stallMs: error === undefined ? pingTimeoutMs : lingerMs,
+    })
   }
 
-  /** The transport is gone. */
+  /** The transport takes or brings nothing any more. */
   #lost(cause: Error | undefined): void {
     if (this.#closed) return
     this.#closed = true
-    const expected = this.#draining && this.streams.size === 0
-    const reason = cause === undefined ? 'the peer closed the connection' : messageOf(cause)
+    const isExpected = this.#draining && this.streams.size === 0
+    const ending = cause === undefined ? 'the peer closed the connection' : messageOf(cause)
+    const reason = this.#peerFarewell === '' ? ending : `${ending} after ${this.#peerFarewell}`
     this.#finish(
-      expected
+      isExpected
         ? undefined
         : new HboneError(
             'AMBIENT_E_HBONE_SESSION_LOST',
@@ -477,13 +468,22 @@ export class Http2Connection implements StreamHost {
     this.#transport.destroy()
   }
 
+  readonly #onTransportClosed = (): void => {
+    this.#lost(undefined)
+    // Ends of streams that are still waiting to be flushed never will be.
+    this.#output.fail()
+    this.handlers.onGone?.()
+  }
+
   #finish(error: HboneError | undefined): void {
-    this.#timer?.cancel()
+    this.#prefaceTimer?.cancel()
+    this.#frameTimer?.cancel()
     this.keepalive.stop()
     this.#reader.stop()
-    this.#ready.length = 0
+    this.#sender.stop()
+    const isOurs = error?.code === 'AMBIENT_E_CLOSED'
     const reset: ChannelReset = {
-      by: 'peer',
+      by: isOurs ? 'local' : 'peer',
       code: 'INTERNAL_ERROR',
       reason: error?.message ?? 'the session was closed',
       ...(error === undefined ? {} : { cause: error }),

@@ -30,6 +30,8 @@ const PADDING = 4
 const SKIP = 5
 
 export class FrameReader {
+  /** Frames that have begun. */
+  frames = 0
   readonly #sink: FrameSink
   readonly #maxFrameBytes: number
   readonly #maxHeaderBytes: number
@@ -50,6 +52,11 @@ export class FrameReader {
     this.#sink = sink
     this.#maxFrameBytes = limits.maxFrameBytes
     this.#maxHeaderBytes = limits.maxHeaderBytes
+  }
+
+  /** A frame other than DATA is incomplete. */
+  get isGathering(): boolean {
+    return this.#state === GATHER || this.#headerSize > 0
   }
 
   /** Nothing more is read, not even the rest of the chunk being fed. */
@@ -91,6 +98,7 @@ export class FrameReader {
       if (this.#headerSize < FRAME_HEADER_BYTES) return at
       this.#headerSize = 0
     }
+    this.frames++
     const length = readUint24(header, offset)
     this.#type = header[offset + 3] ?? 0
     this.#flags = header[offset + 4] ?? 0

@@ -19,7 +19,7 @@ export class Keepalive {
   #timer: Timer | undefined
   #sequence = 0
   #outstanding = 0
-  #mark: { readonly sequence: number; readonly run: () => void } | undefined
+  #mark: { readonly sequence: number; readonly run: () => void; readonly timer: Timer } | undefined
   /** Set by every chunk that arrives. */
   heard = false
 
@@ -37,26 +37,34 @@ export class Keepalive {
   stop(): void {
     this.#timer?.cancel()
     this.#timer = undefined
+    this.#mark?.timer.cancel()
     this.#mark = undefined
   }
 
-  /** Runs `run` once the peer has seen everything that we sent before. */
+  /** Runs `run` once the peer has seen everything that we sent before, or never says so. */
   mark(run: () => void): void {
     const sequence = ++this.#sequence
-    this.#mark = { sequence, run }
+    const timer = this.#clock.after(this.#limits.pingTimeoutMs, () => {
+      this.#mark = undefined
+      run()
+    })
+    this.#mark = { sequence, run, timer }
     this.#host.sendPing(payloadOf(MARK, sequence))
   }
 
-  acknowledged(payload: Uint8Array): void {
+  /** `false` for an answer to nothing that we asked. */
+  acknowledged(payload: Uint8Array): boolean {
     const sequence = new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(4)
-    if (payload[0] === KEEPALIVE && sequence === this.#outstanding) {
+    if (payload[0] === KEEPALIVE && sequence !== 0 && sequence === this.#outstanding) {
       this.#outstanding = 0
       this.start()
     } else if (payload[0] === MARK && sequence === this.#mark?.sequence) {
-      const { run } = this.#mark
+      const { run, timer } = this.#mark
+      timer.cancel()
       this.#mark = undefined
       run()
-    }
+    } else return false
+    return true
   }
 
   #ping(): void {

@@ -19,6 +19,8 @@ export class FrameReceiver implements FrameSink {
   #sawSettings = false
   /** Where the DATA frame being read goes; `undefined` drops it. */
   #dataStream: Http2Stream | undefined
+  /** Flow-controlled length of that frame. */
+  #dataBytes = 0
   #explained = 0
 
   constructor(connection: Http2Connection) {
@@ -31,15 +33,20 @@ export class FrameReceiver implements FrameSink {
     this.#credit = limits.connectionWindowBytes
   }
 
-  /** We sent DATA, so a WINDOW_UPDATE or two will come. */
+  /** The peer owes CONTINUATION frames. */
+  get expectsContinuation(): boolean {
+    return this.#blocks.expects !== undefined
+  }
+
+  /** We sent DATA or have a new stream, so a WINDOW_UPDATE or two will come. */
   explainUpdates(): void {
     if (this.#explained < MAX_EXPLAINED) this.#explained += 2
   }
 
-  dataBegin(streamId: number, flags: number, length: number): void {
+  dataBegin(streamId: number, _flags: number, length: number): void {
     this.#expect(FRAME.data, streamId)
     this.#takeCredit(length)
-    if (length === 0 && (flags & FLAG.endStream) === 0) this.#connection.guard.emptyData.spend()
+    this.#dataBytes = length
     const stream = this.#streamFor(streamId)
     this.#dataStream = stream
     if (stream === undefined) return
@@ -57,6 +64,8 @@ export class FrameReceiver implements FrameSink {
   }
 
   dataEnd(flags: number, padding: number): void {
+    if (this.#dataBytes === padding && (flags & FLAG.endStream) === 0)
+      this.#connection.guard.emptyData.spend()
     const stream = this.#dataStream
     this.#dataStream = undefined
     if (stream === undefined) return
@@ -148,7 +157,7 @@ export class FrameReceiver implements FrameSink {
     const { streamId } = block
     connection.lastPeerId = streamId
     if (!connection.accepts(streamId)) return
-    if (connection.streams.size >= connection.limits.maxConcurrentStreams) {
+    if (!connection.hasRoom) {
       connection.guard.peerReset.spend()
       return this.#refuse(streamId, 'REFUSED_STREAM')
     }
@@ -158,6 +167,7 @@ export class FrameReceiver implements FrameSink {
       return this.#refuse(streamId, block.tooLarge ? 'ENHANCE_YOUR_CALM' : 'PROTOCOL_ERROR')
     }
     const stream = connection.createStream(streamId)
+    this.explainUpdates()
     stream.headSeen = true
     if (block.endStream) stream.receiveEnd()
     connection.handlers.onRequest?.(stream, head)
@@ -234,7 +244,10 @@ export class FrameReceiver implements FrameSink {
   #onPing(flags: number, streamId: number, payload: Uint8Array): void {
     requireConnection(streamId, 'PING')
     requireLength(payload, 8, 'PING')
-    if ((flags & FLAG.ack) !== 0) return this.#connection.keepalive.acknowledged(payload)
+    if ((flags & FLAG.ack) !== 0) {
+      if (!this.#connection.keepalive.acknowledged(payload)) this.#connection.guard.ping.spend()
+      return
+    }
     this.#connection.guard.ping.spend()
     this.#connection.control(FRAME.ping, FLAG.ack, 0, payload)
   }

@@ -180,11 +180,11 @@ export class Http2Stream implements Channel, Flushable {
     if (events === undefined || !this.#started || this.#dead || this.#reset !== undefined) return
     if (this.#held && this.#outbox.length === 0) {
       this.#held = false
-      events.drained()
+      guarded(() => events.drained())
     }
     if (!this.#endSent || this.#endUnflushed || this.#finished || this.#dead) return
     this.#finished = true
-    events.finished()
+    guarded(() => events.finished())
   }
 
   flushFailed(): void {
@@ -207,7 +207,7 @@ export class Http2Stream implements Channel, Flushable {
   receiveData(bytes: Uint8Array): boolean {
     if (this.#started && !this.#paused && !this.#delivering && this.#inbox.bytes === 0 && !this.#dead) {
       this.#consume(bytes.length)
-      return this.#events?.data(bytes) ?? true
+      return this.#hand(this.#events, bytes)
     }
     if (this.#dead) return true
     return this.#inbox.push(bytes)
@@ -244,7 +244,7 @@ export class Http2Stream implements Channel, Flushable {
 
   /** The session is gone. */
   lost(reset: ChannelReset): void {
-    this.#gone(reset, true)
+    this.#gone(reset, reset.by === 'peer')
   }
 
   /** The peer broke a rule of this stream: we reset it on the wire, and its user hears `reset`. */
@@ -270,19 +270,30 @@ export class Http2Stream implements Channel, Flushable {
       const piece = this.#inbox.shift()
       if (piece === undefined) break
       this.#consume(piece.length)
-      events.data(piece)
+      this.#hand(events, piece)
     }
     this.#delivering = false
     if (this.#inbox.bytes > 0) return
     this.#endLingering()
     if (this.#readEnded && !this.#endDelivered && !this.#dead) {
       this.#endDelivered = true
-      events.end()
+      guarded(() => events.end())
     }
-    if (this.#reset !== undefined && !this.#dead) {
+    const reset = this.#reset
+    if (reset !== undefined && !this.#dead) {
       this.#die()
-      events.reset(this.#reset)
+      guarded(() => events.reset(reset))
     } else this.settle()
+  }
+
+  /** An exception of the user is the user's: it must not end the session and everybody else's streams. */
+  #hand(events: ChannelEvents | undefined, bytes: Uint8Array): boolean {
+    try {
+      return events?.data(bytes) ?? true
+    } catch (error) {
+      throwLater(error)
+      return false
+    }
   }
 
   #consume(bytes: number): void {
@@ -333,11 +344,10 @@ export class Http2Stream implements Channel, Flushable {
 
   #closeWire(): void {
     this.#wireDead = true
-    this.receive.release()
     if (this.#inbox.bytes > 0 && !this.#dead) {
       this.#isLingering = true
       this.#host.lingering(1)
-    }
+    } else this.receive.release()
     this.#host.closed(this)
   }
 
@@ -350,6 +360,22 @@ export class Http2Stream implements Channel, Flushable {
   #endLingering(): void {
     if (!this.#isLingering) return
     this.#isLingering = false
+    this.receive.release()
     this.#host.lingering(-1)
   }
+}
+
+function guarded(tell: () => void): void {
+  try {
+    tell()
+  } catch (error) {
+    throwLater(error)
+  }
+}
+
+/** Where an exception in a socket's listener ends up as well. */
+function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error
+  })
 }
