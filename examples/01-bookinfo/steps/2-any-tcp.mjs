@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 // What a proxy gets wrong when it looks into bytes or treats streams as requests.
 const MIB = 1024 * 1024
 const BULK = 64 * MIB
@@ -82,7 +83,8 @@ export const checks = [
       await story.until(() => text.includes('sending'), 5_000, 'the transfer did not begin')
       await story.until(() => story.mesh.relay.stats().bytes - crossed > MIB, 5_000, 'nothing was sent')
       story.pod('db').kill('SIGKILL')
-      await execution.exited
+      // The exit may be known before the last line was read.
+      await Promise.all([execution.exited, once(execution.stdout, 'close')])
       const end = text.split('\n').find(line => line.includes('ended'))
       const { ended, code } = JSON.parse(end ?? '{}')
       return {
