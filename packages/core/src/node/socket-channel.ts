@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import type { Channel } from '../channel.ts'
 import { confirmEnd } from './confirmed-end.ts'
+import { resetSocket } from './reset-socket.ts'
 import { StreamChannel } from './stream-channel.ts'
 
 /**
@@ -10,9 +11,5 @@ import { StreamChannel } from './stream-channel.ts'
  */
 export function socketChannel(socket: Socket): Channel {
   confirmEnd(socket)
-  return new StreamChannel(socket, () => {
-    // Before the connection is established there is nothing that could be reset.
-    if (socket.connecting || socket.destroyed) socket.destroy()
-    else socket.resetAndDestroy()
-  })
+  return new StreamChannel(socket, () => resetSocket(socket))
 }
