@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 
@@ -86,9 +87,11 @@ describe('the demo', () => {
   )
 
   test.runIf(process.platform === 'linux')('Ctrl-C ends every process', { timeout: LONG_MS }, async () => {
-    const folders = (): string[] => readdirSync(tmpdir()).filter(name => name.startsWith('ambient-demo-'))
-    const before = folders()
-    const child = spawn(process.execPath, [demo], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const TMPDIR = mkdtempSync(join(tmpdir(), 'ambient-test-'))
+    const child = spawn(process.execPath, [demo], {
+      env: { ...process.env, TMPDIR },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     children.push(child)
     let [out, err] = ['', '']
     child.stdout.on('data', chunk => {
@@ -100,12 +103,14 @@ describe('the demo', () => {
     await expect.poll(() => out, { timeout: 20_000 }).toContain('  ok')
     const started = childrenOf(child.pid)
     expect(started.length).toBeGreaterThan(12)
+    expect(readdirSync(TMPDIR)).toHaveLength(2)
     const ended = once(child, 'close')
     child.kill('SIGINT')
     expect((await ended)[0]).toBe(130)
     expect(err).toMatch(/stopped: 0 of \d+ processes are left\n$/)
     expect(started.filter(pid => statOf(pid)[0] !== 'Z')).toEqual([])
-    expect(folders()).toEqual(before)
+    expect(readdirSync(TMPDIR)).toEqual([])
+    rmdirSync(TMPDIR)
   })
 
   test('an option that it does not know is one line and exit code 2', async () => {

@@ -140,8 +140,8 @@ export interface Held {
 }
 
 /** A connection of `from` to the server's port 7000 that stays open. */
-export async function hold(mesh: TestMesh, from: string): Promise<Held> {
-  const execution = await mesh.exec(from, ['node', '-e', HOLD, '--', 'server'], { interactive: true })
+export async function hold(mesh: TestMesh, from: string, host = 'server'): Promise<Held> {
+  const execution = await mesh.exec(from, ['node', '-e', HOLD, '--', host], { interactive: true })
   let heard = ''
   execution.stdout.on('data', chunk => {
     heard += String(chunk)
