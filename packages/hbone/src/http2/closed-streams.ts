@@ -7,6 +7,8 @@ const REMEMBERED = 1_024
 export type ClosedState = 'reset' | 'ended'
 
 export class ClosedStreams {
+  /** Nothing was forgotten yet: an id that is not here never was a stream. */
+  isComplete = true
   readonly #states = new Map<number, ClosedState>()
 
   add(id: number, state: ClosedState): void {
@@ -14,6 +16,7 @@ export class ClosedStreams {
     if (this.#states.size <= REMEMBERED) return
     const oldest = this.#states.keys().next()
     if (oldest.done !== true) this.#states.delete(oldest.value)
+    this.isComplete = false
   }
 
   get(id: number): ClosedState | undefined {

@@ -128,9 +128,17 @@ export class FrameReceiver implements FrameSink {
     if (stream !== undefined) return stream
     if (this.#isIdle(id))
       throw violation('PROTOCOL_ERROR', `a frame for stream ${id}, which was never opened`)
-    if (connection.closedStreams.get(id) === 'ended')
-      throw violation('STREAM_CLOSED', `a frame for stream ${id}, which has ended`)
+    this.#requirePast(id)
     return undefined
+  }
+
+  /** A stream that is over, or that we have forgotten. @throws when it has ended, or never was. */
+  #requirePast(id: number): void {
+    const { closedStreams } = this.#connection
+    const state = closedStreams.get(id)
+    if (state === 'ended') throw violation('STREAM_CLOSED', `a frame for stream ${id}, which has ended`)
+    if (state === undefined && closedStreams.isComplete)
+      throw violation('PROTOCOL_ERROR', `stream ${id} was passed over and cannot be used any more`)
   }
 
   #isIdle(id: number): boolean {
@@ -147,8 +155,7 @@ export class FrameReceiver implements FrameSink {
     if (connection.role === 'server' && block.streamId % 2 === 1 && block.streamId > connection.lastPeerId)
       return this.#onNew(block)
     if (this.#isIdle(block.streamId)) throw violation('PROTOCOL_ERROR', `HEADERS on stream ${block.streamId}`)
-    if (connection.closedStreams.get(block.streamId) === 'ended')
-      throw violation('STREAM_CLOSED', `HEADERS on stream ${block.streamId}, which has ended`)
+    this.#requirePast(block.streamId)
     connection.guard.idleFrame.spend()
   }
 
@@ -156,7 +163,7 @@ export class FrameReceiver implements FrameSink {
     const connection = this.#connection
     const { streamId } = block
     connection.lastPeerId = streamId
-    if (!connection.accepts(streamId)) return
+    if (!connection.accepts(streamId)) return connection.closedStreams.add(streamId, 'reset')
     if (!connection.hasRoom) {
       connection.guard.peerReset.spend()
       return this.#refuse(streamId, 'REFUSED_STREAM')
