@@ -24,13 +24,25 @@ interface Check {
 
 /** Runs the demo with `--json`. */
 async function tell(...args: string[]): Promise<{ code: unknown; checks: Check[]; last: unknown }> {
-  const child = spawn(process.execPath, [demo, '--json', ...args], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn(process.execPath, [demo, '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   children.push(child)
   let text = ''
+  let trouble = ''
   child.stdout?.on('data', chunk => {
     text += String(chunk)
   })
-  const [code] = await once(child, 'close')
+  child.stderr?.on('data', chunk => {
+    trouble += String(chunk)
+  })
+  const deadline = new AbortController()
+  const timer = setTimeout(() => deadline.abort(), LONG_MS - 5_000) // a demo that hangs says where
+  const [code] = await once(child, 'close', { signal: deadline.signal })
+    .catch(() => {
+      throw new Error(
+        `the demo hangs after:\n${text.split('\n').slice(-4).join('\n')}\n${trouble.slice(-2_000)}`,
+      )
+    })
+    .finally(() => clearTimeout(timer))
   const lines: unknown[] = text
     .trim()
     .split('\n')

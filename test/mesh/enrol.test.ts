@@ -62,6 +62,28 @@ describe('a namespace', () => {
     await mesh.remove('c-eager.yaml')
   })
 
+  test('a job does its work in the mesh and ends by itself; it is not started again', async () => {
+    const program =
+      "require('node:http').get('http://server/', r => { r.resume(); r.on('end', () => console.log('last ' + r.statusCode)) })"
+    await mesh.write(
+      'd-job.yaml',
+      `apiVersion: v1
+kind: Pod
+metadata: { name: job, namespace: shop }
+spec:
+  restartPolicy: Never
+  containers: [{ name: main, image: none, command: [node, -e, ${JSON.stringify(program)}] }]
+`,
+    )
+    const exit = await mesh.event(event => event.kind === 'exited' && event.source.name === 'shop/job')
+    expect(exit).toMatchObject({ code: 0, asked: false })
+    expect(exit).not.toHaveProperty('restartInMs')
+    const line = await mesh.event(event => event.kind === 'output' && event.source.name === 'shop/job')
+    expect(line).toMatchObject({ line: 'last 200' })
+    expect(mesh.pod('job')).toMatchObject({ pid: undefined, ready: false, restarts: 0 })
+    await mesh.remove('d-job.yaml')
+  })
+
   test('an identity per workload, also on one node', async () => {
     const dump = await (await fetch(`${mesh.ztunnel('node-a').adminUrl}/config_dump`)).text()
     expect(dump).toContain('spiffe://cluster.local/ns/shop/sa/server')
