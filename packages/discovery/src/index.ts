@@ -79,6 +79,7 @@ export {
   type PodTemplate,
   type ReadinessProbe,
   type Resources,
+  type RestartPolicy,
   type ServiceAccountResource,
   type ServicePort,
   type ServiceResource,

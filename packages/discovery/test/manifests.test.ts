@@ -111,6 +111,23 @@ describe('good manifests', () => {
     expect(problemsOf(text)).toEqual([])
   })
 
+  it('know when a pod is started again, and that a Deployment always is', () => {
+    const pod = (policy: string): string => `apiVersion: v1
+kind: Pod
+metadata: { name: job }
+spec:
+  restartPolicy: ${policy}
+  containers: [{ name: main, image: none }]
+`
+    for (const policy of ['Always', 'OnFailure', 'Never'])
+      expect(readManifests([{ path: 'm.yaml', text: pod(policy) }]).resources.pods).toMatchObject([
+        { spec: { restartPolicy: policy } },
+      ])
+    expect(problemsOf(pod('Sometimes'))).toHaveLength(1)
+    expect(problemsOf(`${GOOD}      restartPolicy: Never\n`)).toHaveLength(1)
+    expect(problemsOf(`${GOOD}      restartPolicy: Always\n`)).toEqual([])
+  })
+
   it('warn of kinds that nothing here acts on', () => {
     const others = `apiVersion: v1
 kind: ConfigMap

@@ -17,6 +17,7 @@ metadata:
   labels: { app: tool }
   annotations: { note: hi }
 spec:
+  restartPolicy: OnFailure
   nodeSelector: { kubernetes.io/hostname: node-b, disk: fast }
   containers:
     - name: main
@@ -56,6 +57,7 @@ describe('plans', () => {
         serviceAccount: 'default',
         node: 'node-b',
         graceMs: 30_000,
+        restart: 'OnFailure',
         containers: [
           {
             argv: ['node', 'tool.mjs', '--port=$(PORT)'],

@@ -10,19 +10,21 @@ import {
   templateMetadataFields,
 } from './fields.ts'
 import { readContainer } from './read-container.ts'
-import type { DeploymentResource, PodResource, PodSpec, PodTemplate } from './types.ts'
+import type { DeploymentResource, PodResource, PodSpec, PodTemplate, RestartPolicy } from './types.ts'
 
 /** Namespaces have this account without anybody writing it. */
 const DEFAULT_ACCOUNT = 'default'
 /** More processes than one machine runs. */
 const MAX_REPLICAS = 1_000
 const DEFAULT_GRACE_SECONDS = 30
+/** Of a bare pod; a Deployment takes only the first. */
+const RESTART_POLICIES: readonly RestartPolicy[] = ['Always', 'OnFailure', 'Never']
 
 export function readPod(root: YamlReader, context: ReadContext): PodResource | undefined {
   const object = root.object(objectFields)
   const metadata = object && readMetadata(object)
   const specReader = object?.required('spec')
-  const spec = specReader && readPodSpec(specReader, metadata?.namespace, context)
+  const spec = specReader && readPodSpec(specReader, metadata?.namespace, context, RESTART_POLICIES)
   if (metadata === undefined || spec === undefined) return undefined
   return { kind: 'Pod', metadata, source: root.position, spec }
 }
@@ -61,7 +63,7 @@ function readTemplate(
   const object = reader.object(podTemplateFields)
   const metadata = object?.get('metadata')?.object(templateMetadataFields)
   const specReader = object?.required('spec')
-  const spec = specReader && readPodSpec(specReader, namespace, context)
+  const spec = specReader && readPodSpec(specReader, namespace, context, ['Always'])
   if (spec === undefined) return undefined
   return {
     labels: metadata?.get('labels')?.strings() ?? {},
@@ -74,6 +76,7 @@ function readPodSpec(
   reader: YamlReader,
   namespace: string | undefined,
   context: ReadContext,
+  restartPolicies: readonly RestartPolicy[],
 ): PodSpec | undefined {
   const object = reader.object(podSpecFields)
   const containersReader = object?.required('containers')
@@ -91,6 +94,7 @@ function readPodSpec(
     nodeSelector: object.get('nodeSelector')?.strings() ?? {},
     ...(nodeName !== undefined && { nodeName }),
     hostNetwork: object.get('hostNetwork')?.boolean() ?? false,
+    restartPolicy: object.get('restartPolicy')?.oneOf(restartPolicies) ?? 'Always',
     terminationGracePeriodSeconds:
       object.get('terminationGracePeriodSeconds')?.integer({ min: 0, max: 86_400 }) ?? DEFAULT_GRACE_SECONDS,
   }

@@ -103,12 +103,16 @@ export interface Container {
   readonly readinessProbe?: ReadinessProbe
 }
 
+/** Whether a program that ended is started again. */
+export type RestartPolicy = 'Always' | 'OnFailure' | 'Never'
+
 export interface PodSpec {
   readonly serviceAccountName: string
   readonly containers: readonly Container[]
   readonly nodeSelector: Readonly<Record<string, string>>
   readonly nodeName?: string
   readonly hostNetwork: boolean
+  readonly restartPolicy: RestartPolicy
   readonly terminationGracePeriodSeconds: number
 }
 

@@ -1,7 +1,6 @@
 /** From Deployments and Pods to the pods that should run, as data. */
 import { createHash } from 'node:crypto'
-import type { ContainerPort, EnvironmentVariable } from '@ambient/discovery'
-import type { RestartPolicy } from '../process/supervise.ts'
+import type { ContainerPort, EnvironmentVariable, RestartPolicy } from '@ambient/discovery'
 
 /** How to ask a container whether it is ready. */
 export interface ReadinessPlan {

@@ -66,7 +66,7 @@ function planOf(
     annotations: template.annotations,
     serviceAccount: spec.serviceAccountName,
     ...nodeOf(resource, spec, warn),
-    restart: 'Always',
+    restart: spec.restartPolicy,
     graceMs: spec.terminationGracePeriodSeconds * 1_000,
     containers: spec.containers.map(containerPlan),
   }

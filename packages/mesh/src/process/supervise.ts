@@ -1,12 +1,11 @@
 /** One program kept running: started, its output read by lines, restarted with back-off when it dies, ended. */
 import type { ChildProcess } from 'node:child_process'
 import { type Clock, messageOf, type Timer } from '@ambient/core'
+import type { RestartPolicy } from '@ambient/discovery'
 import { meshDefaults } from '../defaults.ts'
 import { eachLine } from './lines.ts'
 import type { Reaper } from './reaper.ts'
 import { type GroupOptions, signalGroup, spawnGroup } from './spawn-group.ts'
-
-export type RestartPolicy = 'Always' | 'OnFailure' | 'Never'
 
 export interface ProgramExit {
   readonly code: number | null
