@@ -45,6 +45,7 @@ async function writeTo(socket: Socket): Promise<string> {
 const turns: readonly [when: string, pass: () => unknown][] = [
   ['in the turn of its end', () => undefined],
   ['a turn after its end', () => new Promise(resolve => setImmediate(resolve))],
+  // Nothing tells of a shutdown that has long been done.
   ['when its end is done', () => new Promise(resolve => setTimeout(resolve, 20))],
 ]
 
