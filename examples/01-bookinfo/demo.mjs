@@ -161,7 +161,7 @@ const NEXT = `
 What to try next:
   npm run demo -- --keep                          leave it running, and look around
   npm run demo -- --without policy-ratings.yaml   see which checks rest on a manifest
-  npx ambient up examples/01-bookinfo/manifests   the same mesh, without the story; edit its manifests
+  node packages/cli/dist/bin.js up examples/01-bookinfo/manifests   the same mesh, without the story; edit its manifests
 `
 
 await main()

@@ -18,7 +18,7 @@ export function createReport({ json, colors, stdout, stderr }) {
     if (json) stdout(`${JSON.stringify({ step, name, expected, observed, ok })}\n`)
     else
       stdout(
-        `  ${ok ? good('ok  ') : bad('FAIL')} ${name}\n         expected ${expected}; observed ${ok ? observed : bad(observed)}\n`,
+        `  ${ok ? good('ok  ') : bad('FAIL')} ${name} — expected ${expected}; observed ${ok ? observed : bad(observed)}\n`,
       )
   }
   return {

@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import { canonicalIp, type Connection, formatHostPort, messageOf, type Workload } from '@ambient/core'
-import { socketChannel } from '@ambient/core/node'
+import { resetSocket, socketChannel } from '@ambient/core/node'
 import { createTraceparent, traceIdOf } from '@ambient/hbone'
 import { defaults } from '../defaults.ts'
 import { ZtunnelError } from '../errors.ts'
@@ -43,13 +43,13 @@ export async function handlePlaintext(context: PassthroughContext, socket: Socke
       target: { kind: 'deliver', hop: destination, announce: undefined, onLoopback: false },
       answer: {
         accept: () => socketChannel(socket),
-        denied: () => reset(socket),
-        unreachable: () => reset(socket),
+        denied: () => resetSocket(socket),
+        unreachable: () => resetSocket(socket),
       },
     })
   } catch (error) {
     context.ledger.refused({ source, destination, direction: 'inbound', error: messageOf(error) })
-    reset(socket)
+    resetSocket(socket)
   }
 }
 
@@ -90,8 +90,4 @@ function factsOf(
     securityPolicy: 'unknown',
     nextHop: formatHostPort(destination.address, destination.port),
   }
-}
-
-function reset(socket: Socket): void {
-  if (!socket.destroyed) socket.resetAndDestroy()
 }

@@ -9,7 +9,7 @@ import {
   pump,
   type Workload,
 } from '@ambient/core'
-import { socketChannel } from '@ambient/core/node'
+import { resetSocket, socketChannel } from '@ambient/core/node'
 import { createTraceparent, traceIdOf } from '@ambient/hbone'
 import { createLifeline } from '../lifeline.ts'
 import { outcomeOfConnect, outcomeOfPump, replyOfConnect } from '../outcome.ts'
@@ -133,7 +133,7 @@ function refuseClient(connection: OutboundConnection, code: ReplyCode): void {
   const { socket, answer } = connection
   if (socket.destroyed) return
   if (answer === undefined) {
-    socket.resetAndDestroy()
+    resetSocket(socket)
     return
   }
   answer.call(connection, code)
