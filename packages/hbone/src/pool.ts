@@ -199,6 +199,7 @@ class Pool implements HbonePool {
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
+    if (graceMs <= 0) this.#cutAll()
     const timer = this.#clock.after(graceMs, () => this.#cutAll(), { keepAlive: true })
     await empty
     timer.cancel()

@@ -270,6 +270,7 @@ class Server implements HboneServer {
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
+    if (graceMs <= 0) this.#cutAll()
     const timer = this.#clock.after(graceMs, () => this.#cutAll(), { keepAlive: true })
     await empty
     timer.cancel()

@@ -9,6 +9,7 @@ import {
   type HboneServerOptions,
   type Tunnel,
   type ConnectRequest,
+  HboneError,
 } from '@ambient/hbone'
 import { createTestIdentities } from '@ambient/identity/testing'
 import { afterEach } from 'vitest'
@@ -25,6 +26,16 @@ afterEach(async () => {
 
 export function later(cleanup: () => Promise<unknown>): void {
   cleanups.push(cleanup)
+}
+
+/** The error that a promise rejects with. */
+export async function failure(promise: Promise<unknown>): Promise<HboneError> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  if (!(error instanceof HboneError)) throw new Error(`expected an HboneError, got ${String(error)}`)
+  return error
 }
 
 export interface Harness {

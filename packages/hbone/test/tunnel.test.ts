@@ -2,11 +2,11 @@
 import { once } from 'node:events'
 import { connect as tlsConnect } from 'node:tls'
 import type { Channel } from '@ambient/core'
-import { connect, HboneError, type HboneFailure, type TunnelRequest } from '@ambient/hbone'
+import { connect, type HboneFailure, type TunnelRequest } from '@ambient/hbone'
 import { createTestIdentities } from '@ambient/identity/testing'
 import { describe, expect, it } from 'vitest'
 import { channelContract, Recorder } from '../../../test/contracts/channel.ts'
-import { db, harness, later, web } from './harness.ts'
+import { db, failure, harness, later, web } from './harness.ts'
 
 channelContract('HBONE tunnel', async () => {
   let accepted: (channel: Channel) => void = () => {}
@@ -17,16 +17,6 @@ channelContract('HBONE tunnel', async () => {
   const tunnel = await open()
   return { a: tunnel.channel, b: await server, dispose: async () => {} }
 })
-
-/** The code of the error that a promise rejects with. */
-async function failure(promise: Promise<unknown>): Promise<HboneError> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )
-  if (!(error instanceof HboneError)) throw new Error(`expected an HboneError, got ${String(error)}`)
-  return error
-}
 
 describe('a tunnel', () => {
   it('shows both proven identities, the authority and the headers', async () => {
