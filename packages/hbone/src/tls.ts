@@ -57,7 +57,9 @@ export async function handshakeAsServer(socket: Socket, options: HandshakeOption
     isServer: true,
     secureContext: contextOf(options.credentials),
     requestCert: true,
-    rejectUnauthorized: false,
+    // On a bare TLSSocket this asks OpenSSL for one thing: that a client without a certificate gets its alert. What is
+    // wrong with a certificate is for our own verdict to say; `tunnel.test.ts` holds both.
+    rejectUnauthorized: true,
     ALPNProtocols: ALPN,
     allowHalfOpen: true,
   }
@@ -107,19 +109,14 @@ function prove(
       socket.destroy()
       reject(error)
     }
-    const onError = (cause: Error): void => fail(tlsError(subject, cause))
+    const onError = (cause: Error): void => fail(handshakeError(subject, cause))
     const onClose = (): void => fail(closedError(subject))
     const onAbort = (): void => fail(signal?.reason)
     const onSecure = (): void => {
-      try {
-        const verdict = options.credentials.verifyPeer(peerChain(secure), options.expect)
-        if (!verdict.ok) return fail(identityError(subject, verdict))
-        settle()
-        resolve({ socket: secure, id: verdict.id, notAfter: verdict.notAfter })
-      } catch (error) {
-        // A verifier that fails has not said yes.
-        fail(tlsError(subject, error))
-      }
+      const proven = judge(secure, subject, options)
+      if (proven instanceof HboneError) return fail(proven)
+      settle()
+      resolve(proven)
     }
     const timer = options.clock.after(options.timeoutMs, () => fail(timeoutError(subject, options.timeoutMs)))
     secure.once(event, onSecure)
@@ -129,6 +126,33 @@ function prove(
     secure.once('end', onClose)
     signal?.addEventListener('abort', onAbort)
   })
+}
+
+/** Our verdict on who is at the other end: the only one that counts. */
+function judge(
+  secure: TLSSocket,
+  subject: string,
+  { credentials, expect }: HandshakeOptions,
+): ProvenPeer | HboneError {
+  try {
+    const verdict = credentials.verifyPeer(peerChain(secure), expect)
+    if (!verdict.ok) return identityError(subject, verdict)
+    return { socket: secure, id: verdict.id, notAfter: verdict.notAfter }
+  } catch (error) {
+    // A verifier that fails has not said yes.
+    return tlsError(subject, error)
+  }
+}
+
+/** OpenSSL's word for a client that showed nothing is our verifier's first rule. */
+function handshakeError(subject: string, cause: Error): HboneError {
+  if ('code' in cause && cause.code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE')
+    return identityError(subject, {
+      ok: false,
+      problem: 'no-certificate',
+      reason: 'the peer sent no certificate',
+    })
+  return tlsError(subject, cause)
 }
 
 function closedError(subject: string): HboneError {

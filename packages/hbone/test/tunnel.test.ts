@@ -159,7 +159,7 @@ describe('who may speak', () => {
     expect(asked).toBe(0)
   })
 
-  it('a client without a certificate is refused by name', async () => {
+  it('a client without a certificate gets an alert, and is refused by name', async () => {
     const failures: HboneFailure[] = []
     const { port } = await harness({ onTunnel: () => {}, onFailure: entry => failures.push(entry) })
     const socket = tlsConnect({
@@ -168,9 +168,8 @@ describe('who may speak', () => {
       rejectUnauthorized: false,
       ALPNProtocols: ['h2'],
     })
-    socket.on('error', () => {})
-    socket.resume()
-    await once(socket, 'close')
+    const [alert] = await once(socket, 'error')
+    expect(alert).toMatchObject({ code: 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED' })
     expect(failures[0]?.error.problem).toBe('no-certificate')
   })
 
