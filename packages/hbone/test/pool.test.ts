@@ -11,8 +11,8 @@ import { encodeHeaders } from '../src/http2/hpack.ts'
 import { db, failure, harness, identities, later, web } from './harness.ts'
 import {
   frame,
+  onRequests,
   rawClient,
-  type RawPeer,
   rawServer,
   request as rawRequest,
   setting,
@@ -457,15 +457,6 @@ function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value
     resolve = done
   })
   return { promise, resolve }
-}
-
-/** Calls back with the stream of each request that arrives. */
-function onRequests(peer: RawPeer, run: (id: number) => void): void {
-  let seen = 0
-  peer.socket.on('data', () => {
-    const requests = peer.all(TYPE.headers)
-    for (; seen < requests.length; seen++) run(requests[seen]?.id ?? 0)
-  })
 }
 
 /** The server learns of ends in its own time: resolves when it has as many sessions. */

@@ -159,6 +159,7 @@ export async function rawClient(port: number, credentials: Credentials): Promise
     key: credentials.privateKey(),
     ALPNProtocols: ['h2'],
   })
+  socket.setNoDelay()
   const peer = new RawPeer(socket, 'client')
   later(async () => void socket.destroy())
   await once(socket, 'secureConnect')
@@ -183,6 +184,7 @@ export async function rawServer(
     rejectUnauthorized: false,
     ALPNProtocols: ['h2'],
     minVersion: 'TLSv1.3',
+    noDelay: true,
   })
   server.on('secureConnection', socket => {
     const peer = new RawPeer(socket, 'server')
@@ -197,4 +199,13 @@ export async function rawServer(
     await Promise.all(peers.map(peer => peer.closed))
   })
   return { port: (server.address() as AddressInfo).port, peers }
+}
+
+/** Calls back with the stream of each request that arrives. */
+export function onRequests(peer: RawPeer, run: (id: number) => void): void {
+  let seen = 0
+  peer.socket.on('data', () => {
+    const requests = peer.all(TYPE.headers)
+    for (; seen < requests.length; seen++) run(requests[seen]?.id ?? 0)
+  })
 }
