@@ -17,9 +17,10 @@ const REFUSED_STREAM = 7
 const COMPRESSION_ERROR = 9
 const CALM = 11
 
-const NOWHERE: HeaderList = [
+/** A target whose refusal is long. */
+const REFUSED: HeaderList = [
   [':method', 'CONNECT'],
-  [':authority', 'nowhere'],
+  [':authority', '127.0.0.1:2'],
 ]
 /** A target that is never answered, so that nobody reads what is sent. */
 const UNANSWERED: HeaderList = [
@@ -173,6 +174,7 @@ async function victim(): Promise<{ at: Harness; neighbour: () => Promise<void> }
   const at = await harness({
     onTunnel: async tunnel => {
       if (tunnel.authority === '127.0.0.1:1') await once(tunnel.signal, 'abort')
+      else if (tunnel.authority === '127.0.0.1:2') tunnel.refuse(403, [['reason', 'x'.repeat(8_000)]])
       else echo(tunnel.accept())
     },
   })
@@ -241,13 +243,12 @@ describe('a session', () => {
     await peer.sync()
     peer.socket.pause()
     let id = 1
-    // Each request costs us an answer; authority without a port, so that it is a 400 at once.
     const one = (): Buffer => {
       id += 2
-      return request(id, 5, NOWHERE)
+      return request(id, 5, REFUSED)
     }
-    while (at.server.sessions > 1 && id < 4_000_000) {
-      if (!peer.socket.destroyed) peer.write(many(500, one))
+    while (at.server.sessions > 1 && id < 100_000) {
+      if (!peer.socket.destroyed) peer.write(many(100, one))
       await new Promise(resolve => setImmediate(resolve))
     }
     expect(at.server.sessions).toBe(1)
