@@ -132,6 +132,11 @@ const attacks: Readonly<Record<string, readonly [number, Buffer]>> = {
   'DATA on an idle stream': [PROTOCOL_ERROR, frame(TYPE.data, 0, 5, 'x')],
   'DATA on stream 0': [PROTOCOL_ERROR, frame(TYPE.data, 0, 0, 'x')],
   'DATA after END_STREAM': [STREAM_CLOSED, Buffer.concat([request(1, 5), frame(TYPE.data, 0, 1, 'x')])],
+  'DATA after RST_STREAM': [
+    STREAM_CLOSED,
+    Buffer.concat([request(1), frame(TYPE.reset, 0, 1, uint32(8)), frame(TYPE.data, 0, 1, 'x')]),
+  ],
+  'PRIORITY of 4 bytes': [FRAME_SIZE_ERROR, frame(TYPE.priority, 0, 1, Buffer.alloc(4))],
   'HEADERS after END_STREAM': [STREAM_CLOSED, Buffer.concat([request(1, 5), request(1, 5)])],
   'a stream with an even id': [PROTOCOL_ERROR, request(2)],
   'a stream id that was passed over': [PROTOCOL_ERROR, Buffer.concat([request(5), request(3)])],

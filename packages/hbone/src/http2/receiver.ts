@@ -212,14 +212,13 @@ export class FrameReceiver implements FrameSink {
   #onPriority(streamId: number, payload: Uint8Array): void {
     requireStream(streamId)
     this.#connection.guard.idleFrame.spend()
-    if (payload.length === 5 && readUint31(payload, 0) !== streamId) return
+    const isShort = payload.length !== 5
+    if (!isShort && readUint31(payload, 0) !== streamId) return
+    const code = isShort ? 'FRAME_SIZE_ERROR' : 'PROTOCOL_ERROR'
     const stream = this.#connection.streams.get(streamId)
-    if (stream !== undefined)
-      this.#streamError(
-        stream,
-        payload.length === 5 ? 'PROTOCOL_ERROR' : 'FRAME_SIZE_ERROR',
-        'malformed PRIORITY',
-      )
+    // On any other stream there is nothing to reset.
+    if (stream === undefined) throw violation(code, 'malformed PRIORITY')
+    this.#streamError(stream, code, 'malformed PRIORITY')
   }
 
   #onReset(streamId: number, payload: Uint8Array): void {
@@ -232,6 +231,8 @@ export class FrameReceiver implements FrameSink {
     if (role === 'server' && stream !== undefined && !stream.headSent) guard.abortedRequest.spend()
     else guard.peerReset.spend()
     stream?.receiveReset(errorName(readUint32(payload, 0)))
+    // Whoever cut the stream first, the peer has no more to say on it.
+    this.#connection.closedStreams.add(streamId, 'ended')
   }
 
   #onSettings(flags: number, streamId: number, payload: Uint8Array): void {
