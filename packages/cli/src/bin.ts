@@ -7,7 +7,8 @@ import type { CliHost } from './host.ts'
 const host: CliHost = {
   environment: process.env,
   nodeVersion: process.versions.node,
-  colors: pc.isColorSupported,
+  // Warnings go to stderr; a pipe, also one of CI, gets plain text.
+  colors: pc.isColorSupported && process.stderr.isTTY === true,
   stdout: text => void process.stdout.write(text),
   stderr: text => void process.stderr.write(text),
   onInterrupt: listener => {
