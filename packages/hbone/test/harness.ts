@@ -66,3 +66,17 @@ export async function harness(
   })
   return { server, pool, port, request, connect: over => pool.connect(request(over)) }
 }
+
+/** A promise and who resolves it. */
+export function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => {}
+  const promise = new Promise<T>(done => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
+
+/** The server learns of ends in its own time: resolves when it has as many sessions. */
+export async function emptied(server: HboneServer, sessions: number): Promise<void> {
+  while (server.sessions > sessions) await new Promise(resolve => setImmediate(resolve))
+}
