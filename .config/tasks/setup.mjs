@@ -24,6 +24,8 @@ export async function setup() {
     npm_config_fetch_retry_mintimeout: '1000',
     npm_config_fetch_retry_maxtimeout: '5000',
     npm_config_update_notifier: 'false',
+    // `npm run -s` would make npm keep the reason to itself.
+    npm_config_loglevel: 'warn',
     CI: 'true',
   }
   const { code, output } = await run(

@@ -3,6 +3,10 @@
  * passes in either order, back-pressure stops the reader on the far side, a reset stays a reset.
  */
 import type { Channel, ChannelEvents, ChannelReset } from './channel.ts'
+import { type Clock, systemClock, type Timer } from './clock.ts'
+
+/** Bytes that arrived before a reset have this long to leave; a sink that takes none is reset over them. */
+const RESET_FLUSH_MS = 5_000
 
 /** Counted live, so that metrics can be read while the connection lives. */
 export interface ByteCounts {
@@ -28,6 +32,7 @@ export interface PumpOptions {
   readonly signal?: AbortSignal
   /** Filled while copying; a fresh one when absent. */
   readonly counts?: ByteCounts
+  readonly clock?: Clock
 }
 
 /**
@@ -42,12 +47,14 @@ class Conveyor {
   readonly #b: Lane
   readonly #counts: ByteCounts
   readonly #signal: AbortSignal | undefined
+  readonly clock: Clock
   readonly #resolve: (result: PumpResult) => void
   #done = false
 
   constructor(a: Channel, b: Channel, options: PumpOptions, resolve: (result: PumpResult) => void) {
     this.#counts = options.counts ?? { aToB: 0, bToA: 0 }
     this.#signal = options.signal
+    this.clock = options.clock ?? systemClock
     this.#resolve = resolve
     this.#a = new Lane(
       a,
@@ -95,6 +102,8 @@ class Conveyor {
   #settle(ending: PumpEnding): void {
     if (this.#done) return
     this.#done = true
+    this.#a.close()
+    this.#b.close()
     this.#signal?.removeEventListener('abort', this.#abort)
     this.#resolve({ ...this.#counts, ending })
   }
@@ -112,6 +121,7 @@ class Lane implements ChannelEvents {
   /** Our source was told to pause because our sink holds bytes. */
   #held = false
   #pendingReset: ChannelReset | undefined
+  #flushTimer: Timer | undefined
 
   constructor(from: Channel, to: Channel, count: (bytes: number) => void, conveyor: Conveyor) {
     this.from = from
@@ -152,8 +162,14 @@ class Lane implements ChannelEvents {
 
   reset(reset: ChannelReset): void {
     // Bytes that arrived before the reset are still on their way into the sink: let them go first.
-    if (this.#held) this.#pendingReset = reset
-    else this.#passReset(reset)
+    if (!this.#held) return this.#passReset(reset)
+    this.#pendingReset = reset
+    this.#flushTimer = this.#conveyor.clock.after(RESET_FLUSH_MS, () => this.#passReset(reset))
+  }
+
+  /** The connection has its ending. */
+  close(): void {
+    this.#flushTimer?.cancel()
   }
 
   #passReset(reset: ChannelReset): void {

@@ -21,6 +21,8 @@ export interface HboneLimits {
   readonly pingTimeoutMs: number
   /** How long a session that said goodbye waits for the peer to close. */
   readonly lingerMs: number
+  /** How long a reader that stopped may take for bytes that came before a reset; then it hears of the reset. */
+  readonly resetFlushMs: number
   /** `close()` without `graceMs`. */
   readonly graceMs: number
   /** Streams that a client may have open on one session of ours. */
@@ -77,6 +79,7 @@ export const defaultLimits: HboneLimits = Object.freeze({
   pingAfterMs: 10_000, // ztunnel and Envoy
   pingTimeoutMs: 20_000, // ztunnel and Envoy
   lingerMs: 1_000, // long enough for a GOAWAY to be read
+  resetFlushMs: 5_000, // as the pump gives a sink; a kernel gives none
   graceMs: 5_000, // ztunnel's CONNECTION_TERMINATION_DEADLINE
   maxConcurrentStreams: 200, // ztunnel's
   poolStreams: 100, // ztunnel's POOL_MAX_STREAMS_PER_CONNECTION

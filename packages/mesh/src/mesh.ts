@@ -218,12 +218,15 @@ class LocalMesh implements Mesh {
 
   /** The folder changed: take it when it is good, else say what is wrong and go on as before. */
   #reconfigure(files: readonly ManifestText[]): void {
+    if (this.#closing.signal.aborted) return
+    const outcome = this.#configuration.read(files)
+    if (outcome === 'unchanged') return
+    this.#reportProblems()
+    if (outcome !== 'good') return
+    // Policies and labels count at once, however long the pods of an earlier change take to come and go.
+    this.#publish()
     this.#applying = this.#applying.then(async () => {
-      if (this.#closing.signal.aborted) return
-      const outcome = this.#configuration.read(files)
-      if (outcome === 'unchanged') return
-      this.#reportProblems()
-      if (outcome === 'good') await this.#apply()
+      if (!this.#closing.signal.aborted) await this.#apply()
     })
     this.#applying = this.#applying.catch(error =>
       this.#emit({ kind: 'warning', message: `the manifests could not be applied: ${messageOf(error)}` }),

@@ -59,4 +59,9 @@ export {
   type PolicyExplanation,
   type RuleExplanation,
 } from './engine/explain.ts'
-export { type AuthorizerOptions, createAuthorizer, type PolicyAuthorizer } from './engine/admit.ts'
+export {
+  type AuthorizerOptions,
+  createAuthorizer,
+  type PolicyAuthorizer,
+  type RecheckOptions,
+} from './engine/admit.ts'

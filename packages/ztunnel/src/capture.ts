@@ -62,10 +62,13 @@ function install(env: Readonly<Record<string, string | undefined>>): void {
 }
 
 function readProxy(text: string | undefined): Proxy | undefined {
-  if (text === undefined || text === '' || !URL.canParse(text)) return undefined
+  if (text === undefined || text === '') return undefined
+  // Going on without capture would send in plaintext what was meant for the mesh.
+  const unreadable = 'AMBIENT_CAPTURE_PROXY is set, but not to socks5://USER:PASSWORD@IP:PORT'
+  if (!URL.canParse(text)) throw new TypeError(unreadable)
   const url = new URL(text)
   const host = url.hostname.replace(/^\[|\]$/g, '')
-  if (!/^socks5h?:$/.test(url.protocol) || net.isIP(host) === 0) return undefined
+  if (!/^socks5h?:$/.test(url.protocol) || net.isIP(host) === 0) throw new TypeError(unreadable)
   return {
     host,
     port: Number(url.port || 1080),
@@ -95,6 +98,11 @@ function captureConnect(proxy: Proxy, own: string | undefined): void {
   const patched = function connect(this: net.Socket, ...args: unknown[]): net.Socket {
     const { options, callback } = readConnectArguments(args)
     if (!isCaptured(options)) return original.apply(this, args)
+    if (readsIntoBuffer(this)) {
+      const message = 'a socket with `onread` cannot be captured into the mesh; read it with events'
+      this.destroy(new TypeError(message))
+      return this
+    }
     if (callback !== undefined) this.once('connect', callback)
     new Negotiation(this, proxy, { host: String(options.host), port: Number(options.port) }).install()
     return original.call(this, {
@@ -144,6 +152,12 @@ function captureListen(address: string): void {
     )
   }
   net.Server.prototype.listen = patched as typeof net.Server.prototype.listen
+}
+
+/** `onread` takes bytes past the stream, and with them the negotiation. The option survives only as a private symbol. */
+function readsIntoBuffer(socket: net.Socket): boolean {
+  const key = Object.getOwnPropertySymbols(socket).find(symbol => symbol.description === 'kBuffer')
+  return key !== undefined && (socket as unknown as Record<symbol, unknown>)[key] != null
 }
 
 /** Holds a socket between its TCP connection and its `connect` event, for the length of a SOCKS5 negotiation. */

@@ -14,7 +14,7 @@ import {
   messageOf,
   type Workload,
 } from '@ambient/core'
-import { type Dial, type Listener, listen } from '@ambient/core/node'
+import { type Dial, type Listener, listen, resetSocket } from '@ambient/core/node'
 import { createHbonePool, createHboneServer, type HbonePool, type HboneServer } from '@ambient/hbone'
 import { createAuthorizer, type PolicyAuthorizer, type PolicyStore } from '@ambient/policy'
 import type { WritableDirectory } from '@ambient/discovery'
@@ -107,7 +107,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
     probe.release()
     this.#authorizer = createAuthorizer({
       store: options.policies,
-      logger,
+      logger: options.config.policyDecisionsAtInfo ? decisionsAtInfo(logger) : logger,
       currentWorkload: uid => directory.workload(uid),
     })
     this.#ledger = options.ledger
@@ -144,10 +144,10 @@ class LiveWorkloadProxy implements WorkloadProxy {
   }
 
   recheck(workload: Workload): void {
-    // A policy that is named and not known yet arrives next, and the store's change re-checks then; judging now would
-    // cut connections for a policy that nobody has read.
+    // A policy that is named and not known yet arrives next, and the store's change re-checks then; judging by it now
+    // would cut connections for a policy that nobody has read. A DENY that is known counts at once.
     const known = workload.authorizationPolicies.every(key => this.#options.policies.get(key) !== undefined)
-    if (known) this.#authorizer.recheck()
+    this.#authorizer.recheck({ explicitOnly: !known })
   }
 
   connections(): readonly ConnectionFacts[] {
@@ -197,6 +197,16 @@ class LiveWorkloadProxy implements WorkloadProxy {
     const source = peerOf(socket)
     const destination = localAddressDestination(socket)
     if (source === undefined || destination === undefined) return void socket.destroy()
+    // Until the kernel says where a connection was going, what reaches this port was sent to this port.
+    if (destination.port === this.#options.config.ports.outbound) {
+      this.#ledger.refused({
+        source,
+        destination,
+        direction: 'outbound',
+        error: 'attempted recursive call to ourselves',
+      })
+      return resetSocket(socket)
+    }
     void handleOutbound(this.#outbound, { socket, source, destination })
   }
 
@@ -315,6 +325,16 @@ class LiveWorkloadProxy implements WorkloadProxy {
         refused(source, local, outcomeOfConnect(error).error ?? error.message),
       onRefused: ({ source, local, reason }) => refused(source, local, reason),
     })
+  }
+}
+
+/** AUTHZ_POLICY_INFO_LOGGING. */
+function decisionsAtInfo(logger: Logger): Logger {
+  return {
+    debug: (fields, message) => logger.info(fields, message),
+    info: (fields, message) => logger.info(fields, message),
+    warn: (fields, message) => logger.warn(fields, message),
+    error: (fields, message) => logger.error(fields, message),
   }
 }
 

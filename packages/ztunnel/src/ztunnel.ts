@@ -179,11 +179,24 @@ class LiveZtunnel implements Ztunnel {
     if (this.#config.mode === 'dedicated') {
       this.#dedicated = this.#createDedicated()
       await this.#dedicated.start()
+      this.#unfollow = this.#recheckDedicated(this.#dedicated)
       proxied()
     }
     logger.info({ mode: this.#config.mode, node: this.#config.nodeName }, 'ztunnel started')
     this.#discovery?.start()
     void this.#becomeReady(synced, proxied)
+  }
+
+  /** A policy that is attached to the workload later counts for the connections that it has. */
+  #recheckDedicated(proxy: WorkloadProxy): () => void {
+    const own = this.#config.proxyWorkload
+    return this.#directory.watch(({ workloads }) => {
+      for (const uid of workloads) {
+        const workload = this.#directory.workload(uid)
+        if (workload?.namespace === own?.namespace && workload?.name === own?.name && workload !== undefined)
+          proxy.recheck(workload)
+      }
+    })
   }
 
   async #becomeReady(synced: () => void, proxied: () => void): Promise<void> {

@@ -273,6 +273,10 @@ export class Http2Connection implements StreamHost {
     this.handlers.onCapacity?.()
   }
 
+  afterFlush(run: () => void): Timer {
+    return this.#clock.after(this.limits.resetFlushMs, run)
+  }
+
   lingering(delta: 1 | -1): void {
     this.#lingering += delta
   }

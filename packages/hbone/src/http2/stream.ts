@@ -2,7 +2,7 @@
  * One HTTP/2 stream as a core `Channel`. END_STREAM is an end and nothing else is; what arrived before an end or a
  * reset is delivered first; a session that dies resets every stream that was owed something.
  */
-import type { Channel, ChannelEvents, ChannelReset, ResetCode } from '@ambient/core'
+import type { Channel, ChannelEvents, ChannelReset, ResetCode, Timer } from '@ambient/core'
 import { HboneError } from '../errors.ts'
 import type { HeaderList } from './hpack.ts'
 import type { ReceiveWindow, SendWindow } from './flow.ts'
@@ -23,6 +23,8 @@ export interface StreamHost {
   closed(stream: Http2Stream): void
   /** A closed stream still holds bytes for its reader, or no longer does. */
   lingering(delta: 1 | -1): void
+  /** Runs after the time that a reader has left to take what came before a reset. */
+  afterFlush(run: () => void): Timer
 }
 
 /** Follows a stream before it is used as a channel. */
@@ -65,6 +67,7 @@ export class Http2Stream implements Channel, Flushable {
   #lateReset: ChannelReset | undefined
   /** Nothing is delivered any more. */
   #dead = false
+  #flushTimer: Timer | undefined
   #outbox: Uint8Array[] = []
   #endUnflushed = false
   #held = false
@@ -320,6 +323,13 @@ export class Http2Stream implements Channel, Flushable {
     }
     this.#reset = reset
     this.#deliver()
+    if (!this.#dead) this.#flushTimer = this.#host.afterFlush(() => this.#dropInbox())
+  }
+
+  /** The reader has stopped: it hears of the reset all the same. */
+  #dropInbox(): void {
+    this.#inbox.clear()
+    this.#deliver()
   }
 
   /** The user wants to send on a stream whose peer has gone after its own clean end. */
@@ -353,6 +363,7 @@ export class Http2Stream implements Channel, Flushable {
 
   #die(): void {
     this.#dead = true
+    this.#flushTimer?.cancel()
     this.#outbox = []
     this.#held = false
   }

@@ -32,9 +32,17 @@ export interface AuthorizerOptions {
   readonly unknownPolicy?: 'deny' | 'skip'
 }
 
+export interface RecheckOptions {
+  /**
+   * Withdraw only what a known DENY matches: for a workload whose other policies are still on their way, so that no
+   * connection is cut for a policy that nobody has read. Default: false.
+   */
+  readonly explicitOnly?: boolean
+}
+
 export interface PolicyAuthorizer extends Authorizer {
   /** Judges every live connection again; the store's changes do it by themselves, a directory's need this call. */
-  recheck(): void
+  recheck(options?: RecheckOptions): void
   /** Live permits. */
   readonly size: number
   /** Stops watching the store and forgets its permits without withdrawing them. Idempotent. */
@@ -146,13 +154,16 @@ class LiveAuthorizer implements PolicyAuthorizer {
     return { allowed: false, denial: decision }
   }
 
-  recheck(): void {
+  recheck({ explicitOnly = false }: RecheckOptions = {}): void {
     for (const permit of [...this.#permits]) {
       // Released by the callback of another one.
       if (!this.#permits.has(permit)) continue
       const connection = this.#withCurrentWorkload(permit.connection)
-      const decision = this.decide(connection)
-      if (decision.allowed) continue
+      const decision = explicitOnly
+        ? decide(this.#store.policies, connection, { unknownPolicy: 'skip' })
+        : this.decide(connection)
+      // Without `by` nothing denied it; an ALLOW that would is perhaps still to come.
+      if (decision.allowed || (explicitOnly && decision.by === undefined)) continue
       this.#permits.delete(permit)
       this.#tell(connection, decision)
       permit.withdraw(decision)
