@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { messageOf } from '@ambient/core'
 import { configFromEnvironment } from './config/environment.ts'
+import { packageVersion } from './config/version.ts'
 import type { ZtunnelConfig } from './config/config.ts'
 import { createZtunnel } from './ztunnel.ts'
 
@@ -30,6 +31,8 @@ async function main(command: string | undefined): Promise<number> {
       process.stdout.write(`ambient-ztunnel ${packageVersion()} (node ${process.versions.node})\n`)
       return 0
     case 'help':
+    case '--help':
+    case '-h':
       process.stdout.write(HELP)
       return 0
     default:
@@ -68,11 +71,6 @@ async function proxy(): Promise<number> {
   }
   await ztunnel.closed
   return 0
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
-  return /"version": "([^"]+)"/.exec(text)?.[1] ?? 'unknown'
 }
 
 function readIfPresent(path: string): string | undefined {

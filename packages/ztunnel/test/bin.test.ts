@@ -55,6 +55,7 @@ describe('arguments', () => {
     })
     const help = await run(['help'])
     expect(help).toMatchObject({ code: 0, stdout: expect.stringContaining('usage: ambient-ztunnel') })
+    for (const flag of ['--help', '-h']) expect(await run([flag])).toEqual(help)
     expect(await run(['serve'])).toMatchObject({ code: 1, stderr: help.stdout })
   })
 })

@@ -1,8 +1,10 @@
 /** ztunnel's environment in, one configuration out. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { configFromEnvironment } from '../src/config/environment.ts'
 import { readDurationMs } from '../src/config/parse.ts'
 
+const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 const ROOT = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n'
 const base = { XDS_ROOT_CA: ROOT, CA_ROOT_CA: ROOT }
 
@@ -27,6 +29,11 @@ describe('defaults', () => {
     })
     expect(config.xds.address).toBe('https://localhost:15012')
     expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it('of the version is the own version of the package', () => {
+    expect(read({}).version).toBe(manifest.version)
+    expect(read({ ISTIO_META_ISTIO_VERSION: '1.2.3' }).version).toBe('1.2.3')
   })
 
   it('of istiod inside a cluster', () => {

@@ -1,6 +1,6 @@
 /**
- * ztunnel's environment (its names, defaults and precedence), read into one frozen configuration. Pure: what it needs
- * of the file system is given to it.
+ * ztunnel's environment (its names, defaults and precedence), read into one frozen configuration. Pure but for the
+ * version of this package: what it needs of the file system is given to it.
  */
 import { canonicalIp, readHostPort } from '@ambient/core'
 import { defaults, ports } from '../defaults.ts'
@@ -16,6 +16,7 @@ import {
   text,
 } from './parse.ts'
 import { type ProxyConfig, readProxyConfig } from './proxy-config.ts'
+import { packageVersion } from './version.ts'
 import { ZtunnelError } from '../errors.ts'
 import type {
   AuthToken,
@@ -105,7 +106,7 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Ztu
       filter: text(env, 'RUST_LOG') ?? defaults.logFilter,
       format: oneOf(env, 'LOG_FORMAT', 'plain', ['plain', 'json'] as const),
     }),
-    version: text(env, 'ISTIO_META_ISTIO_VERSION') ?? 'unknown',
+    version: text(env, 'ISTIO_META_ISTIO_VERSION') ?? packageVersion(),
     metadata: readMetadata(env, proxyConfig),
     ignored: readIgnored(env),
   })
