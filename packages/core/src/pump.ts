@@ -6,7 +6,7 @@ import type { Channel, ChannelEvents, ChannelReset } from './channel.ts'
 import { type Clock, systemClock, type Timer } from './clock.ts'
 
 /** Bytes that arrived before a reset have this long to leave; a sink that takes none is reset over them. */
-const RESET_FLUSH_MS = 5_000
+const RESET_FLUSH_MS = 2_000
 
 /** Counted live, so that metrics can be read while the connection lives. */
 export interface ByteCounts {

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { type ByteCounts, type Channel, pump, type PumpResult } from '@ambient/core'
 import { socketChannel } from '@ambient/core/node'
-import { channelPair } from '@ambient/core/testing'
+import { channelPair, createManualClock } from '@ambient/core/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
 import { socketPair } from './socket-pair.ts'
@@ -251,3 +251,29 @@ function stutter(channel: Channel, events: Recorder): void {
     return data(bytes)
   }
 }
+
+it('a reset is passed on even when the bytes before it find a reader that has stopped', async () => {
+  const { client, a, b, server } = await memoryLine()
+  const clock = createManualClock()
+  const [left, right] = [new Recorder(), new Recorder()]
+  const result = pump(a, b, { clock })
+  client.start(left)
+  server.start(right)
+  // Both directions are stuck: neither end reads.
+  client.pause()
+  server.pause()
+  const chunk = new Uint8Array(60_000)
+  for (let i = 0; i < 10; i++) {
+    client.write(chunk)
+    server.write(chunk)
+    await turn()
+  }
+  client.reset('INTERNAL_ERROR', 'gone')
+  await turn()
+  await turn()
+  clock.advance(2_000)
+  server.resume()
+  await right.seen('reset')
+  expect((await result).ending).toMatchObject({ kind: 'reset', side: 'a' })
+  expect(clock.pending).toBe(0)
+})

@@ -79,7 +79,7 @@ export const defaultLimits: HboneLimits = Object.freeze({
   pingAfterMs: 10_000, // ztunnel and Envoy
   pingTimeoutMs: 20_000, // ztunnel and Envoy
   lingerMs: 1_000, // long enough for a GOAWAY to be read
-  resetFlushMs: 5_000, // as the pump gives a sink; a kernel gives none
+  resetFlushMs: 2_000, // as the pump gives a sink; a kernel gives none
   graceMs: 5_000, // ztunnel's CONNECTION_TERMINATION_DEADLINE
   maxConcurrentStreams: 200, // ztunnel's
   poolStreams: 100, // ztunnel's POOL_MAX_STREAMS_PER_CONNECTION

@@ -224,20 +224,23 @@ class LocalMesh implements Mesh {
     this.#reportProblems()
     if (outcome !== 'good') return
     // Policies and labels count at once, however long the pods of an earlier change take to come and go.
+    const before = this.#enrolment()
     this.#publish()
     this.#applying = this.#applying.then(async () => {
-      if (!this.#closing.signal.aborted) await this.#apply()
+      if (!this.#closing.signal.aborted) await this.#apply(before)
     })
     this.#applying = this.#applying.catch(error =>
       this.#emit({ kind: 'warning', message: `the manifests could not be applied: ${messageOf(error)}` }),
     )
   }
 
-  /** Makes the pods what the configuration says, and tells the proxies. */
-  async #apply(): Promise<void> {
+  #enrolment(): ReadonlyMap<Pod, boolean> {
+    return new Map((this.#parts.pods?.list() ?? []).map(pod => [pod, pod.enrolled]))
+  }
+
+  /** Makes the pods what the configuration says, and tells the proxies. `before`: who was enrolled until now. */
+  async #apply(before: ReadonlyMap<Pod, boolean> = this.#enrolment()): Promise<void> {
     const pods = this.#mustRun('pods')
-    const before = new Map(pods.list().map(pod => [pod, pod.enrolled]))
-    // Policies and labels count at once, however long pods take to come and go.
     this.#publish()
     const { started, ended } = await pods.reconcile(this.#configuration.plans)
     this.#publish()
