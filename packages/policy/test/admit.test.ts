@@ -54,6 +54,26 @@ describe('admit', () => {
     authorizer.close()
   })
 
+  it('while policies are on their way, a known DENY counts and a missing ALLOW does not', () => {
+    const selected: Partial<Authorization> = { scope: 'WorkloadSelector' }
+    const allowOthers = policy({ name: 'allow', action: 'Allow', ...selected }, [
+      [{ namespaces: [{ kind: 'exact', value: 'nobody' }] }],
+    ])
+    const store = createPolicyStore([denyNamespace('client', selected), allowOthers])
+    let now = workload()
+    const authorizer = createAuthorizer({ store, currentWorkload: () => now })
+    const told: string[] = []
+    const alice = permitOf(authorizer.admit(connection()))
+    alice.onWithdrawn = denial => told.push(denial.reason)
+    now = workload({ authorizationPolicies: ['shop/allow', 'shop/never-arrives'] })
+    authorizer.recheck({ explicitOnly: true })
+    expect(told).toEqual([])
+    now = workload({ authorizationPolicies: ['shop/deny', 'shop/never-arrives'] })
+    authorizer.recheck({ explicitOnly: true })
+    expect(told).toEqual(['explicitly denied by: shop/deny'])
+    authorizer.close()
+  })
+
   it('forgets a released permit', () => {
     const store = createPolicyStore()
     const authorizer = createAuthorizer({ store })

@@ -239,6 +239,26 @@ describe('failures are Node’s own errors', () => {
   })
 })
 
+describe('fails closed', () => {
+  it('an entrance that cannot be read ends the program before it calls anybody', async () => {
+    const { stdout, stderr } = await run(`console.log('started')`, {
+      AMBIENT_CAPTURE_PROXY: 'socks5://a:b@localhost:1',
+    })
+    expect(stdout).toBe('')
+    expect(stderr).toContain('AMBIENT_CAPTURE_PROXY is set, but not to socks5://')
+  })
+
+  it('a socket that reads past its stream is refused, not sent out in plaintext', async () => {
+    const { proxy } = await entrance(replies.succeeded)
+    const script = `
+      import net from 'node:net'
+      const onread = { buffer: Buffer.alloc(100), callback: () => console.log('read') }
+      net.connect({ port: 80, host: 'reviews', onread }).on('error', error => console.log(error.message))`
+    const { stdout } = await run(script, { AMBIENT_CAPTURE_PROXY: proxy })
+    expect(stdout).toContain('cannot be captured')
+  })
+})
+
 describe('left alone', () => {
   it('localhost, 127.0.0.0/24, the own address, unix sockets', async () => {
     const own = loopbackAddress()
