@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createMesh } from '@ambient/mesh'
+import { keep } from './keep.mjs'
 import { createLedger } from './ledger.mjs'
 import { HELP, parseOptions } from './options.mjs'
 import { isAlive } from './processes.mjs'
@@ -70,8 +71,9 @@ async function tell(options) {
     },
   })
   let interrupted = false
+  let kept = false
   try {
-    await run({ mesh, ledger, report, options, say, startedAt, signal: interrupt.signal })
+    kept = await run({ mesh, ledger, report, options, say, startedAt, signal: interrupt.signal })
   } catch (error) {
     interrupted = interrupt.signal.aborted
     if (!interrupted) throw error
@@ -81,9 +83,10 @@ async function tell(options) {
     await rm(copy, { recursive: true, force: true })
   }
   const left = [...pids].filter(isAlive)
-  await finish({ report, options, left, started: pids.size, startedAt, interrupted, say })
+  await finish({ report, options, left, started: pids.size, startedAt, interrupted, kept, say })
 }
 
+/** Whether it stayed after the story. */
 async function run({ mesh, ledger, report, options, say, startedAt, signal }) {
   say(
     `starting the control plane, two ztunnels and the apps of ${options.without.length === 0 ? 'all' : 'the other'} manifests\n`,
@@ -110,12 +113,13 @@ async function run({ mesh, ledger, report, options, say, startedAt, signal }) {
     if (failure === undefined) await report.run(index + 1, checks, story, signal)
     else report.skip(index + 1, checks, failure.split('\n')[0])
   }
-  if (failure !== undefined) return
+  if (failure !== undefined) return false
   say(`\n${summary.usageTable(mesh)}\n\n`)
-  if (options.keep) await keep(mesh, signal, say)
+  if (options.keep) await keep({ mesh, signal, say })
+  return options.keep
 }
 
-async function finish({ report, options, left, started, startedAt, interrupted, say }) {
+async function finish({ report, options, left, started, startedAt, interrupted, kept, say }) {
   const checks = [
     ...(options.keep || interrupted ? [] : [summary.timeCheck(startedAt)]),
     {
@@ -127,9 +131,13 @@ async function finish({ report, options, left, started, startedAt, interrupted, 
   if (interrupted) say(`stopped: ${left.length} of ${started} processes are left\n`)
   else for (const check of checks) await report.run(steps.length, [check])
   const { passed, failed } = report
-  if (options.json) process.stdout.write(`${JSON.stringify({ passed, failed })}\n`)
-  else process.stdout.write(`\n${passed} passed, ${failed} failed, in ${since(startedAt)} s\n`)
-  if (!interrupted && failed === 0) say(NEXT)
+  if (options.json)
+    process.stdout.write(`${JSON.stringify({ passed, failed, ...(interrupted ? { interrupted } : {}) })}\n`)
+  else {
+    const end = interrupted ? ', interrupted' : ''
+    process.stdout.write(`\n${passed} passed, ${failed} failed${end}, in ${since(startedAt)} s\n`)
+  }
+  if (!interrupted && !kept && failed === 0) say(NEXT)
   process.exitCode = interrupted ? EXIT_INTERRUPTED : failed === 0 ? 0 : 1
 }
 
@@ -141,18 +149,6 @@ async function copyManifests() {
   const file = join(copy, 'manifests', inAndOut.NAMESPACE_FILE)
   await writeFile(file, inAndOut.removeLabel(await readFile(file, 'utf8')))
   return copy
-}
-
-async function keep(mesh, signal, say) {
-  const page = mesh.pods.find(pod => pod.labels.app === 'productpage')
-  const [node] = mesh.nodes
-  say(`The mesh goes on until Ctrl-C. Talk to it:
-  the page                 curl http://${page?.address}:9080/productpage
-  counters of a ztunnel    curl ${node?.statsUrl}/stats/prometheus
-  what a ztunnel knows     curl ${node?.adminUrl}/config_dump
-  its manifests; edit them ${mesh.folder}
-`)
-  await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
 }
 
 const since = startedAt => ((performance.now() - startedAt) / 1_000).toFixed(1)

@@ -3,4 +3,5 @@
  * @packageDocumentation
  */
 export { runCli } from './run.ts'
+export { eventPrinter, type PrintOptions } from './print-events.ts'
 export type { CliHost } from './host.ts'

@@ -15,7 +15,10 @@ export interface PrintOptions {
 }
 
 /** Prints each event as it comes. With `json`, every event is one line on standard output. */
-export function eventPrinter(options: PrintOptions, host: CliHost): MeshListener {
+export function eventPrinter(
+  options: PrintOptions,
+  host: Pick<CliHost, 'colors' | 'stdout' | 'stderr'>,
+): MeshListener {
   if (options.format === 'json')
     return event => {
       if (event.kind !== 'output' || options.logs) host.stdout(`${JSON.stringify(event)}\n`)
