@@ -99,6 +99,7 @@ describe('environment', () => {
         'NODE_OPTIONS',
         'NO_PROXY',
         'PATH',
+        'POD_IP',
         'all_proxy',
         'no_proxy',
       ].sort(),

@@ -33,6 +33,7 @@ export function podEnvironment(input: PodEnvironmentInput): Record<string, strin
   return {
     PATH: `${dirname(input.execPath)}:${SYSTEM_PATH}`,
     HOSTNAME: input.name,
+    POD_IP: input.address,
     ALL_PROXY: `socks5h://${proxy}`,
     all_proxy: `socks5h://${proxy}`,
     NO_PROXY: direct,
