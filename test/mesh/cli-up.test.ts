@@ -82,6 +82,13 @@ describe('ambient up', () => {
     expect(pids.filter(isAlive)).toEqual([])
   })
 
+  test('a name that is to be left out and is not there is a typo: nothing starts', async () => {
+    const { err, ended } = up('--without', 'nope.yaml')
+    expect((await ended)[0]).toBe(1)
+    expect(err()).toContain('nope.yaml:1:1: error: to be left out, but there is no such manifest')
+    expect(err()).toContain('nothing is running')
+  })
+
   test('as JSON every line is an event', async () => {
     const { child, out, ended } = up('-o', 'json')
     await expect.poll(out, IS_UP).toContain('"kind":"ready"')

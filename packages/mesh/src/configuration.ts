@@ -70,13 +70,32 @@ class FolderConfiguration implements Configuration {
     this.#texts = texts
     const { resources, problems } = readManifests(files)
     const planned = plansOf(resources)
-    this.problems = [...problems, ...planned.problems]
+    this.problems = [...this.#folderProblems(all), ...problems, ...planned.problems]
     this.#refused = this.problems.some(({ severity }) => severity === 'error')
     if (this.#refused) return 'refused'
     this.#resources = resources
     this.plans = planned.plans
     this.generation++
     return 'good'
+  }
+
+  /** What is wrong with the folder as a whole. A name that is left out and is not there is a typo, at the start. */
+  #folderProblems(all: readonly ManifestText[]): readonly Problem[] {
+    const at = { line: 1, column: 1 }
+    if (all.length === 0) {
+      const message = 'no manifests (*.yaml, *.yml, *.json) in this folder'
+      return [{ ...at, file: '.', message, severity: 'warning' }]
+    }
+    if (this.generation > 0) return []
+    const present = new Set(all.map(({ path }) => path))
+    return [...this.#options.exclude]
+      .filter(name => !present.has(name))
+      .map(file => ({
+        ...at,
+        file,
+        message: 'to be left out, but there is no such manifest',
+        severity: 'error',
+      }))
   }
 
   derive(pods: readonly Pod[], serviceAddress: (key: string) => string): AmbientState {
