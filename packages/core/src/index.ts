@@ -41,6 +41,7 @@ export {
 } from './host-port.ts'
 export {
   type ApplicationTunnel,
+  type AppProtocol,
   type CidrVip,
   type GatewayAddress,
   identityOf,

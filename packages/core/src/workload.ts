@@ -38,6 +38,9 @@ export interface GatewayAddress {
 /** Service port to target port; target port 0 means a named port that each endpoint maps itself. */
 export type PortMap = ReadonlyMap<number, number>
 
+/** What a service port speaks, where its service says so: `appProtocol`, or the prefix of the port's name. */
+export type AppProtocol = 'HTTP11' | 'HTTP2' | 'GRPC' | 'TCP' | 'TLS'
+
 export interface ApplicationTunnel {
   readonly protocol: 'NONE' | 'PROXY'
   /** 0: keep the port of the request. */
@@ -103,6 +106,8 @@ export interface Service {
   readonly vips: readonly NetworkAddress[]
   readonly cidrVips: readonly CidrVip[]
   readonly ports: PortMap
+  /** By service port; a port without an entry did not say, and a waypoint finds out by looking. */
+  readonly appProtocols?: ReadonlyMap<number, AppProtocol>
   /** SPIFFE IDs, as text, that endpoints may prove beside their own. */
   readonly subjectAltNames: readonly string[]
   readonly waypoint?: GatewayAddress
