@@ -1,14 +1,17 @@
 /**
  * The preload that brings an unchanged Node program into a rootless mesh: `node --import @ambient/ztunnel/capture app.js`
  * (or `--require`). Connections of `net.Socket`, hence of http, fetch and tls, go through the workload's SOCKS5 entrance
- * with names unresolved; servers without an address of their own listen on the workload's. Without the variables it
- * does nothing. Imports nothing but Node, because it comes before the program's own modules.
+ * with names unresolved; servers without an address of their own listen on the workload's. Programs that resolve names
+ * first (grpc-js) are given stand-in addresses. Without the variables it does nothing. Imports nothing but Node, because it comes before the program's own modules.
  *
  * AMBIENT_CAPTURE_PROXY=socks5://USER:PASSWORD@IP:PORT (percent-encoded), AMBIENT_CAPTURE_ADDRESS=IP.
  *
  * It stands between the socket and its `connect` event: the socket really connects to the proxy, and what Node calls
  * `_write`, `_read` and `push` on a socket carry the negotiation before the program sees it as connected.
+ *
+ * Why so long: a preload is one file; nothing of ours may be loaded before the program's own modules.
  */
+import dns from 'node:dns'
 import net from 'node:net'
 import tls from 'node:tls'
 import { syncBuiltinESMExports } from 'node:module'
@@ -57,7 +60,10 @@ function install(env: Readonly<Record<string, string | undefined>>): void {
   const proxy = readProxy(env['AMBIENT_CAPTURE_PROXY'])
   const address = env['AMBIENT_CAPTURE_ADDRESS']
   if (address !== undefined && net.isIP(address) !== 0) captureListen(address)
-  if (proxy !== undefined) captureConnect(proxy, address)
+  if (proxy !== undefined) {
+    captureLookup(address)
+    captureConnect(proxy, address)
+  }
   syncBuiltinESMExports()
 }
 
@@ -104,7 +110,8 @@ function captureConnect(proxy: Proxy, own: string | undefined): void {
       return this
     }
     if (callback !== undefined) this.once('connect', callback)
-    new Negotiation(this, proxy, { host: String(options.host), port: Number(options.port) }).install()
+    const host = standIns.nameOf(String(options.host)) ?? String(options.host)
+    new Negotiation(this, proxy, { host, port: Number(options.port) }).install()
     return original.call(this, {
       host: proxy.host,
       port: proxy.port,
@@ -127,6 +134,67 @@ function captureConnect(proxy: Proxy, own: string | undefined): void {
     return secure
   }
   tls.connect = patchedTls as typeof tls.connect
+}
+
+/**
+ * Only the mesh knows its names, so a program that asks gets a stand-in for each, of the range that Istio allocates from;
+ * connecting to it sends the name. What is not of the mesh fails when it is connected to, as any captured name does.
+ */
+const standIns = {
+  addresses: new Map<string, string>(),
+  names: new Map<string, string>(),
+  next: 0,
+  addressOf(name: string): string {
+    const known = this.addresses.get(name)
+    if (known !== undefined) return known
+    // 65,536 names are more than a program has; beyond them the oldest are taken again, and forgotten.
+    const index = this.next++ & 0xffff
+    const address = `240.240.${index >> 8}.${index & 0xff}`
+    const forgotten = this.names.get(address)
+    if (forgotten !== undefined) this.addresses.delete(forgotten)
+    this.addresses.set(name, address)
+    this.names.set(address, name)
+    return address
+  },
+  nameOf(address: string): string | undefined {
+    return this.names.get(address)
+  },
+}
+
+function captureLookup(own: string | undefined): void {
+  const isCaptured = (name: unknown, options: unknown): name is string =>
+    typeof name === 'string' &&
+    name !== '' &&
+    net.isIP(name) === 0 &&
+    !staysLocal(name, own) &&
+    familyOf(options) !== 6
+  const answer = (name: string, options: unknown) => {
+    const found = { address: standIns.addressOf(name), family: 4 }
+    return isPlainOptions(options) && options['all'] === true ? [found] : found
+  }
+  const { lookup, promises } = dns
+  const { lookup: lookupAsync } = promises
+  Reflect.set(dns, 'lookup', (name: unknown, ...rest: unknown[]) => {
+    const callback = rest.at(-1)
+    if (!isCaptured(name, rest[0]) || typeof callback !== 'function')
+      return Reflect.apply(lookup, dns, [name, ...rest])
+    const found = answer(name, rest[0])
+    process.nextTick(() =>
+      Array.isArray(found) ? callback(null, found) : callback(null, found.address, found.family),
+    )
+    return {}
+  })
+  Reflect.set(promises, 'lookup', (name: unknown, options?: unknown) =>
+    isCaptured(name, options)
+      ? Promise.resolve(answer(name, options))
+      : Reflect.apply(lookupAsync, promises, [name, options]),
+  )
+}
+
+/** `lookup(name, 6)`, `{ family: 6 }`, `{ family: 'IPv6' }` */
+function familyOf(options: unknown): number {
+  const family = isPlainOptions(options) ? options['family'] : options
+  return family === 6 || family === 'IPv6' ? 6 : 4
 }
 
 function captureListen(address: string): void {

@@ -152,6 +152,26 @@ describe('captured', () => {
     ])
   })
 
+  it('programs that resolve a name first, as grpc-js does, reach it by that name', async () => {
+    const { proxy, requests } = await entrance(await httpApp())
+    const script = `
+      import http from 'node:http'
+      import dns, { promises } from 'node:dns'
+      const get = host => new Promise(resolve =>
+        http.get({ host, port: 9080, agent: false }, response => response.resume().on('end', resolve)))
+      const [{ address }] = await promises.lookup('greeter.shop', { all: true })
+      const again = await new Promise(resolve => dns.lookup('greeter.shop', (_, found) => resolve(found)))
+      const other = await new Promise(resolve => dns.lookup('reviews', 4, (_, found) => resolve(found)))
+      await get(address)
+      await get(other)
+      const local = await promises.lookup('localhost', 4)
+      console.log(JSON.stringify([address === again, address === other, local.address]))`
+    const { stdout, stderr } = await run(script, { AMBIENT_CAPTURE_PROXY: proxy })
+    expect(stderr).toBe('')
+    expect(JSON.parse(stdout)).toEqual([true, false, '127.0.0.1'])
+    expect(requests.map(request => request.split(' ')[1])).toEqual(['greeter.shop:9080', 'reviews:9080'])
+  })
+
   it('raw sockets: the server may speak first, writes before the connection are kept, halves close apart', async () => {
     const app = await serve(socket => {
       socket.write('banner\n')
