@@ -47,6 +47,8 @@ export type CoreErrorCode =
   | 'AMBIENT_E_CONNECT_TIMEOUT'
   | 'AMBIENT_E_CONNECT_FAILED'
   | 'AMBIENT_E_LISTEN'
+  /** A variable of the environment cannot be used; the message names it. */
+  | 'AMBIENT_E_CONFIG'
   | 'AMBIENT_E_CHANNEL_RESET'
   | 'AMBIENT_E_CLOSED'
 

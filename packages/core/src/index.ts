@@ -81,6 +81,8 @@ export {
   type Counter,
   createTopic,
   type Gauge,
+  type Histogram,
+  type HistogramOptions,
   type InstrumentOptions,
   type LabelValues,
   type Meter,

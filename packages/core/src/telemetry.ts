@@ -81,16 +81,27 @@ export interface InstrumentOptions {
   readonly labels: readonly string[]
 }
 
-/** Where numbers go. `@ambient/ztunnel` implements it as OpenMetrics text. */
+export interface Histogram {
+  record(value: number, labels: LabelValues): void
+}
+
+export interface HistogramOptions extends InstrumentOptions {
+  /** Upper bounds, ascending, without the last one, which is infinite. Default: Envoy's. */
+  readonly buckets?: readonly number[]
+}
+
+/** Where numbers go. `@ambient/core/proxy` implements it as OpenMetrics text. */
 export interface Meter {
   counter(options: InstrumentOptions): Counter
   gauge(options: InstrumentOptions): Gauge
+  histogram(options: HistogramOptions): Histogram
 }
 
 /** A meter that measures nothing. */
 export const noMeter: Meter = Object.freeze({
   counter: () => ({ add() {} }),
   gauge: () => ({ set() {}, add() {} }),
+  histogram: () => ({ record() {} }),
 })
 
 export function createTopic<T>(name: string): Topic<T> {

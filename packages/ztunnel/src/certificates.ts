@@ -1,7 +1,7 @@
 /** Certificates follow the workloads of our node: fetched ahead for those in the mesh, forgotten with the last of them. */
 import type { Directory, SpiffeId } from '@ambient/core'
+import { workloadIdentity } from '@ambient/core/proxy'
 import type { IdentityManager } from '@ambient/identity'
-import { workloadIdentity } from './workload-identity.ts'
 
 /** Returns the function that ends it. */
 export function followIdentities(options: {

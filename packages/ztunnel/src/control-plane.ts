@@ -1,7 +1,6 @@
 /** Where discovery and certificates come from, made of the configuration: istiod, a local file, an in-process CA. */
-import { readFile } from 'node:fs/promises'
-import { rootCertificates } from 'node:tls'
 import type { Clock, Logger, Meter } from '@ambient/core'
+import { loadRoot, loadToken } from '@ambient/core/proxy'
 import {
   type AdsClient,
   createAdsClient,
@@ -16,7 +15,7 @@ import {
   createLocalSigner,
 } from '@ambient/identity'
 import type { PolicyStore } from '@ambient/policy'
-import type { AuthToken, RootCa, ZtunnelConfig } from './config/config.ts'
+import type { ZtunnelConfig } from './config/config.ts'
 
 /** `undefined` when the configuration names no xDS server. */
 export function createDiscoveryClient(options: {
@@ -32,8 +31,8 @@ export function createDiscoveryClient(options: {
   if (address === undefined) return undefined
   return createAdsClient({
     address,
-    rootPem: () => readRoot(rootCa),
-    token: () => readToken(config.authToken),
+    rootPem: () => loadRoot(rootCa),
+    token: () => loadToken(config.authToken),
     node: { id: nodeId(config), metadata: nodeMetadata(config) },
     clusterId: config.clusterId,
     headers,
@@ -51,8 +50,8 @@ export function createSigner(config: ZtunnelConfig, clock: Clock, logger: Logger
   if (address === undefined) return inProcessSigner(config, clock)
   return createIstioCaClient({
     address,
-    rootPem: () => readRoot(rootCa),
-    token: () => readToken(config.authToken),
+    rootPem: () => loadRoot(rootCa),
+    token: () => loadToken(config.authToken),
     clusterId: config.clusterId,
     impersonate: config.mode === 'shared',
     headers,
@@ -98,14 +97,4 @@ function nodeMetadata(config: ZtunnelConfig): NodeMetadata {
 /** The values come from `JSON.parse` or are text, so this only narrows the type. */
 function isNodeValue(value: unknown): value is NodeValue {
   return value === null || ['string', 'number', 'boolean', 'object'].includes(typeof value)
-}
-
-async function readRoot(root: RootCa): Promise<string> {
-  if (root.kind === 'inline') return root.pem
-  return root.kind === 'system' ? rootCertificates.join('\n') : readFile(root.path, 'utf8')
-}
-
-async function readToken(token: AuthToken): Promise<string | undefined> {
-  if (token.kind === 'none') return undefined
-  return token.kind === 'literal' ? token.token : (await readFile(token.path, 'utf8')).trim()
 }

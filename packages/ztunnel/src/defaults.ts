@@ -38,12 +38,6 @@ export const defaults = Object.freeze({
   handshakeTimeoutMs: 5_000,
   /** A listener that cannot bind is tried again this often, as ztunnel does for a pod's proxy. */
   listenRetryMs: 5_000,
-  /** Keeps a peer that invents baggage from filling the memory with metric series. */
-  maxMetricSeries: 10_000,
-  /** Admin requests are small and local. */
-  adminHeadersTimeoutMs: 2_000,
-  /** No admin client sends more than a few lines. */
-  adminMaxHeaderBytes: 8_192,
   /** As ztunnel: one line per connection, nothing per byte. */
   logFilter: 'info',
 })

@@ -15,6 +15,7 @@ import {
   type Workload,
 } from '@ambient/core'
 import { type Dial, type Listener, listen, resetSocket } from '@ambient/core/node'
+import { workloadIdentity } from '@ambient/core/proxy'
 import { createHbonePool, createHboneServer, type HbonePool, type HboneServer } from '@ambient/hbone'
 import { createAuthorizer, type PolicyAuthorizer, type PolicyStore } from '@ambient/policy'
 import type { WritableDirectory } from '@ambient/discovery'
@@ -33,7 +34,6 @@ import { handleOutbound, type OutboundContext } from './outbound/outbound.ts'
 import type { Target } from './outbound/route.ts'
 import type { Random } from './outbound/upstream.ts'
 import type { ConnectionFacts, Ledger } from './telemetry/ledger.ts'
-import { workloadIdentity } from './workload-identity.ts'
 
 export interface WorkloadProxyOptions {
   readonly config: ZtunnelConfig

@@ -2,8 +2,21 @@
  * A ztunnel as an object: discovery and certificates on one side, one proxy per workload on the other, and the admin,
  * metrics and readiness endpoints that show both.
  */
-import { type Clock, isLoopback, messageOf, systemClock, type Workload } from '@ambient/core'
+import { type Clock, isLoopback, systemClock, type Workload } from '@ambient/core'
 import { dial as dialDirect } from '@ambient/core/node'
+import {
+  adminHandler,
+  createEndpoints,
+  createLogSink,
+  createMetricsRegistry,
+  createReadiness,
+  type HttpHandler,
+  type LogSink,
+  type ProxyEndpoints,
+  readinessHandler,
+  registerProcessMetrics,
+  statsHandler,
+} from '@ambient/core/proxy'
 import {
   type AdsClient,
   applyLocalConfig,
@@ -13,14 +26,9 @@ import {
 } from '@ambient/discovery'
 import { type CertificateSigner, createIdentityManager, type IdentityManager } from '@ambient/identity'
 import { createPolicyStore, type PolicyStore } from '@ambient/policy'
-import { adminHandler } from './admin/admin.ts'
 import { configDump, type DumpedProxy } from './admin/config-dump.ts'
-import { type HttpHandler, type HttpListener, serveHttp } from './admin/http.ts'
-import { createReadiness, readinessHandler } from './admin/readiness.ts'
-import { registerProcessMetrics, statsHandler } from './admin/stats.ts'
 import { followIdentities } from './certificates.ts'
 import type { WorkloadName, ZtunnelConfig } from './config/config.ts'
-import { isLoopbackInstance } from './config/environment.ts'
 import { createDiscoveryClient, createSigner } from './control-plane.ts'
 import { ZtunnelError } from './errors.ts'
 import { createFleet, type Fleet } from './fleet.ts'
@@ -28,8 +36,6 @@ import { createLocalWorkload, findByName } from './local-workload.ts'
 import { createRelayDial } from './outbound/node-relay.ts'
 import type { Random } from './outbound/upstream.ts'
 import { createLedger } from './telemetry/ledger.ts'
-import { createLogSink, type LogSink } from './telemetry/log.ts'
-import { createMetricsRegistry } from './telemetry/openmetrics.ts'
 import { createWorkloadProxy, type WorkloadProxy, type WorkloadProxyOptions } from './workload-proxy.ts'
 
 export interface ZtunnelOptions {
@@ -67,13 +73,6 @@ export function createZtunnel(options: ZtunnelOptions): Ztunnel {
   return new LiveZtunnel(options)
 }
 
-interface Endpoint {
-  readonly kind: 'admin' | 'stats' | 'readiness'
-  readonly hosts: readonly string[]
-  readonly port: number
-  readonly handler: HttpHandler
-}
-
 class LiveZtunnel implements Ztunnel {
   readonly ready: Promise<void>
   readonly closed: Promise<void>
@@ -88,7 +87,7 @@ class LiveZtunnel implements Ztunnel {
   readonly #identities: IdentityManager
   readonly #discovery: AdsClient | undefined
   readonly #ownedSigner: CertificateSigner | undefined
-  readonly #endpoints: { kind: Endpoint['kind']; listener: HttpListener }[] = []
+  readonly #endpoints: ProxyEndpoints
   #fleet: Fleet | undefined
   #dedicated: WorkloadProxy | undefined
   #unfollow: (() => void) | undefined
@@ -103,6 +102,7 @@ class LiveZtunnel implements Ztunnel {
     this.#config = config
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? Math.random
+    this.#endpoints = createEndpoints(config)
     this.#log = createLogSink({ ...config.log, write: options.write ?? (() => {}), clock: this.#clock })
     this.#directory = options.discovery?.directory ?? createDirectory({ localNode: config.nodeName })
     this.#policies = options.discovery?.policies ?? createPolicyStore()
@@ -147,13 +147,7 @@ class LiveZtunnel implements Ztunnel {
   }
 
   addresses(): { readonly admin: string[]; readonly stats: string[]; readonly readiness: string[] } {
-    const of = (kind: Endpoint['kind']): string[] =>
-      this.#endpoints
-        .filter(endpoint => endpoint.kind === kind)
-        .map(
-          ({ listener: { address, port } }) => `${address.includes(':') ? `[${address}]` : address}:${port}`,
-        )
-    return { admin: of('admin'), stats: of('stats'), readiness: of('readiness') }
+    return this.#endpoints.addresses()
   }
 
   close(options: { readonly graceMs?: number } = {}): Promise<void> {
@@ -167,15 +161,15 @@ class LiveZtunnel implements Ztunnel {
 
   async #start(): Promise<void> {
     const logger = this.#log.scope('app')
-    registerProcessMetrics(this.#metrics, this.#config.version)
+    registerProcessMetrics(this.#metrics, 'ztunnel', this.#config.version)
     for (const { name, severity, reason } of this.#config.ignored)
       logger[severity]({ variable: name }, `environment variable without effect: ${reason}`)
     const synced = this.#readiness.task('state manager')
     const proxied = this.#readiness.task(this.#config.mode === 'shared' ? 'workload proxy manager' : 'proxy')
-    await this.#listen('readiness', this.#config.ports.readiness, readinessHandler(this.#readiness))
+    await this.#endpoints.listen('readiness', this.#config.ports.readiness, readinessHandler(this.#readiness))
     this.#loadLocal()
-    await this.#listen('admin', this.#config.ports.admin, this.#adminHandler())
-    await this.#listen('stats', this.#config.ports.stats, statsHandler(this.#metrics))
+    await this.#endpoints.listen('admin', this.#config.ports.admin, this.#adminHandler())
+    await this.#endpoints.listen('stats', this.#config.ports.stats, statsHandler(this.#metrics))
     if (this.#config.mode === 'dedicated') {
       this.#dedicated = this.#createDedicated()
       await this.#dedicated.start()
@@ -233,7 +227,7 @@ class LiveZtunnel implements Ztunnel {
     await this.#discovery?.close()
     await this.#identities.close()
     await this.#ownedSigner?.close()
-    await Promise.all(this.#endpoints.map(({ listener }) => listener.close()))
+    await this.#endpoints.close()
     logger.info({}, 'shutdown complete')
     this.#log.flush()
     this.#settleClosed()
@@ -247,6 +241,8 @@ class LiveZtunnel implements Ztunnel {
 
   #adminHandler(): HttpHandler {
     return adminHandler({
+      title: 'ztunnel',
+      dumped: 'workloads, services, policies, certificates, connections',
       metrics: this.#metrics,
       log: this.#log,
       defaultFilter: this.#config.log.filter,
@@ -280,30 +276,6 @@ class LiveZtunnel implements Ztunnel {
     ]
   }
 
-  /** On the instance's own address where that is a loopback one, so that many share a machine; else as ztunnel. */
-  async #listen(kind: Endpoint['kind'], port: number, handler: HttpHandler): Promise<void> {
-    const { instanceIp, ipv6Enabled } = this.#config
-    const hosts = isLoopbackInstance(this.#config)
-      ? [instanceIp]
-      : kind === 'admin'
-        ? ['127.0.0.1', ...(ipv6Enabled ? ['::1'] : [])]
-        : [ipv6Enabled ? '::' : '0.0.0.0']
-    for (const host of hosts) {
-      const listener = await this.#tryListen(host, port, handler)
-      if (listener !== undefined) this.#endpoints.push({ kind, listener })
-    }
-  }
-
-  /** A machine without IPv6 has neither `::1` nor `::`. */
-  async #tryListen(host: string, port: number, handler: HttpHandler): Promise<HttpListener | undefined> {
-    try {
-      return await serveHttp({ host, port, handler })
-    } catch (error) {
-      if (!host.includes(':') || !isMissingFamily(error)) throw error
-      return host === '::' ? serveHttp({ host: '0.0.0.0', port, handler }) : undefined
-    }
-  }
-
   #createFleet(): Fleet {
     return createFleet({
       directory: this.#directory,
@@ -329,7 +301,7 @@ class LiveZtunnel implements Ztunnel {
   #createDedicated(): WorkloadProxy {
     const { proxyWorkload, nodeName, instanceIp, ipv6Enabled, socks5 } = this.#config
     if (proxyWorkload === undefined) throw new ZtunnelError('AMBIENT_E_CONFIG', 'no workload to act for')
-    const isLocal = isLoopbackInstance(this.#config)
+    const isLocal = isLoopback(instanceIp)
     const loopback = isLocal ? instanceIp : '127.0.0.1'
     return createWorkloadProxy({
       ...this.#proxyParts(() => findByName(this.#directory, nodeName, proxyWorkload), proxyWorkload),
@@ -372,10 +344,4 @@ class LiveZtunnel implements Ztunnel {
       random: this.#random,
     }
   }
-}
-
-function isMissingFamily(error: unknown): boolean {
-  return /EAFNOSUPPORT|EADDRNOTAVAIL/.test(
-    `${messageOf(error)} ${error instanceof Error ? messageOf(error.cause) : ''}`,
-  )
 }

@@ -1,8 +1,8 @@
 /** ztunnel's environment in, one configuration out. */
 import { readFileSync } from 'node:fs'
+import { readDurationMs } from '@ambient/core/proxy'
 import { describe, expect, it } from 'vitest'
 import { configFromEnvironment } from '../src/config/environment.ts'
-import { readDurationMs } from '../src/config/parse.ts'
 
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 const ROOT = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n'

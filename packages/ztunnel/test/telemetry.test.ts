@@ -1,13 +1,16 @@
 /** Metrics and log lines against golden texts, and the ledger that writes both. */
 import { type Connection, type ConnectionRecord, parseSpiffeId, topics } from '@ambient/core'
+import {
+  createLogSink,
+  createMetricsRegistry,
+  formatLine,
+  partyOf,
+  registerProcessMetrics,
+} from '@ambient/core/proxy'
 import { createManualClock } from '@ambient/core/testing'
 import { describe, expect, it } from 'vitest'
-import { registerProcessMetrics } from '../src/admin/stats.ts'
 import { outcomeOfDenial } from '../src/outcome.ts'
 import { type ConnectionFacts, createLedger, type LedgerEntry, succeeded } from '../src/telemetry/ledger.ts'
-import { createLogSink, formatLine } from '../src/telemetry/log.ts'
-import { createMetricsRegistry } from '../src/telemetry/openmetrics.ts'
-import { partyOf } from '../src/telemetry/party.ts'
 import { cleanup } from './sockets.ts'
 import { service, workload } from './fixtures.ts'
 
@@ -263,7 +266,7 @@ describe('metrics', () => {
 
   it('that are not stable say so; the build is there', () => {
     const { ledger, metrics } = setUp()
-    registerProcessMetrics(metrics, '1.2.3')
+    registerProcessMetrics(metrics, 'ztunnel', '1.2.3')
     ledger.socketOpened('source')
     ledger.open(facts('inbound')).close({ flag: 'DENY', error: 'x' })
     const text = metrics.render()

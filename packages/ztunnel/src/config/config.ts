@@ -1,29 +1,10 @@
 /** The resolved configuration of a ztunnel: frozen, every field present. */
+import type { AuthToken, ControlPlaneAddress } from '@ambient/core/proxy'
 
 export interface WorkloadName {
   readonly namespace: string
   readonly name: string
   readonly serviceAccount: string
-}
-
-/** Where a root certificate comes from; files are read at each connection, so that a rotated root is picked up. */
-export type RootCa =
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'inline'; readonly pem: string }
-  | { readonly kind: 'system' }
-
-/** Never part of a dump. */
-export type AuthToken =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'literal'; readonly token: string }
-
-export interface ControlPlaneAddress {
-  /** `https://host:port`; `undefined` for none. */
-  readonly address: string | undefined
-  readonly rootCa: RootCa
-  readonly alternativeHostname: string | undefined
-  readonly headers: Readonly<Record<string, string>>
 }
 
 export type LocalXds = { readonly file: string; readonly text: string }

@@ -2,10 +2,10 @@
  * ztunnel's environment (its names, defaults and precedence), read into one frozen configuration. Pure but for the
  * version of this package: what it needs of the file system is given to it.
  */
-import { canonicalIp, readHostPort } from '@ambient/core'
-import { defaults, ports } from '../defaults.ts'
+import { readHostPort } from '@ambient/core'
 import {
   boolean,
+  type ConfigFiles,
   durationMs,
   type Environment,
   integer,
@@ -13,26 +13,16 @@ import {
   ipAddress,
   oneOf,
   prefixed,
+  readAuthToken,
+  readControlPlane,
   text,
-} from './parse.ts'
+  withScheme,
+} from '@ambient/core/proxy'
+import { defaults, ports } from '../defaults.ts'
 import { type ProxyConfig, readProxyConfig } from './proxy-config.ts'
 import { packageVersion } from './version.ts'
 import { ZtunnelError } from '../errors.ts'
-import type {
-  AuthToken,
-  ControlPlaneAddress,
-  IgnoredVariable,
-  LocalXds,
-  RootCa,
-  WorkloadName,
-  ZtunnelConfig,
-} from './config.ts'
-
-/** The little that the configuration asks of the file system. */
-export interface ConfigFiles {
-  /** The text of a file, `undefined` when there is none. */
-  read(path: string): string | undefined
-}
+import type { IgnoredVariable, LocalXds, WorkloadName, ZtunnelConfig } from './config.ts'
 
 const KNOWN_WITHOUT_EFFECT = [
   'PACKET_MARK',
@@ -62,7 +52,8 @@ const MISSING_PROMISES: Readonly<Record<string, string>> = {
 
 /**
  * Reads the environment as ztunnel does.
- * @throws ZtunnelError `AMBIENT_E_CONFIG`, `invalid env var NAME=VALUE (reason)`
+ * @throws CoreError `AMBIENT_E_CONFIG`, `invalid env var NAME=VALUE (reason)`; ZtunnelError `AMBIENT_E_CONFIG` for what
+ *   the values say together
  */
 export function configFromEnvironment(env: Environment, files: ConfigFiles): ZtunnelConfig {
   const proxyConfig = readProxyConfig({
@@ -74,6 +65,7 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Ztu
   if (mode === 'shared' && inpod !== undefined)
     invalid('INPOD_UDS', inpod, 'in-pod mode needs kernel capture, which is not built yet; unset it')
   const fakeCa = boolean(env, 'FAKE_CA', false)
+  const from = { files, rootCertPath: defaults.rootCertPath }
   return Object.freeze({
     ...identityOfProcess(env),
     mode,
@@ -92,10 +84,10 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Ztu
       secretsDir: text(env, 'SOCKS5_SECRETS_DIR'),
     }),
     nodeRelay: readRelay(env),
-    xds: controlPlane(env, 'XDS', xdsAddress(env, proxyConfig), files),
-    ca: controlPlane(env, 'CA', fakeCa ? undefined : caAddress(env), files),
+    xds: readControlPlane(env, { ...from, prefix: 'XDS', address: xdsAddress(env, proxyConfig) }),
+    ca: readControlPlane(env, { ...from, prefix: 'CA', address: fakeCa ? undefined : caAddress(env) }),
     fakeCa,
-    authToken: readToken(env, files),
+    authToken: readAuthToken(env, files, defaults.tokenPath),
     localXds: readLocalXds(env, files),
     secretTtlMs: durationMs(env, 'SECRET_TTL', defaults.secretTtlMs),
     hbone: readHbone(env),
@@ -188,48 +180,6 @@ function caAddress(env: Environment): string {
   return withScheme('CA_ADDRESS', text(env, 'CA_ADDRESS') ?? defaultIstiod(env))
 }
 
-function withScheme(name: string, value: string): string {
-  const url = value.includes('://') ? value : `https://${value}`
-  if (!URL.canParse(url) || new URL(url).host === '')
-    return invalid(name, value, 'expected https://host:port')
-  return url
-}
-
-function controlPlane(
-  env: Environment,
-  prefix: 'XDS' | 'CA',
-  address: string | undefined,
-  files: ConfigFiles,
-): ControlPlaneAddress {
-  const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries(prefixed(env, `${prefix}_HEADER_`)))
-    headers[name.toLowerCase()] = value
-  return Object.freeze({
-    address,
-    rootCa: readRootCa(env, `${prefix}_ROOT_CA`, address !== undefined, files),
-    alternativeHostname: text(env, `ALT_${prefix}_HOSTNAME`),
-    headers: Object.freeze(headers),
-  })
-}
-
-/** ztunnel takes a path that does not exist for an inline (empty) bundle; we say that the file is missing. */
-function readRootCa(env: Environment, name: string, needed: boolean, files: ConfigFiles): RootCa {
-  const value = text(env, name) ?? defaults.rootCertPath
-  if (value === 'SYSTEM') return { kind: 'system' }
-  if (value.includes('-----BEGIN ')) return { kind: 'inline', pem: value }
-  if (needed && files.read(value) === undefined) invalid(name, value, 'no such file')
-  return { kind: 'file', path: value }
-}
-
-function readToken(env: Environment, files: ConfigFiles): AuthToken {
-  const value = text(env, 'AUTH_TOKEN')
-  if (value === undefined)
-    return files.read(defaults.tokenPath) === undefined
-      ? { kind: 'none' }
-      : { kind: 'file', path: defaults.tokenPath }
-  return files.read(value) === undefined ? { kind: 'literal', token: value } : { kind: 'file', path: value }
-}
-
 function readLocalXds(env: Environment, files: ConfigFiles): LocalXds | undefined {
   const path = text(env, 'LOCAL_XDS_PATH')
   const inline = text(env, 'LOCAL_XDS')
@@ -285,10 +235,4 @@ function readIgnored(env: Environment): readonly IgnoredVariable[] {
     if (value !== undefined && value !== 'false') ignored.push({ name, severity: 'warn', reason })
   }
   return ignored
-}
-
-/** Whether an address is on this machine only; then listeners stay on it instead of the wildcard. */
-export function isLoopbackInstance(config: Pick<ZtunnelConfig, 'instanceIp'>): boolean {
-  const ip = canonicalIp(config.instanceIp)
-  return ip !== undefined && (ip.startsWith('127.') || ip === '::1')
 }

@@ -1,5 +1,6 @@
 /** Room 11 for HBONE: from a CONNECT whose peer is proven to a delivery, or to the status that refuses it. */
 import { type Connection, type Directory, formatHostPort, messageOf, type Workload } from '@ambient/core'
+import { partyOf, workloadIdentity } from '@ambient/core/proxy'
 import {
   type Baggage,
   createTraceparent,
@@ -9,10 +10,8 @@ import {
   traceIdOf,
   type TunnelRequest,
 } from '@ambient/hbone'
-import { partyOf } from '../telemetry/party.ts'
 import type { ConnectionFacts } from '../telemetry/ledger.ts'
 import { workloadBaggage } from '../baggage.ts'
-import { workloadIdentity } from '../workload-identity.ts'
 import { deliver, type DeliveryContext } from './deliver.ts'
 import { decideTarget, guessService, type InboundTarget } from './target.ts'
 

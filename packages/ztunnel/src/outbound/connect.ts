@@ -1,12 +1,12 @@
 /** Executes a decided route: a plain TCP connection, or a tunnel from the pool; both come back as a channel. */
 import type { Channel, CredentialsSource, Workload } from '@ambient/core'
 import { type Dial, socketChannel } from '@ambient/core/node'
+import { workloadIdentity } from '@ambient/core/proxy'
 import { formatForwarded, type HbonePool, type TunnelPeer } from '@ambient/hbone'
 import { defaults } from '../defaults.ts'
 import { ZtunnelError } from '../errors.ts'
 import { formatProxyHeader } from '../proxy-protocol.ts'
 import { workloadBaggage } from '../baggage.ts'
-import { workloadIdentity } from '../workload-identity.ts'
 import type { Route, Target } from './route.ts'
 
 export interface ConnectContext {

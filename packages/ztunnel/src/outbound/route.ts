@@ -14,7 +14,7 @@ import {
   type SpiffeId,
   type Workload,
 } from '@ambient/core'
-import { workloadIdentity } from '../workload-identity.ts'
+import { workloadIdentity } from '@ambient/core/proxy'
 import { chooseEndpoint, type Random, selectAddress, type Upstream } from './upstream.ts'
 
 export interface Target {

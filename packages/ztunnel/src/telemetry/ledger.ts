@@ -13,9 +13,7 @@ import {
   type SpiffeId,
   topics,
 } from '@ambient/core'
-import { Bare, type LogSink } from './log.ts'
-import type { MetricsRegistry } from './openmetrics.ts'
-import type { Party } from './party.ts'
+import { Bare, type LogSink, type MetricsRegistry, type Party } from '@ambient/core/proxy'
 import { createTrafficMetrics, trafficLabels, type TrafficMetrics } from './traffic.ts'
 
 /** What is known of a connection when it is opened. */

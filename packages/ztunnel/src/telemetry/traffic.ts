@@ -1,6 +1,6 @@
 /** The `istio_tcp_*` families with Istio's labels, in Istio's order. */
 import type { Meter, ResponseFlag, Service } from '@ambient/core'
-import type { Party } from './party.ts'
+import type { Party } from '@ambient/core/proxy'
 
 export const trafficLabelNames: readonly string[] = Object.freeze([
   'reporter',

@@ -1,16 +1,21 @@
 /** The admin, statistics and readiness endpoints over real HTTP. */
-import { describe, expect, it } from 'vitest'
-import { adminHandler } from '../src/admin/admin.ts'
-import { type HttpHandler, serveHttp } from '../src/admin/http.ts'
-import { createReadiness, readinessHandler } from '../src/admin/readiness.ts'
-import { statsHandler } from '../src/admin/stats.ts'
-import { createLogSink } from '../src/telemetry/log.ts'
-import { createMetricsRegistry } from '../src/telemetry/openmetrics.ts'
-import { cleanup, connectTo, readAll } from './sockets.ts'
+import { text } from 'node:stream/consumers'
+import { dial } from '@ambient/core/node'
+import {
+  adminHandler,
+  createLogSink,
+  createMetricsRegistry,
+  createReadiness,
+  type HttpHandler,
+  readinessHandler,
+  serveHttp,
+  statsHandler,
+} from '@ambient/core/proxy'
+import { describe, expect, it, onTestFinished } from 'vitest'
 
 async function start(handler: HttpHandler): Promise<{ url: string; port: number }> {
   const listener = await serveHttp({ host: '127.0.0.1', port: 0, handler })
-  cleanup(() => listener.close())
+  onTestFinished(() => listener.close())
   return { url: `http://127.0.0.1:${listener.port}`, port: listener.port }
 }
 
@@ -32,6 +37,8 @@ async function startAdmin() {
   const log = createLogSink({ format: 'plain', filter: 'info', write: () => {} })
   let quits = 0
   const handler = adminHandler({
+    title: 'proxy',
+    dumped: 'workloads',
     metrics,
     log,
     defaultFilter: 'info',
@@ -74,9 +81,9 @@ describe('the admin port', () => {
 
   it('refuses another host’s name and a page’s request', async () => {
     const { url, port, quits } = await startAdmin()
-    const socket = await connectTo('127.0.0.1', port)
+    const socket = await dial({ host: '127.0.0.1', port })
     socket.end(`GET /config_dump HTTP/1.1\r\nhost: attacker.example:${port}\r\nconnection: close\r\n\r\n`)
-    expect((await readAll(socket)).text).toMatch(/^HTTP\/1\.1 403 /)
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 403 /)
     const forged = await get(`${url}/quitquitquit`, {
       method: 'POST',
       headers: { origin: 'http://attacker.example' },

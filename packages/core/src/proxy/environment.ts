@@ -1,6 +1,6 @@
 /** Reads single environment values. Each reader throws with ztunnel's words: `invalid env var NAME=VALUE (reason)`. */
-import { canonicalIp } from '@ambient/core'
-import { ZtunnelError } from '../errors.ts'
+import { canonicalIp } from '../address.ts'
+import { CoreError } from '../errors.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -29,9 +29,9 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   days: 86_400_000,
 }
 
-/** @throws ZtunnelError `AMBIENT_E_CONFIG`, always. */
+/** @throws CoreError `AMBIENT_E_CONFIG`, always. */
 export function invalid(name: string, value: string, reason: string): never {
-  throw new ZtunnelError('AMBIENT_E_CONFIG', `invalid env var ${name}=${value} (${reason})`, {
+  throw new CoreError('AMBIENT_E_CONFIG', `invalid env var ${name}=${value} (${reason})`, {
     layer: 'config',
   })
 }

@@ -1,6 +1,17 @@
 /** One end of a connection as telemetry names it: from discovery, from baggage, or unknown. */
-import type { SpiffeId, Workload } from '@ambient/core'
-import type { Baggage } from '@ambient/hbone'
+import type { SpiffeId } from '../spiffe-id.ts'
+import type { Workload } from '../workload.ts'
+
+/** What a peer says of itself: the baggage header, read. Not proven. */
+export interface PartyBaggage {
+  readonly clusterId?: string
+  readonly namespace?: string
+  readonly workloadName?: string
+  readonly canonicalName?: string
+  readonly canonicalRevision?: string
+  readonly region?: string
+  readonly zone?: string
+}
 
 /** Empty text where nothing is known. */
 export interface Party {
@@ -37,7 +48,7 @@ export const unknownParty: Party = Object.freeze({
 /** Discovery is believed over baggage; the principal is only ever a proven identity, given by the caller. */
 export function partyOf(from: {
   readonly workload?: Workload | undefined
-  readonly baggage?: Baggage | undefined
+  readonly baggage?: PartyBaggage | undefined
   readonly principal?: SpiffeId | undefined
 }): Party {
   const principal = from.principal?.uri ?? ''
@@ -63,7 +74,7 @@ function partyOfWorkload(workload: Workload, principal: string): Party {
   }
 }
 
-function partyOfBaggage(baggage: Baggage, principal: string): Party {
+function partyOfBaggage(baggage: PartyBaggage, principal: string): Party {
   return {
     known: true,
     workload: baggage.workloadName ?? '',

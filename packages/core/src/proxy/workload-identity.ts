@@ -1,5 +1,6 @@
 /** The identity of a workload, with Istio's defaults for what is left out. */
-import { type SpiffeId, type Workload, workloadSpiffeId } from '@ambient/core'
+import { type SpiffeId, workloadSpiffeId } from '../spiffe-id.ts'
+import type { Workload } from '../workload.ts'
 
 /**
  * Kinder than core's `identityOf`: what a local file leaves out gets Istio's default. `undefined` when the names cannot

@@ -1,7 +1,7 @@
 /** `/metrics` and `/stats/prometheus`: the metrics as OpenMetrics text, on 15020 and on the admin port. */
 import { readdirSync, readFileSync } from 'node:fs'
-import type { MetricsRegistry } from '../telemetry/openmetrics.ts'
 import { type HttpAnswer, type HttpHandler, type HttpRequest, text } from './http.ts'
+import type { MetricsRegistry } from './openmetrics.ts'
 
 const OPENMETRICS = 'application/openmetrics-text;charset=utf-8;version=1.0.0'
 
@@ -23,10 +23,10 @@ export function statsHandler(metrics: MetricsRegistry): HttpHandler {
 }
 
 /** `istio_build` and the process's file descriptors (where the system shows them). */
-export function registerProcessMetrics(metrics: MetricsRegistry, version: string): void {
+export function registerProcessMetrics(metrics: MetricsRegistry, component: string, version: string): void {
   metrics
     .gauge({ name: 'istio_build', help: 'Build of this component', labels: ['component', 'tag'] })
-    .set(1, ['ztunnel', version])
+    .set(1, [component, version])
   const open = metrics.gauge({ name: 'process_open_fds', help: 'Open file descriptors', labels: [] })
   const max = metrics.gauge({ name: 'process_max_fds', help: 'Limit of open file descriptors', labels: [] })
   metrics.beforeScrape(() => {

@@ -1,7 +1,8 @@
 /** The small HTTP/1.1 servers of a proxy: no bodies read, bounded headers, closed with everything on them. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { CoreError, formatHostPort } from '@ambient/core'
-import { defaults } from '../defaults.ts'
+import { proxyDefaults } from '../defaults.ts'
+import { CoreError } from '../errors.ts'
+import { formatHostPort } from '../host-port.ts'
 
 export interface HttpAnswer {
   readonly status: number
@@ -34,9 +35,9 @@ export async function serveHttp(options: {
 }): Promise<HttpListener> {
   const server = createServer(
     {
-      maxHeaderSize: defaults.adminMaxHeaderBytes,
-      headersTimeout: defaults.adminHeadersTimeoutMs,
-      connectionsCheckingInterval: defaults.adminHeadersTimeoutMs,
+      maxHeaderSize: proxyDefaults.adminMaxHeaderBytes,
+      headersTimeout: proxyDefaults.adminHeadersTimeoutMs,
+      connectionsCheckingInterval: proxyDefaults.adminHeadersTimeoutMs,
     },
     (request, response) => void answer(options.handler, request, response),
   )

@@ -1,10 +1,14 @@
 /** The admin endpoint on 15000: local only, whatever address it is bound to. */
-import type { LogSink } from '../telemetry/log.ts'
-import type { MetricsRegistry } from '../telemetry/openmetrics.ts'
 import { type HttpAnswer, type HttpHandler, type HttpRequest, isLocalRequest, text } from './http.ts'
 import { isStatsPath, statsAnswer } from './stats.ts'
+import type { LogSink } from './log-sink.ts'
+import type { MetricsRegistry } from './openmetrics.ts'
 
 export interface AdminOptions {
+  /** Heads the index page. */
+  readonly title: string
+  /** What `/config_dump` shows, for the index page. */
+  readonly dumped: string
   readonly metrics: MetricsRegistry
   readonly log: LogSink
   /** The filter that `/logging?reset` goes back to. */
@@ -19,11 +23,11 @@ const LOGGING_USAGE = `usage: POST /logging                 shows the log filter
        POST /logging?level=LEVEL&reset  replaces it
 `
 
-const INDEX = `<!doctype html>
-<title>ztunnel</title>
-<h1>ztunnel</h1>
+const indexPage = ({ title, dumped }: AdminOptions): string => `<!doctype html>
+<title>${title}</title>
+<h1>${title}</h1>
 <ul>
-<li><a href="config_dump">config_dump</a>: workloads, services, policies, certificates, connections</li>
+<li><a href="config_dump">config_dump</a>: ${dumped}</li>
 <li><a href="stats/prometheus">stats/prometheus</a>: metrics</li>
 <li>logging (POST): the log filter</li>
 <li>quitquitquit (POST): drains and ends the process</li>
@@ -36,7 +40,7 @@ export function adminHandler(options: AdminOptions): HttpHandler {
     if (isStatsPath(request.path)) return statsAnswer(options.metrics, request)
     switch (request.path) {
       case '/':
-        return { status: 200, body: INDEX, contentType: 'text/html; charset=utf-8' }
+        return { status: 200, body: indexPage(options), contentType: 'text/html; charset=utf-8' }
       case '/config_dump':
         return {
           status: 200,

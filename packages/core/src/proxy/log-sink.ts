@@ -2,8 +2,8 @@
  * Log lines in ztunnel's two formats: `TIME⇥LEVEL⇥SCOPE⇥MESSAGE⇥k=v …`, or one JSON object per line. The filter is
  * RUST_LOG's: a level, or `scope=level` clauses, the last match wins.
  */
-import type { Clock, LogFields, Logger } from '@ambient/core'
-import { systemClock } from '@ambient/core'
+import { type Clock, systemClock } from '../clock.ts'
+import type { LogFields, Logger } from '../log.ts'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
 
@@ -25,6 +25,8 @@ export interface LogSink {
   readonly filter: string
   /** Replaces the filter; `false` when the text is no filter, which then stays as it was. */
   setFilter(text: string): boolean
+  /** A line of another format, in its place among the others; without its newline. */
+  line(text: string): void
   /** Hands every held line to the writer. */
   flush(): void
 }
@@ -53,6 +55,11 @@ export function createLogSink(options: LogSinkOptions): LogSink {
     held = ''
     if (text !== '') options.write(text)
   }
+  const hold = (text: string): void => {
+    if (held === '') setImmediate(flush)
+    held += text
+    if (held.length > MAX_HELD_BYTES) flush()
+  }
   const enabled = (scope: string, level: LogLevel): boolean => {
     let threshold = RANK['error'] ?? 4
     for (const clause of clauses)
@@ -61,10 +68,7 @@ export function createLogSink(options: LogSinkOptions): LogSink {
     return (RANK[level] ?? 0) >= threshold
   }
   const log = (scope: string, level: LogLevel, fields: LogFields, message: string): void => {
-    if (!enabled(scope, level)) return
-    if (held === '') setImmediate(flush)
-    held += formatLine(options.format, clock.now(), scope, level, fields, message)
-    if (held.length > MAX_HELD_BYTES) flush()
+    if (enabled(scope, level)) hold(formatLine(options.format, clock.now(), scope, level, fields, message))
   }
   return {
     scope: name => ({
@@ -84,6 +88,7 @@ export function createLogSink(options: LogSinkOptions): LogSink {
       filter = text
       return true
     },
+    line: text => hold(`${text}\n`),
     flush,
   }
 }

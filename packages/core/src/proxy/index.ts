@@ -1,0 +1,51 @@
+/**
+ * What every proxy process has: log lines, metrics as OpenMetrics text, admin, statistics and readiness endpoints, and
+ * the reading of its environment. Runs on Node.
+ * @packageDocumentation
+ */
+export { adminHandler, type AdminOptions } from './admin.ts'
+export {
+  type AuthToken,
+  type ConfigFiles,
+  type ControlPlaneAddress,
+  loadRoot,
+  loadToken,
+  readAuthToken,
+  readControlPlane,
+  type RootCa,
+  withScheme,
+} from './control-plane.ts'
+export { createEndpoints, type EndpointKind, type ProxyEndpoints } from './endpoints.ts'
+export {
+  boolean,
+  durationMs,
+  type Environment,
+  integer,
+  invalid,
+  ipAddress,
+  oneOf,
+  prefixed,
+  readDurationMs,
+  text,
+} from './environment.ts'
+export {
+  type HttpAnswer,
+  type HttpHandler,
+  type HttpListener,
+  type HttpRequest,
+  isLocalRequest,
+  serveHttp,
+} from './http.ts'
+export {
+  Bare,
+  createLogSink,
+  formatLine,
+  type LogLevel,
+  type LogSink,
+  type LogSinkOptions,
+} from './log-sink.ts'
+export { createMetricsRegistry, type MetricsRegistry } from './openmetrics.ts'
+export { partyOf, type Party, type PartyBaggage, unknownParty } from './party.ts'
+export { createReadiness, type Readiness, readinessHandler } from './readiness.ts'
+export { registerProcessMetrics, statsHandler } from './stats.ts'
+export { workloadIdentity } from './workload-identity.ts'
