@@ -1,11 +1,13 @@
 // The demo: a mesh from the manifests beside this file, a story in steps, and a check of everything that it says.
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createMesh } from '@ambient/mesh'
+import { createCollector } from './collector.mjs'
 import { keep } from './keep.mjs'
-import { createLedger } from './ledger.mjs'
+import { addLabel, removeLabel } from './labels.mjs'
+import { createLedger, createRequestLog } from './ledger.mjs'
 import { HELP, parseOptions } from './options.mjs'
 import { isAlive } from './processes.mjs'
 import { createReport } from './report.mjs'
@@ -14,7 +16,14 @@ import * as anyTcp from './steps/2-any-tcp.mjs'
 import * as whoMay from './steps/3-who-may.mjs'
 import * as whatWasSeen from './steps/4-what-was-seen.mjs'
 import * as thingsChange from './steps/5-things-change.mjs'
-import * as summary from './steps/6-summary.mjs'
+import * as leaving from './steps/6-leaving.mjs'
+import * as routes from './steps/7-routes.mjs'
+import * as whoMayWhat from './steps/8-who-may-what.mjs'
+import * as trouble from './steps/9-trouble-on-purpose.mjs'
+import * as oneTrace from './steps/10-one-trace.mjs'
+import * as otherTongues from './steps/11-other-tongues.mjs'
+import * as dayTwo from './steps/12-day-two.mjs'
+import * as summary from './steps/13-summary.mjs'
 import { createStory } from './story.mjs'
 
 /** The CA dates certificates back by two minutes and proxies renew at half of the whole: every 10 seconds, here. */
@@ -24,7 +33,21 @@ const PASSED_ON = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'NODE_OPTIONS']
 const EXIT_INTERRUPTED = 130
 
 const here = dirname(fileURLToPath(import.meta.url))
-const steps = [inAndOut, anyTcp, whoMay, whatWasSeen, thingsChange, summary]
+const steps = [
+  inAndOut,
+  anyTcp,
+  whoMay,
+  whatWasSeen,
+  thingsChange,
+  leaving,
+  routes,
+  whoMayWhat,
+  trouble,
+  oneTrace,
+  otherTongues,
+  dayTwo,
+  summary,
+]
 
 async function main() {
   const { options, problem } = parseOptions(process.argv.slice(2))
@@ -58,14 +81,22 @@ async function tell(options) {
   })
   const copy = await copyManifests()
   const ledger = createLedger()
+  const requests = createRequestLog()
+  const collector = await createCollector()
   const pids = new Set()
   const mesh = createMesh({
     manifests: join(copy, 'manifests'),
     exclude: options.without.map(file => basename(file)),
     certificateTtlMs: CERTIFICATE_TTL_MS,
-    environment: Object.fromEntries(PASSED_ON.map(name => [name, process.env[name]])),
+    environment: {
+      ...Object.fromEntries(PASSED_ON.map(name => [name, process.env[name]])),
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+    },
+    telemetry: { otlpEndpoint: collector.endpoint },
+    requireWaypoint: true,
     onEvent: event => {
       ledger.listen(event)
+      requests.listen(event)
       if (event.kind === 'started') pids.add(event.pid)
       if (event.kind === 'warning') say(`  warning: ${event.message}\n`)
     },
@@ -73,13 +104,16 @@ async function tell(options) {
   let interrupted = false
   let kept = false
   try {
-    kept = await run({ mesh, ledger, report, options, say, startedAt, signal: interrupt.signal })
+    const signal = interrupt.signal
+    const story = createStory({ mesh, ledger, requests, collector, signal })
+    kept = await run({ story, report, options, say, startedAt, signal })
   } catch (error) {
     interrupted = interrupt.signal.aborted
     if (!interrupted) throw error
     say(`\n${error.message}: stopping every process\n`)
   } finally {
     await mesh.close()
+    await collector.close()
     await rm(copy, { recursive: true, force: true })
   }
   const left = [...pids].filter(isAlive)
@@ -87,9 +121,10 @@ async function tell(options) {
 }
 
 /** Whether it stayed after the story. */
-async function run({ mesh, ledger, report, options, say, startedAt, signal }) {
+async function run({ story, report, options, say, startedAt, signal }) {
+  const { mesh } = story
   say(
-    `starting the control plane, two ztunnels and the apps of ${options.without.length === 0 ? 'all' : 'the other'} manifests\n`,
+    `starting the control plane, two ztunnels, a waypoint and the apps of ${options.without.length === 0 ? 'all' : 'the other'} manifests\n`,
   )
   const onAbort = () => void mesh.close()
   signal.addEventListener('abort', onAbort, { once: true })
@@ -103,10 +138,8 @@ async function run({ mesh, ledger, report, options, say, startedAt, signal }) {
       `${mesh.pods.length} apps on ${mesh.nodes.length} nodes in ${mesh.cidr}, after ${since(startedAt)} s\n`,
     )
   else say(`the mesh did not start: ${failure}\n`)
-  const story = createStory(mesh, ledger, signal)
   const isTold = step => options.steps.length === 0 || options.steps.includes(step)
-  if (failure === undefined && !isTold(1))
-    await story.edit(inAndOut.NAMESPACE_FILE, inAndOut.addLabel).catch(() => {})
+  if (failure === undefined && !isTold(1)) await story.edit(inAndOut.NAMESPACE_FILE, addLabel).catch(() => {})
   for (const [index, { title, checks }] of steps.entries()) {
     if (!isTold(index + 1)) continue
     report.title(index + 1, title)
@@ -146,8 +179,10 @@ async function copyManifests() {
   const copy = await mkdtemp(join(tmpdir(), 'ambient-demo-'))
   for (const folder of ['apps', 'manifests', 'probes'])
     await cp(join(here, folder), join(copy, folder), { recursive: true })
+  // Where the apps find their dependencies.
+  await symlink(join(here, 'node_modules'), join(copy, 'node_modules'))
   const file = join(copy, 'manifests', inAndOut.NAMESPACE_FILE)
-  await writeFile(file, inAndOut.removeLabel(await readFile(file, 'utf8')))
+  await writeFile(file, removeLabel(await readFile(file, 'utf8')))
   return copy
 }
 

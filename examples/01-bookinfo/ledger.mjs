@@ -1,4 +1,5 @@
-// The access log of the ztunnels, read from their standard output: what each said of each connection.
+// The access logs of the proxies, read from their standard output: what ztunnels said of each connection, and what
+// waypoints said of each request.
 
 const FIELD = /([a-z_.]+)=("(?:[^"\\]|\\.)*"|[^ \t]+)/g
 /** Time, level, target, message, fields: tabs between them, as ztunnel prints. */
@@ -16,6 +17,26 @@ export function createLedger() {
       entries.push({ node: event.source.name, line: event.line, ...parseFields(event.line) })
     },
     /** Entries after `mark` that have all these fields. */
+    find: (wanted, mark = 0) =>
+      entries
+        .slice(mark)
+        .filter(entry => Object.entries(wanted).every(([key, value]) => entry[key] === value)),
+    mark: () => entries.length,
+  }
+}
+
+/** `[time] "GET /path HTTP/1.1" 200 - via_upstream …`, Envoy's default. */
+const REQUEST = /^\[(\S+)\] "(\S+) (\S+) ([^"]+)" (\d+) (\S+) (\S+) /
+
+export function createRequestLog() {
+  const entries = []
+  return {
+    listen(event) {
+      if (event.kind !== 'output' || event.source.kind !== 'waypoint') return
+      const [, at, method, path, protocol, status, flags, details] = REQUEST.exec(event.line) ?? []
+      if (at === undefined) return
+      entries.push({ at, method, path, protocol, status: Number(status), flags, details, line: event.line })
+    },
     find: (wanted, mark = 0) =>
       entries
         .slice(mark)

@@ -5,7 +5,7 @@ export const HELP = `npm run demo -- [options]
   --json            one JSON line per check on standard output, all else on standard error
   --keep            leave the mesh running afterwards, and say how to talk to it
   --without FILE    leave a manifest out; the checks that rest on it fail (repeat)
-  --step N          tell only this step of the story, 1 to 6 (repeat)
+  --step N          tell only this step of the story, 1 to 13 (repeat)
   --help            this
 
 examples:
@@ -28,7 +28,7 @@ export function parseOptions(args) {
       options.without.push(file)
     } else if (name === '--step') {
       const step = inline ?? args[++index] ?? ''
-      if (!/^[1-6]$/.test(step)) return { problem: '--step needs a number from 1 to 6' }
+      if (!/^([1-9]|1[0-3])$/.test(step)) return { problem: '--step needs a number from 1 to 13' }
       options.steps.push(Number(step))
     } else return { problem: `unknown option ${args[index]}; --help lists them` }
   }

@@ -7,11 +7,16 @@ import { createInterface } from 'node:readline'
 /** Between two looks at something that tells nobody when it changes. */
 const POLL_MS = 20
 
-export function createStory(mesh, ledger, signal) {
+/** The name of the waypoint's Gateway. */
+const WAYPOINT = 'bookinfo/waypoint'
+
+export function createStory({ mesh, ledger, requests, collector, signal }) {
   const until = createUntil(signal)
   const story = {
     mesh,
     ledger,
+    requests,
+    collector,
     /** Kept from one check for a later one; `need` fails when the earlier one did. */
     kept: new Map(),
     keep: (name, value) => void story.kept.set(name, value),
@@ -27,6 +32,12 @@ export function createStory(mesh, ledger, signal) {
     },
     /** The load generator on another node than `app`, so that what passes crosses between nodes. */
     across: app => story.pod('loadgen', pod => pod.node !== story.pod(app).node),
+    waypoint: () => mesh.waypoint(WAYPOINT),
+    /** Which process each app is. */
+    appPids: () => mesh.pods.map(pod => `${pod.name}:${pod.pid}`).join(' '),
+    run: async (pod, probe, args) => (await runAs(mesh, pod, ['node', `../probes/${probe}`, ...args]))[0],
+    many: (pod, url, options) => manyAs(story, pod, url, options),
+    grpc: (pod, target) => story.run(pod, 'grpc.mjs', [target]),
     get: (pod, url, count = 1, pauseMs = 0) => getAs(mesh, pod, url, count, pauseMs),
     db: (pod, ...args) => dbAs(mesh, pod, args),
     hold: pod => holdDb(mesh, pod, until),
@@ -74,6 +85,18 @@ async function getAs(mesh, pod, url, count, pauseMs) {
     String(pauseMs),
   ])
   return count === 1 ? answers[0] : answers
+}
+
+/** `count` requests over one connection. */
+function manyAs(
+  story,
+  pod,
+  url,
+  { count = 1, field = 'version', method = 'GET', headers = {}, trace = false } = {},
+) {
+  const lines = Object.entries(headers).flatMap(([name, value]) => ['--header', `${name}=${value}`])
+  const args = [url, String(count), field, '--method', method, ...lines, ...(trace ? ['--trace'] : [])]
+  return story.run(pod, 'http-many.mjs', args)
 }
 
 function dbAs(mesh, pod, args) {

@@ -10,7 +10,8 @@ const server = new Server()
 server.addService(greeterMethods, {
   SayHello: ({ request }, answer) => answer(null, { message: `hello ${request.name}` }),
   async SayHellos(call) {
-    for (let index = 0; index < REPLIES; index++) call.write({ message: `hello ${call.request.name} ${index}` })
+    for (let index = 0; index < REPLIES; index++)
+      call.write({ message: `hello ${call.request.name} ${index}` })
     call.end()
   },
 })

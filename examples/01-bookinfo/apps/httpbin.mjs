@@ -24,7 +24,15 @@ async function anything(url, request) {
   for await (const chunk of request) bytes += chunk.length
   count(counts.paths, url.pathname)
   span?.end()
-  return { name, pod, method: request.method, path: url.pathname, query: url.search, headers: request.headers, bytes }
+  return {
+    name,
+    pod,
+    method: request.method,
+    path: url.pathname,
+    query: url.search,
+    headers: request.headers,
+    bytes,
+  }
 }
 
 const server = serve(name, {

@@ -44,7 +44,9 @@ async function send(service, span) {
   if (endpoint === undefined) return
   const attributes = [{ key: 'service.name', value: { stringValue: service } }]
   const body = JSON.stringify({
-    resourceSpans: [{ resource: { attributes }, scopeSpans: [{ scope: { name: 'bookinfo' }, spans: [span] }] }],
+    resourceSpans: [
+      { resource: { attributes }, scopeSpans: [{ scope: { name: 'bookinfo' }, spans: [span] }] },
+    ],
   })
   const headers = { 'content-type': 'application/json', connection: 'close' }
   await fetch(`${endpoint}/v1/traces`, { method: 'POST', headers, body }).catch(error =>

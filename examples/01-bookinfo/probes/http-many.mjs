@@ -33,7 +33,13 @@ function once() {
         await span?.end()
         const tookMs = Math.round(performance.now() - startedAt)
         const body = String(Buffer.concat(chunks))
-        resolve({ status: response.statusCode, headers: response.headers, body, tookMs, traceId: span?.traceId })
+        resolve({
+          status: response.statusCode,
+          headers: response.headers,
+          body,
+          tookMs,
+          traceId: span?.traceId,
+        })
       })
     })
     outgoing.on('socket', socket => sockets.add(socket))

@@ -1,14 +1,10 @@
 // The namespace joins the mesh and leaves it again, while everything runs.
+import { addLabel, removeLabel } from '../labels.mjs'
 import { summarize } from '../story.mjs'
 
 const MARKER = 'EVERYBODY-MAY-READ-THIS'
 const URL_WITH_MARKER = `http://details:9080/details/0?echo=${MARKER}`
-const LABEL = /\n {2}labels:\n {4}istio\.io\/dataplane-mode: ambient/
-const LABEL_TEXT = '\n  labels:\n    istio.io/dataplane-mode: ambient'
 export const NAMESPACE_FILE = 'namespace.yaml'
-
-export const removeLabel = text => text.replace(LABEL, '')
-export const addLabel = text => (LABEL.test(text) ? text : `${text.trimEnd()}${LABEL_TEXT}\n`)
 
 export const title = 'A namespace joins the mesh, and leaves it'
 
@@ -22,7 +18,7 @@ async function watchedCall(story) {
 }
 
 const answered = ({ answer }) => answer.status === 200 && answer.body.includes(MARKER)
-const appPids = story => story.mesh.pods.map(pod => `${pod.name}:${pod.pid}`).join(' ')
+const appPids = story => story.appPids()
 
 export const checks = [
   {

@@ -1,5 +1,6 @@
 // Certificates rotate and a proxy dies, under load.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { loadStats } from '../load.mjs'
 
 /** A new connection every so often: the time between two is what an outage can hide in. */
 const PAUSE_MS = 20
@@ -17,20 +18,6 @@ async function serials(story) {
   return found
 }
 
-async function loadStats(story) {
-  const all = await Promise.all(
-    story
-      .pods('loadgen')
-      .map(async pod => (await fetch(`http://${pod.address}:${pod.ports[0]}/stats`)).json()),
-  )
-  return {
-    ok: sum(all, 'ok'),
-    failed: sum(all, 'failed'),
-    lastError: all.find(({ lastError }) => lastError)?.lastError,
-  }
-}
-
-const sum = (all, field) => all.reduce((total, stats) => total + stats[field], 0)
 const isGood = answer => answer.status === 200
 
 export const checks = [
@@ -89,7 +76,7 @@ export const checks = [
       )
       if (neighbour === undefined) throw new Error('no workload without a policy is on the other node')
       const dead = story.mesh.ztunnel(target.node)
-      story.keep('apps', story.mesh.pods.map(pod => `${pod.name}:${pod.pid}`).join(' '))
+      story.keep('apps', story.appPids())
       const toDead = await story.follow(survivor, `http://${target.address}:9080/health`, PAUSE_MS)
       const nearby = await story.follow(survivor, `http://${neighbour.address}:9080/health`, PAUSE_MS)
       story.keep('calls', { toDead, nearby, dead })
@@ -146,7 +133,7 @@ export const checks = [
     name: 'no app was restarted for it',
     expected: 'the same process ids',
     async run(story) {
-      const same = story.mesh.pods.map(pod => `${pod.name}:${pod.pid}`).join(' ') === story.need('apps')
+      const same = story.appPids() === story.need('apps')
       return { observed: same ? 'the same' : 'others', ok: same }
     },
   },
