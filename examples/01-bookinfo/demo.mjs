@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { createMesh } from '@ambient/mesh'
 import { createCollector } from './collector.mjs'
 import { keep } from './keep.mjs'
-import { addLabel, removeLabel } from './labels.mjs'
+import { addLabel, removeLabel, useWaypoint } from './labels.mjs'
 import { createLedger, createRequestLog } from './ledger.mjs'
 import { HELP, parseOptions } from './options.mjs'
 import { isAlive } from './processes.mjs'
@@ -31,6 +31,8 @@ const CERTIFICATE_TTL_MS = 140_000
 /** What programs usually need of the caller's environment. */
 const PASSED_ON = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'NODE_OPTIONS']
 const EXIT_INTERRUPTED = 130
+/** The one that gives the namespace its waypoint. */
+const ROUTES_STEP = 7
 
 const here = dirname(fileURLToPath(import.meta.url))
 const steps = [
@@ -139,7 +141,7 @@ async function run({ story, report, options, say, startedAt, signal }) {
     )
   else say(`the mesh did not start: ${failure}\n`)
   const isTold = step => options.steps.length === 0 || options.steps.includes(step)
-  if (failure === undefined && !isTold(1)) await story.edit(inAndOut.NAMESPACE_FILE, addLabel).catch(() => {})
+  if (failure === undefined) await prepare(story, isTold)
   for (const [index, { title, checks }] of steps.entries()) {
     if (!isTold(index + 1)) continue
     report.title(index + 1, title)
@@ -150,6 +152,16 @@ async function run({ story, report, options, say, startedAt, signal }) {
   say(`\n${summary.usageTable(mesh)}\n\n`)
   if (options.keep) await keep({ mesh, signal, say })
   return options.keep
+}
+
+/** What steps that are not told would have done for those that are. */
+async function prepare(story, isTold) {
+  const label = change => story.edit(inAndOut.NAMESPACE_FILE, change).catch(() => {})
+  if (!isTold(1)) await label(addLabel)
+  const needsWaypoint = steps.some(
+    (_, index) => index >= ROUTES_STEP && index < steps.length - 1 && isTold(index + 1),
+  )
+  if (!isTold(ROUTES_STEP) && needsWaypoint) await label(useWaypoint)
 }
 
 async function finish({ report, options, left, started, startedAt, interrupted, kept, say }) {

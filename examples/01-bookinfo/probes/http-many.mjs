@@ -53,7 +53,7 @@ const add = (table, key) => {
   table[key] = (table[key] ?? 0) + 1
 }
 
-function valueOf(body) {
+function fieldOf(body) {
   try {
     return JSON.parse(body)[field]
   } catch {
@@ -66,7 +66,7 @@ for (let done = 0; done < Number(count); done++) {
   if (answer.error !== undefined) add(answers.errors, answer.error)
   else {
     add(answers.statuses, answer.status)
-    const value = valueOf(answer.body)
+    const value = fieldOf(answer.body)
     if (value !== undefined) add(answers.values, String(value))
   }
   answers.last = answer

@@ -11,7 +11,9 @@ const print = facts => console.log(JSON.stringify({ echoes, server, ...facts }))
 socket.on('upgrade', response => {
   server = response.headers.server
 })
-socket.on('open', () => messages.forEach(message => socket.send(message)))
+socket.on('open', () => {
+  for (const message of messages) socket.send(message)
+})
 socket.on('message', data => {
   echoes.push(String(data))
   if (echoes.length === messages.length) socket.close(1000)
