@@ -2,18 +2,14 @@
  * Our ztunnel and Istio's stand in for one another, in both roles, with our control plane and CA. Every pairing runs in two
  * network namespaces of its own. Needs root, Linux, iproute2, and the real ztunnel: ISTIO_ZTUNNEL=path/to/ztunnel.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
+import { atEnd, awaitReady, canMakeHosts, curlOn, endHosts, makeHosts, run, startOn } from './hosts.ts'
 
-const run = promisify(execFile)
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), 'fixtures')
 const ours = join(
   dirname(createRequire(import.meta.url).resolve('@ambient/ztunnel/package.json')),
@@ -32,94 +28,8 @@ const canTunnel = await run(curl8, ['--version']).then(
     Number(/^curl (\d+)/.exec(stdout)?.[1] ?? 0) >= 8 && /HTTP2/.test(stdout) && /HTTPS-proxy/.test(stdout),
   () => false,
 )
-const isRoot = process.platform === 'linux' && process.getuid?.() === 0 && existsSync('/sbin/ip')
-const children: ChildProcess[] = []
-const cleanups: (() => Promise<unknown>)[] = []
 
-afterEach(async () => {
-  for (const child of children.splice(0)) {
-    if (child.exitCode !== null || child.signalCode !== null) continue
-    child.kill('SIGKILL')
-    await once(child, 'exit')
-  }
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-})
-
-/** Two hosts with one cable between them. */
-async function twoHosts(): Promise<{ client: string; server: string }> {
-  const id = `${process.pid % 10000}${Math.floor(Math.random() * 1000)}`
-  const hosts = { client: `amb-c${id}`, server: `amb-s${id}` }
-  for (const name of Object.values(hosts)) {
-    await run('ip', ['netns', 'add', name])
-    cleanups.push(() => run('ip', ['netns', 'del', name]))
-    await run('ip', ['-n', name, 'link', 'set', 'lo', 'up'])
-  }
-  await run('ip', [
-    '-n',
-    hosts.client,
-    'link',
-    'add',
-    'wire',
-    'type',
-    'veth',
-    'peer',
-    'name',
-    'wire',
-    'netns',
-    hosts.server,
-  ])
-  for (const [name, ip] of [
-    [hosts.client, CLIENT_IP],
-    [hosts.server, SERVER_IP],
-  ] as const) {
-    await run('ip', ['-n', name, 'addr', 'add', `${ip}/24`, 'dev', 'wire'])
-    await run('ip', ['-n', name, 'link', 'set', 'wire', 'up'])
-  }
-  return hosts
-}
-
-interface Started {
-  readonly child: ChildProcess
-  readonly lines: string[]
-  readonly saw: (pattern: RegExp) => Promise<string>
-}
-
-function start(host: string, command: readonly string[], env: Record<string, string> = {}): Started {
-  const child = spawn('ip', ['netns', 'exec', host, ...command], {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  children.push(child)
-  const lines: string[] = []
-  const waiting: { readonly pattern: RegExp; readonly resolve: (line: string) => void }[] = []
-  for (const stream of [child.stdout, child.stderr]) {
-    createInterface({ input: stream }).on('line', line => {
-      lines.push(line)
-      for (const entry of waiting) if (entry.pattern.test(line)) entry.resolve(line)
-    })
-  }
-  const saw = (pattern: RegExp): Promise<string> =>
-    new Promise((resolve, reject) => {
-      const present = lines.find(line => pattern.test(line))
-      if (present !== undefined) return resolve(present)
-      waiting.push({ pattern, resolve })
-      child.once('exit', code =>
-        reject(new Error(`${command[0]} ended with ${code}:\n${lines.slice(-20).join('\n')}`)),
-      )
-    })
-  return { child, lines, saw }
-}
-
-const curl = async (host: string, ...args: string[]): Promise<{ code: number; out: string }> => {
-  try {
-    const { stdout } = await run('ip', ['netns', 'exec', host, 'curl', '-sS', '-m', '10', ...args], {
-      maxBuffer: 64 << 20,
-    })
-    return { code: 0, out: stdout }
-  } catch (error) {
-    return { code: (error as { code?: number }).code ?? -1, out: (error as { stderr?: string }).stderr ?? '' }
-  }
-}
+afterEach(endHosts)
 
 function ztunnelEnvironment(name: string, folder: string, node: string): Record<string, string> {
   return {
@@ -145,10 +55,10 @@ function ztunnelEnvironment(name: string, folder: string, node: string): Record<
 }
 
 async function meshOf(client: 'ours' | 'theirs', server: 'ours' | 'theirs') {
-  const hosts = await twoHosts()
+  const hosts = await makeHosts({ client: CLIENT_IP, server: SERVER_IP })
   const folder = mkdtempSync(join(tmpdir(), 'ambient-interop-'))
-  cleanups.push(async () => rmSync(folder, { recursive: true, force: true }))
-  const plane = start(hosts.client, [
+  atEnd(async () => rmSync(folder, { recursive: true, force: true }))
+  const plane = startOn(hosts.client, [
     process.execPath,
     join(fixtures, 'plane.mjs'),
     CLIENT_IP,
@@ -156,31 +66,14 @@ async function meshOf(client: 'ours' | 'theirs', server: 'ours' | 'theirs') {
     SERVER_IP,
     folder,
   ])
-  const app = start(hosts.server, [process.execPath, join(fixtures, 'app.mjs'), SERVER_IP])
+  const app = startOn(hosts.server, [process.execPath, join(fixtures, 'app.mjs'), SERVER_IP])
   await Promise.all([plane.saw(/^ready/), app.saw(/^ready/)])
   const command = (which: 'ours' | 'theirs'): string[] =>
     which === 'ours' ? [process.execPath, ours] : [theirs, 'proxy']
-  const source = start(hosts.client, command(client), ztunnelEnvironment('client', folder, CLIENT_IP))
-  const destination = start(hosts.server, command(server), ztunnelEnvironment('server', folder, SERVER_IP))
-  await Promise.all([ready(hosts.client, source), ready(hosts.server, destination)])
+  const source = startOn(hosts.client, command(client), ztunnelEnvironment('client', folder, CLIENT_IP))
+  const destination = startOn(hosts.server, command(server), ztunnelEnvironment('server', folder, SERVER_IP))
+  await Promise.all([awaitReady(hosts.client, source), awaitReady(hosts.server, destination)])
   return { hosts, folder, source, destination }
-}
-
-/** Asks the readiness port until it says ready, for at most 15 s. */
-async function ready(host: string, proxy: Started): Promise<void> {
-  const { code } = await curl(
-    host,
-    '--retry',
-    '30',
-    '--retry-delay',
-    '0',
-    '--retry-max-time',
-    '15',
-    '--retry-all-errors',
-    '-f',
-    'http://127.0.0.1:15021/healthz/ready',
-  )
-  if (code !== 0) throw new Error(`ztunnel is not ready:\n${proxy.lines.slice(-20).join('\n')}`)
 }
 
 const pairings = [
@@ -190,7 +83,7 @@ const pairings = [
 ] as const
 
 describe('ztunnel interop', () => {
-  const noCurl = !isRoot
+  const noCurl = !canMakeHosts
     ? ' (skipped: needs root on Linux with iproute2)'
     : canTunnel
       ? ''
@@ -236,7 +129,7 @@ describe('ztunnel interop', () => {
 
   for (const { client, server } of pairings) {
     const usesTheirs = client === 'theirs' || server === 'theirs'
-    const why = !isRoot
+    const why = !canMakeHosts
       ? ' (skipped: needs root on Linux with iproute2)'
       : usesTheirs && theirs === ''
         ? ' (skipped: ISTIO_ZTUNNEL is not set)'
@@ -248,11 +141,11 @@ describe('ztunnel interop', () => {
         const mesh = await meshOf(client, server)
         const proxy = ['-x', 'socks5://127.0.0.1:15080']
 
-        const byPod = await curl(mesh.hosts.client, ...proxy, `http://${SERVER_IP}:8080/`)
+        const byPod = await curlOn(mesh.hosts.client, ...proxy, `http://${SERVER_IP}:8080/`)
         expect(byPod).toEqual({ code: 0, out: expect.stringMatching(/^hello 10\.99\.0\.\d 0\n$/) })
-        const byService = await curl(mesh.hosts.client, ...proxy, `http://${SERVICE_IP}/`)
+        const byService = await curlOn(mesh.hosts.client, ...proxy, `http://${SERVICE_IP}/`)
         expect(byService.out).toMatch(/^hello/)
-        const download = await curl(
+        const download = await curlOn(
           mesh.hosts.client,
           ...proxy,
           '-o',
@@ -262,7 +155,7 @@ describe('ztunnel interop', () => {
           `http://${SERVICE_IP}/bytes/20000000`,
         )
         expect(download).toEqual({ code: 0, out: '20000000' })
-        const denied = await curl(mesh.hosts.client, ...proxy, `http://${SERVER_IP}:8081/`)
+        const denied = await curlOn(mesh.hosts.client, ...proxy, `http://${SERVER_IP}:8081/`)
         expect(denied.code).not.toBe(0)
 
         const allowedLine = await mesh.destination.saw(/connection complete.*direction="inbound"/)
