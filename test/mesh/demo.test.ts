@@ -8,7 +8,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 
 const demo = fileURLToPath(new URL('../../examples/01-bookinfo/demo.mjs', import.meta.url))
 const children: ChildProcess[] = []
-const LONG_MS = 90_000
+const LONG_MS = 180_000
 
 afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL')
@@ -76,20 +76,23 @@ describe('the demo', () => {
   test('tells the whole story, and every check holds', { timeout: LONG_MS }, async () => {
     const { code, checks, last } = await tell()
     expect(checks.filter(({ ok }) => !ok)).toEqual([])
-    expect(checks.length).toBeGreaterThanOrEqual(20)
+    expect(checks.length).toBeGreaterThanOrEqual(35)
     expect(last).toEqual({ passed: checks.length, failed: 0 })
     expect(code).toBe(0)
   })
 
   test.each([
-    ['peer-authentication.yaml', /^STRICT: the same call is refused/],
-    ['policy-ratings.yaml', /^stranger may not call ratings/],
-    ['db.yaml', /^stranger and loadgen both hold a connection/],
+    ['3', 'peer-authentication.yaml', /^STRICT: the same call is refused/],
+    ['3', 'policy-ratings.yaml', /^stranger may not call ratings/],
+    ['3', 'db.yaml', /^stranger and loadgen both hold a connection/],
+    ['7', 'reviews-routes.yaml', /^jason sees v2, always/],
+    ['8', 'policy-httpbin.yaml', /^DELETE is denied/],
+    ['8', 'waypoint.yaml', /^DELETE is denied/],
   ])(
-    'without %s the checks that rest on it fail, and so does the demo',
+    'step %s without %s: the checks that rest on it fail, and so does the demo',
     { timeout: LONG_MS },
-    async (file, name) => {
-      const { code, checks, last } = await tell('--step', '3', '--without', file)
+    async (step, file, name) => {
+      const { code, checks, last } = await tell('--step', step, '--without', file)
       expect(checks.find(check => name.test(check.name))?.ok).toBe(false)
       expect(checks.some(({ ok }) => ok)).toBe(true)
       const failed = checks.filter(({ ok }) => !ok).length
@@ -115,7 +118,7 @@ describe('the demo', () => {
     await expect.poll(() => out, { timeout: 20_000 }).toContain('  ok')
     const started = childrenOf(child.pid)
     expect(started.length).toBeGreaterThan(12)
-    expect(readdirSync(TMPDIR)).toHaveLength(2)
+    expect(readdirSync(TMPDIR).length).toBeGreaterThanOrEqual(2)
     const ended = once(child, 'close')
     child.kill('SIGINT')
     expect((await ended)[0]).toBe(130)
