@@ -80,7 +80,7 @@ export interface HboneServer {
   readonly tunnels: number
   /** GOAWAY on every present session; new ones are accepted. */
   retire(): void
-  /** Takes no more sockets, lets tunnels finish for `graceMs`, then cuts them. Idempotent. */
+  /** Takes no more sockets, lets handshakes and tunnels finish for `graceMs`, then cuts them. Idempotent. */
   close(options?: { readonly graceMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -264,9 +264,7 @@ class Server implements HboneServer {
 
   async #close(graceMs: number): Promise<void> {
     this.retire()
-    this.#stop.abort(new HboneError('AMBIENT_E_CLOSED', 'the server is closing'))
-    for (const socket of this.#handshakes) socket.destroy()
-    if (this.#isEmpty) return
+    if (this.#isEmpty) return this.#cutAll()
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
@@ -280,6 +278,8 @@ class Server implements HboneServer {
     const error = new HboneError('AMBIENT_E_CLOSED', 'connection closed due to connection drain', {
       h2Code: 'NO_ERROR',
     })
+    this.#stop.abort(new HboneError('AMBIENT_E_CLOSED', 'the server is closing'))
+    for (const socket of this.#handshakes) socket.destroy()
     for (const session of [...this.#open]) session.cut(error)
   }
 

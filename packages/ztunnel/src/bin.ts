@@ -2,6 +2,7 @@
 /** `ambient-ztunnel`: reads argv and the environment, runs until a signal, drains, exits. */
 import { readFileSync } from 'node:fs'
 import { messageOf } from '@ambient/core'
+import { followSupervisor } from '@ambient/core/node'
 import { configFromEnvironment } from './config/environment.ts'
 import { packageVersion } from './config/version.ts'
 import type { ZtunnelConfig } from './config/config.ts'
@@ -55,7 +56,14 @@ async function proxy(): Promise<number> {
     )
   // Whoever reads the log may leave first.
   process.stdout.on('error', () => {})
-  const ztunnel = createZtunnel({ config, write: text => void process.stdout.write(text) })
+  const supervisor = process.env['LISTEN_HANDLES'] === 'ipc' ? followSupervisor(process) : undefined
+  const ztunnel = createZtunnel({
+    config,
+    write: text => void process.stdout.write(text),
+    ...(supervisor === undefined ? {} : { bind: supervisor.bind }),
+  })
+  supervisor?.onDrain(options => void ztunnel.close(options))
+  ztunnel.ready.then(() => supervisor?.ready()).catch(() => {})
   let interrupted = false
   process.on('SIGTERM', () => void ztunnel.close())
   process.on('SIGINT', () => {

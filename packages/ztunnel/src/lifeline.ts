@@ -1,5 +1,5 @@
 /** What may cut a proxied connection from outside: the end of a drain, a policy that changed, a caller that left. */
-import type { Drain } from '@ambient/core'
+import type { Drain, DrainLease } from '@ambient/core'
 import type { ConnectionOutcome } from './telemetry/ledger.ts'
 import { ZtunnelError } from './errors.ts'
 
@@ -19,10 +19,9 @@ const DRAINED: ConnectionOutcome = Object.freeze({
   error: 'connection closed due to connection drain',
 })
 
-/** Holds a lease of the drain until released. */
-export function createLifeline(drain: Drain): Lifeline {
+/** Holds a lease of the drain until released; `lease` when the connection has one already. */
+export function createLifeline(drain: Drain, lease: DrainLease = drain.hold()): Lifeline {
   const controller = new AbortController()
-  const lease = drain.hold()
   let outcome: ConnectionOutcome | undefined
   const cut = (why: ConnectionOutcome): void => {
     if (outcome !== undefined) return

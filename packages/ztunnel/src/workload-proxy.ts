@@ -14,7 +14,7 @@ import {
   messageOf,
   type Workload,
 } from '@ambient/core'
-import { type Dial, type Listener, listen, resetSocket } from '@ambient/core/node'
+import { type Bind, type Dial, type Listener, listen, resetSocket } from '@ambient/core/node'
 import { workloadIdentity } from '@ambient/core/proxy'
 import { createHbonePool, createHboneServer, type HbonePool, type HboneServer } from '@ambient/hbone'
 import { createAuthorizer, type PolicyAuthorizer, type PolicyStore } from '@ambient/policy'
@@ -59,6 +59,8 @@ export interface WorkloadProxyOptions {
   /** This workload's own. */
   readonly ledger: Ledger
   readonly dial: Dial
+  /** Default: sockets of our own. */
+  readonly bind?: Bind
   readonly logger: Logger
   readonly clock: Clock
   readonly random: Random
@@ -128,7 +130,9 @@ class LiveWorkloadProxy implements WorkloadProxy {
     }
     for (const host of listenOn.socks)
       wanted.push({ host, port: ports.socks5, onConnection: socket => void this.#onSocks(socket) })
-    const settled = await Promise.allSettled(wanted.map(listen))
+    const { bind } = this.#options
+    const binding = bind === undefined ? {} : { bind }
+    const settled = await Promise.allSettled(wanted.map(at => listen({ ...at, ...binding })))
     const bound = settled.filter(result => result.status === 'fulfilled').map(result => result.value)
     const failed = settled.find(result => result.status === 'rejected')
     if (failed !== undefined || this.#stopping !== undefined) {
@@ -171,15 +175,20 @@ class LiveWorkloadProxy implements WorkloadProxy {
 
   async #close(graceMs: number): Promise<void> {
     await this.stopListening()
-    for (const socket of this.#handshakes) socket.destroy()
-    this.#server.retire()
-    const { forced } = await this.#drain.start({ graceMs })
+    // Who was accepted is served: handshakes hold the drain, those of TLS the server.
+    const force = (): void => {
+      for (const socket of this.#handshakes) socket.destroy()
+    }
+    if (graceMs <= 0) force()
+    const timer = this.#options.clock.after(graceMs, force, { keepAlive: true })
+    const [{ forced }] = await Promise.all([this.#drain.start({ graceMs }), this.#server.close({ graceMs })])
+    timer.cancel()
     if (forced > 0)
       this.#options.logger.warn(
         { connections: forced },
         'drain duration expired with pending connections, forcefully shutting down',
       )
-    await Promise.all([this.#server.close({ graceMs: 0 }), this.#pool.close({ graceMs: 0 })])
+    await this.#pool.close({ graceMs: 0 })
     this.#authorizer.close()
     this.#ledger.release()
   }
@@ -218,6 +227,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
     if (peer === undefined) return void socket.destroy()
     // The secret proved the workload, so its address stands for the client's, which is any of this machine.
     const source = rootless && sourceAddress !== undefined ? { ...peer, address: sourceAddress } : peer
+    const lease = this.#drain.hold()
     this.#handshakes.add(socket)
     try {
       const request = await acceptSocks(socket, { clock, ...this.#passwordCheck() })
@@ -232,6 +242,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
         socket,
         source,
         destination: { address, port: request.port },
+        lease,
         answer: code => replySocks(socket, code),
       })
     } catch (error) {
@@ -242,6 +253,8 @@ class LiveWorkloadProxy implements WorkloadProxy {
       )
       socket.resume()
       socket.end(() => socket.destroySoon())
+    } finally {
+      lease.release()
     }
   }
 

@@ -3,7 +3,7 @@
  * metrics and readiness endpoints that show both.
  */
 import { type Clock, isLoopback, systemClock, type Workload } from '@ambient/core'
-import { dial as dialDirect } from '@ambient/core/node'
+import { type Bind, dial as dialDirect } from '@ambient/core/node'
 import {
   adminHandler,
   createEndpoints,
@@ -46,6 +46,11 @@ export interface ZtunnelOptions {
   readonly discovery?: { readonly directory: WritableDirectory; readonly policies: PolicyStore }
   /** Signs certificates instead of the CA that the configuration names. The caller closes it. */
   readonly signer?: CertificateSigner
+  /**
+   * Listens on sockets that a supervisor holds, so that a successor accepts on them as well: the endpoints are then
+   * left to it as soon as this ztunnel closes. Default: sockets of our own.
+   */
+  readonly bind?: Bind
   readonly clock?: Clock
   /** In [0, 1), for load balancing. */
   readonly random?: Random
@@ -88,6 +93,7 @@ class LiveZtunnel implements Ztunnel {
   readonly #discovery: AdsClient | undefined
   readonly #ownedSigner: CertificateSigner | undefined
   readonly #endpoints: ProxyEndpoints
+  readonly #bind: Bind | undefined
   #fleet: Fleet | undefined
   #dedicated: WorkloadProxy | undefined
   #unfollow: (() => void) | undefined
@@ -102,7 +108,8 @@ class LiveZtunnel implements Ztunnel {
     this.#config = config
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? Math.random
-    this.#endpoints = createEndpoints(config)
+    this.#bind = options.bind
+    this.#endpoints = createEndpoints({ ...config, bind: options.bind })
     this.#log = createLogSink({ ...config.log, write: options.write ?? (() => {}), clock: this.#clock })
     this.#directory = options.discovery?.directory ?? createDirectory({ localNode: config.nodeName })
     this.#policies = options.discovery?.policies ?? createPolicyStore()
@@ -222,6 +229,7 @@ class LiveZtunnel implements Ztunnel {
     this.#settleReady.reject(new ZtunnelError('AMBIENT_E_CLOSED', 'the ztunnel was closed'))
     // What is being bound has to be there before it can be closed; why a start failed is for its caller.
     await this.#starting?.catch(() => {})
+    if (this.#bind !== undefined) await this.#endpoints.close()
     await Promise.all([this.#fleet?.close({ graceMs }), this.#dedicated?.close({ graceMs })])
     this.#unfollow?.()
     await this.#discovery?.close()
@@ -339,6 +347,7 @@ class LiveZtunnel implements Ztunnel {
         nodeRelay === undefined
           ? dialDirect
           : createRelayDial({ relay: nodeRelay, directory, network, nodeName, clock }),
+      ...(this.#bind === undefined ? {} : { bind: this.#bind }),
       logger: this.#log.scope('proxy'),
       clock,
       random: this.#random,

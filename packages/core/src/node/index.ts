@@ -3,6 +3,15 @@
  * @packageDocumentation
  */
 export { type Dial, dial, type DialOptions, type Listener, listen, type ListenOptions } from './tcp.ts'
+export { type Bind, type BindAddress, type Binding, bindPlainly } from './bind.ts'
+export {
+  followSupervisor,
+  type SocketRefusal,
+  type SupervisedMessage,
+  type SupervisedProcess,
+  type Supervisor,
+  type SupervisorMessage,
+} from './supervised.ts'
 export { resetSocket } from './reset-socket.ts'
 export { socketChannel } from './socket-channel.ts'
 export { duplexChannel } from './duplex-channel.ts'

@@ -2,6 +2,7 @@
 import { createServer, Socket } from 'node:net'
 import { formatHostPort, canonicalIp } from '../index.ts'
 import { CoreError } from '../errors.ts'
+import { type Bind, bindPlainly } from './bind.ts'
 
 /** Ten seconds, as ztunnel. */
 const CONNECT_TIMEOUT_MS = 10_000
@@ -77,6 +78,8 @@ export interface ListenOptions {
   readonly port: number
   /** Given each accepted socket, paused and half-open; owns it from then on and must attach an `error` listener at once. */
   readonly onConnection: (socket: Socket) => void
+  /** Default: a socket of our own. */
+  readonly bind?: Bind
 }
 
 export interface Listener {
@@ -88,35 +91,34 @@ export interface Listener {
 }
 
 /** @throws CoreError `AMBIENT_E_LISTEN` that names address, port and cause. */
-export function listen(options: ListenOptions): Promise<Listener> {
-  return new Promise((resolve, reject) => {
-    const server = createServer(
-      { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
-      options.onConnection,
-    )
-    // Stays attached: a failing accept later on must not end the process.
-    server.on('error', cause =>
-      reject(new CoreError('AMBIENT_E_LISTEN', listenMessage(options, cause), { cause, layer: 'tcp' })),
-    )
-    server.listen({ host: options.host, port: options.port, exclusive: true }, () => {
-      const bound = server.address()
-      if (bound === null || typeof bound === 'string')
-        return reject(new CoreError('AMBIENT_E_LISTEN', 'not a TCP listener'))
-      let closing: Promise<void> | undefined
-      resolve({
-        address: canonicalIp(bound.address) ?? bound.address,
-        port: bound.port,
-        close: () => {
-          // Node waits for accepted sockets as well; the port is free as soon as the handle is closed.
-          closing ??= new Promise(done => {
-            server.close()
-            setImmediate(done)
-          })
-          return closing
-        },
-      })
-    })
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const { host, port, bind = bindPlainly } = options
+  const server = createServer(
+    { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
+    options.onConnection,
+  )
+  // Stays attached: a failing accept later on must not end the process.
+  server.on('error', () => {})
+  const binding = await bind(server, { host, port }).catch((cause: NodeJS.ErrnoException) => {
+    throw new CoreError('AMBIENT_E_LISTEN', listenMessage(options, cause), { cause, layer: 'tcp' })
   })
+  const bound = server.address()
+  if (bound === null || typeof bound === 'string')
+    throw new CoreError('AMBIENT_E_LISTEN', 'not a TCP listener')
+  let closing: Promise<void> | undefined
+  return {
+    address: canonicalIp(bound.address) ?? bound.address,
+    port: bound.port,
+    close: () => {
+      // Node waits for accepted sockets as well; the port is free as soon as the handle is closed.
+      closing ??= new Promise(done => {
+        server.close()
+        binding.release()
+        setImmediate(done)
+      })
+      return closing
+    },
+  }
 }
 
 function listenMessage(options: ListenOptions, cause: NodeJS.ErrnoException): string {

@@ -2,6 +2,7 @@
 import { isLoopback } from '../address.ts'
 import { messageOf } from '../errors.ts'
 import { formatHostPort } from '../host-port.ts'
+import type { Bind } from '../node/bind.ts'
 import { type HttpHandler, type HttpListener, serveHttp } from './http.ts'
 
 export type EndpointKind = 'admin' | 'stats' | 'readiness'
@@ -19,8 +20,11 @@ export interface ProxyEndpoints {
 export function createEndpoints(at: {
   readonly instanceIp: string
   readonly ipv6Enabled: boolean
+  /** Default: sockets of our own. */
+  readonly bind?: Bind | undefined
 }): ProxyEndpoints {
   const open: { readonly kind: EndpointKind; readonly listener: HttpListener }[] = []
+  const bind = at.bind === undefined ? {} : { bind: at.bind }
   const hostsOf = (kind: EndpointKind): readonly string[] => {
     if (isLoopback(at.instanceIp)) return [at.instanceIp]
     if (kind === 'admin') return ['127.0.0.1', ...(at.ipv6Enabled ? ['::1'] : [])]
@@ -29,7 +33,7 @@ export function createEndpoints(at: {
   return {
     async listen(kind, port, handler) {
       for (const host of hostsOf(kind)) {
-        const listener = await tryListen(host, port, handler)
+        const listener = await tryListen({ host, port, handler, ...bind })
         if (listener !== undefined) open.push({ kind, listener })
       }
     },
@@ -47,16 +51,12 @@ export function createEndpoints(at: {
 }
 
 /** A machine without IPv6 has neither `::1` nor `::`. */
-async function tryListen(
-  host: string,
-  port: number,
-  handler: HttpHandler,
-): Promise<HttpListener | undefined> {
+async function tryListen(at: Parameters<typeof serveHttp>[0]): Promise<HttpListener | undefined> {
   try {
-    return await serveHttp({ host, port, handler })
+    return await serveHttp(at)
   } catch (error) {
-    if (!host.includes(':') || !isMissingFamily(error)) throw error
-    return host === '::' ? serveHttp({ host: '0.0.0.0', port, handler }) : undefined
+    if (!at.host.includes(':') || !isMissingFamily(error)) throw error
+    return at.host === '::' ? serveHttp({ ...at, host: '0.0.0.0' }) : undefined
   }
 }
 

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { proxyDefaults } from '../defaults.ts'
 import { CoreError } from '../errors.ts'
 import { formatHostPort } from '../host-port.ts'
+import { type Bind, type Binding, bindPlainly } from '../node/bind.ts'
 
 export interface HttpAnswer {
   readonly status: number
@@ -32,6 +33,8 @@ export async function serveHttp(options: {
   readonly host: string
   readonly port: number
   readonly handler: HttpHandler
+  /** Default: a socket of our own. */
+  readonly bind?: Bind
 }): Promise<HttpListener> {
   const server = createServer(
     {
@@ -41,7 +44,7 @@ export async function serveHttp(options: {
     },
     (request, response) => void answer(options.handler, request, response),
   )
-  await bind(server, options)
+  const binding = await bindServer(server, options)
   const bound = server.address()
   if (bound === null || typeof bound === 'string')
     throw new CoreError('AMBIENT_E_LISTEN', 'not a TCP listener')
@@ -52,6 +55,7 @@ export async function serveHttp(options: {
     close() {
       closing ??= new Promise(resolve => {
         server.close(() => resolve())
+        binding.release()
         server.closeIdleConnections()
         setImmediate(() => server.closeAllConnections())
       })
@@ -98,13 +102,13 @@ async function answer(
   response.end(request.method === 'HEAD' ? undefined : result.body)
 }
 
-function bind(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      const reason = cause.code === 'EADDRINUSE' ? `port ${port} is in use` : cause.message
-      const message = `cannot listen on ${formatHostPort(host, port)}: ${reason}`
-      reject(new CoreError('AMBIENT_E_LISTEN', message, { cause, layer: 'tcp' }))
-    })
-    server.listen({ host, port, exclusive: true }, resolve)
+function bindServer(
+  server: Server,
+  { host, port, bind = bindPlainly }: { host: string; port: number; bind?: Bind },
+): Promise<Binding> {
+  return bind(server, { host, port }).catch((cause: NodeJS.ErrnoException) => {
+    const reason = cause.code === 'EADDRINUSE' ? `port ${port} is in use` : cause.message
+    const message = `cannot listen on ${formatHostPort(host, port)}: ${reason}`
+    throw new CoreError('AMBIENT_E_LISTEN', message, { cause, layer: 'tcp' })
   })
 }

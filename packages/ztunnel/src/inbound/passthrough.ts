@@ -32,12 +32,14 @@ export async function handlePlaintext(context: PassthroughContext, socket: Socke
   const local = localAddressDestination(socket)
   if (local === undefined || source.address === '') return void socket.destroy()
   let destination: Target = local
+  // A drain waits for a connection from its first byte on; `deliver` has a lease of its own.
+  const lease = context.drain.hold()
   try {
     if (context.expectsHeader) destination = await readDestination(socket, local)
     if (context.illegalPorts.has(destination.port))
       throw new ZtunnelError('AMBIENT_E_NO_ROUTE', 'attempted recursive call to ourselves')
     const workload = await context.workload()
-    await deliver(context, {
+    const delivered = deliver(context, {
       facts: factsOf(context, source, destination, workload),
       target: { kind: 'deliver', hop: destination, announce: undefined, onLoopback: false },
       answer: {
@@ -46,9 +48,13 @@ export async function handlePlaintext(context: PassthroughContext, socket: Socke
         unreachable: () => resetSocket(socket),
       },
     })
+    lease.release()
+    await delivered
   } catch (error) {
     context.ledger.refused({ source, destination, direction: 'inbound', error: messageOf(error) })
     resetSocket(socket)
+  } finally {
+    lease.release()
   }
 }
 

@@ -4,6 +4,7 @@ import {
   type Connection,
   type Directory,
   type Drain,
+  type DrainLease,
   formatHostPort,
   messageOf,
   pump,
@@ -38,6 +39,8 @@ export interface OutboundConnection {
   readonly socket: Socket
   readonly source: Target
   readonly destination: Target
+  /** Of the context's drain, held since the connection was accepted; released with it. */
+  readonly lease?: DrainLease
   /** Tells the client that the far end is there, or which SOCKS5 code says why not. */
   answer?(code: ReplyCode): void
 }
@@ -49,6 +52,19 @@ const LINGER_MS = 1_000
 export async function handleOutbound(
   context: OutboundContext,
   connection: OutboundConnection,
+): Promise<void> {
+  const lease = connection.lease ?? context.drain.hold()
+  try {
+    await serve(context, connection, lease)
+  } finally {
+    lease.release()
+  }
+}
+
+async function serve(
+  context: OutboundContext,
+  connection: OutboundConnection,
+  lease: DrainLease,
 ): Promise<void> {
   const refuse = (error: string, code: ReplyCode): void => {
     const { source, destination } = connection
@@ -81,7 +97,7 @@ export async function handleOutbound(
   const traceparent = createTraceparent()
   const facts = factsOf(context, connection, route, workload, traceIdOf(traceparent) ?? '')
   const entry = isInMesh ? context.ledger.open(facts) : unrecorded(facts)
-  await carry(context, connection, { route, workload, traceparent, entry })
+  await carry(context, connection, { route, workload, traceparent, entry, lease })
 }
 
 async function carry(
@@ -92,10 +108,11 @@ async function carry(
     readonly workload: Workload
     readonly traceparent: string
     readonly entry: LedgerEntry
+    readonly lease: DrainLease
   },
 ): Promise<void> {
   const { socket } = connection
-  const lifeline = createLifeline(context.drain)
+  const lifeline = createLifeline(context.drain, work.lease)
   const onClose = (): void =>
     lifeline.cut({ flag: 'CONNECT', error: 'client disconnected before the connection was made' })
   socket.once('close', onClose)
