@@ -65,3 +65,12 @@ export {
   type PolicyAuthorizer,
   type RecheckOptions,
 } from './engine/admit.ts'
+export { type NormalizedPath, normalizePath, type PathNormalization } from './waypoint/normalize-path.ts'
+export type { WaypointTarget } from './waypoint/attachment.ts'
+export type { HttpRequestFacts } from './waypoint/facts.ts'
+export type { WaypointDecision, WaypointDialect, WaypointDryRun } from './waypoint/decision.ts'
+export {
+  createWaypointPolicies,
+  type WaypointPolicies,
+  type WaypointPolicyOptions,
+} from './waypoint/waypoint-policies.ts'

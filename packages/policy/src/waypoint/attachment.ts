@@ -1,0 +1,66 @@
+/**
+ * Which policies a waypoint enforces for which of its targets: those whose `targetRefs` name the service, the Gateway,
+ * or from the root namespace the class of all waypoints. Selectors and whole namespaces are ztunnel's.
+ *
+ * Source: Istio's policy attachment for waypoints.
+ */
+import type { AuthorizationPolicy, PolicyTargetReference } from '../documents/authorization-policy.ts'
+
+/** The class whose policies every waypoint enforces. */
+const WAYPOINT_CLASS = 'istio-waypoint'
+const GATEWAY_GROUP = 'gateway.networking.k8s.io'
+const ISTIO_GROUP = 'networking.istio.io'
+
+/** What traffic is for, at one waypoint. Reuse the object: what is compiled for it is found by it. */
+export interface WaypointTarget {
+  readonly gateway: { readonly namespace: string; readonly name: string; readonly className: string }
+  /** Absent for traffic to a workload, which only the policies of the Gateway and its class concern. */
+  readonly service?: {
+    readonly namespace: string
+    readonly name: string
+    readonly hostname: string
+    /** `Service` when absent. */
+    readonly kind?: 'Service' | 'ServiceEntry'
+  }
+}
+
+/** Everything that could name the target, as `Kind namespace/name`: equal keys, equal policies. */
+export function keysOfTarget({ gateway, service }: WaypointTarget): readonly string[] {
+  return [
+    ...(service === undefined ? [] : [`${service.kind ?? 'Service'} ${service.namespace}/${service.name}`]),
+    `Gateway ${gateway.namespace}/${gateway.name}`,
+    ...(gateway.className === WAYPOINT_CLASS ? [`GatewayClass ${WAYPOINT_CLASS}`] : []),
+  ]
+}
+
+/** What a policy attaches to, in the same words. */
+export function keysOfPolicy(
+  { metadata, spec }: AuthorizationPolicy,
+  rootNamespace: string,
+): readonly string[] {
+  return (spec.targetRefs ?? []).flatMap(reference => {
+    if (reference.namespace !== undefined && reference.namespace !== metadata.namespace) return []
+    return keyOfReference(reference, metadata.namespace, rootNamespace)
+  })
+}
+
+function keyOfReference(
+  { group, kind, name }: PolicyTargetReference,
+  namespace: string,
+  rootNamespace: string,
+): readonly string[] {
+  switch (kind) {
+    case 'Service':
+      return group === '' || group === 'core' ? [`Service ${namespace}/${name}`] : []
+    case 'ServiceEntry':
+      return group === ISTIO_GROUP ? [`ServiceEntry ${namespace}/${name}`] : []
+    case 'Gateway':
+      return group === GATEWAY_GROUP ? [`Gateway ${namespace}/${name}`] : []
+    case 'GatewayClass':
+      return group === GATEWAY_GROUP && name === WAYPOINT_CLASS && namespace === rootNamespace
+        ? [`GatewayClass ${WAYPOINT_CLASS}`]
+        : []
+    default:
+      return []
+  }
+}

@@ -1,0 +1,257 @@
+/** What a rule can ask about, by `when` key: how its values match, and what the request has. */
+import { type Cidr, CoreError, cidrContains, parseCidr } from '@ambient/core'
+import { asciiLowerCase, type WaypointFacts } from './facts.ts'
+import { isPathTemplate, pathTemplateTest } from './path-template.ts'
+import { globTest, type TextTest, textTest } from './text-match.ts'
+import { expandPrincipals, expandTrustDomains, type TrustDomains } from './trust-domains.ts'
+
+export type Test = (facts: WaypointFacts) => boolean
+
+export interface AttributeContext {
+  /** Of the policy: what a service account without namespace means. */
+  readonly namespace: string
+  readonly trustDomains: TrustDomains
+}
+
+export interface Attribute {
+  /** Only a request has it; a connection without HTTP does not. */
+  readonly http: boolean
+  /** Whether one of the values matches. Without the thing asked for (no identity, no header) none does. */
+  matcher(values: readonly string[], context: AttributeContext): Test
+  /** For explanations: what was found. */
+  actual(facts: WaypointFacts): string
+}
+
+const SCHEME = 'spiffe://'
+const NOT_SHOWN = '(not shown)'
+/** Headers that carry credentials: neither side of a comparison is shown. */
+const SECRET_HEADER = /^(proxy-)?authorization$|cookie|token|secret|api-?key|password/
+
+const principal: Attribute = {
+  http: false,
+  matcher(values, { trustDomains }) {
+    const isOne = principalTest(expandPrincipals(values, trustDomains))
+    return ({ uri }) => uri !== undefined && isOne(uri)
+  },
+  actual: ({ uri }) => uri?.slice(SCHEME.length) ?? '(no identity)',
+}
+
+const namespace: Attribute = {
+  http: false,
+  matcher(values) {
+    const tests = values.map(value => globTest(`*/ns/${value}/*`))
+    return ({ uri }) => {
+      if (uri !== undefined) for (const test of tests) if (test(uri)) return true
+      return false
+    }
+  },
+  actual: principal.actual,
+}
+
+const serviceAccount: Attribute = {
+  http: false,
+  matcher(values, context) {
+    const accounts = new Set(
+      values.map(value => (value.includes('/') ? value : `${context.namespace}/${value}`)),
+    )
+    return ({ account }) => account !== undefined && accounts.has(account)
+  },
+  actual: principal.actual,
+}
+
+const trustDomain: Attribute = {
+  http: false,
+  matcher(values, { trustDomains }) {
+    const test = textTest(expandTrustDomains(values, trustDomains), { star: 'not-empty' })
+    return ({ identity }) => identity !== undefined && test(identity.trustDomain)
+  },
+  actual: ({ identity }) => identity?.trustDomain ?? '(no identity)',
+}
+
+const sourceIp: Attribute = {
+  http: false,
+  matcher: values => addressTest(values, facts => facts.sourceIp),
+  actual: ({ connection }) => connection.source.address,
+}
+
+const remoteIp: Attribute = {
+  http: false,
+  matcher: values => addressTest(values, facts => facts.remoteIp),
+  actual: ({ remoteAddress }) => remoteAddress,
+}
+
+const destinationIp: Attribute = {
+  http: false,
+  matcher: values => addressTest(values, facts => facts.destinationIp),
+  actual: ({ connection }) => connection.destination.address,
+}
+
+const destinationPort: Attribute = {
+  http: false,
+  matcher(values) {
+    const ports = new Set(values.map(Number))
+    return ({ port }) => ports.has(port)
+  },
+  actual: ({ port }) => String(port),
+}
+
+const sni: Attribute = {
+  http: false,
+  matcher: values => onText(textTest(values, { star: 'not-empty' }), facts => facts.sni),
+  actual: facts => facts.sni || '(no SNI)',
+}
+
+const hosts: Attribute = {
+  http: true,
+  matcher: values => onText(textTest(values.map(asciiLowerCase), { star: 'present' }), facts => facts.host),
+  actual: ({ request }) => request?.authority ?? '',
+}
+
+const methods: Attribute = {
+  http: true,
+  matcher: values => onText(textTest(values, { star: 'present' }), ({ request }) => request?.method ?? ''),
+  actual: ({ request }) => request?.method ?? '',
+}
+
+const paths: Attribute = {
+  http: true,
+  matcher(values) {
+    const templates = values.filter(isPathTemplate).map(pathTemplateTest)
+    const plain = textTest(
+      values.filter(value => !isPathTemplate(value)),
+      { star: 'not-empty' },
+    )
+    return facts => {
+      if (plain(facts.path)) return true
+      for (const template of templates) if (template(facts.path)) return true
+      return false
+    }
+  },
+  actual: ({ path }) => path,
+}
+
+/** Claims of a JWT: none is verified here, so none is there. */
+const requestAuth: Attribute = {
+  http: true,
+  matcher: () => never,
+  actual: () => '(no verified JWT)',
+}
+
+/** Dynamic metadata of Envoy's filters, which are not here. */
+const filterMetadata: Attribute = {
+  http: false,
+  matcher: () => never,
+  actual: () => '(no such metadata)',
+}
+
+const never: Test = () => false
+
+const ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map([
+  ['source.principal', principal],
+  ['source.namespace', namespace],
+  ['source.serviceAccount', serviceAccount],
+  ['source.trustDomain', trustDomain],
+  ['source.ip', sourceIp],
+  ['remote.ip', remoteIp],
+  ['destination.ip', destinationIp],
+  ['destination.port', destinationPort],
+  ['connection.sni', sni],
+  ['request.auth.principal', requestAuth],
+  ['request.auth.audiences', requestAuth],
+  ['request.auth.presenter', requestAuth],
+])
+
+/** Fields of a source or an operation, which are attributes too. */
+export const fieldAttributes = Object.freeze({
+  principals: principal,
+  requestPrincipals: requestAuth,
+  namespaces: namespace,
+  ipBlocks: sourceIp,
+  remoteIpBlocks: remoteIp,
+  serviceAccounts: serviceAccount,
+  trustDomains: trustDomain,
+  hosts,
+  ports: destinationPort,
+  methods,
+  paths,
+})
+
+/** The attribute of a `when` key; `undefined` for a key that does not exist. */
+export function attributeOf(key: string): Attribute | undefined {
+  const fixed = ATTRIBUTES.get(key)
+  if (fixed !== undefined) return fixed
+  const header = /^request\.headers\[([^[\]]+)\]$/.exec(key)?.[1]
+  if (header !== undefined) return headerAttribute(asciiLowerCase(header))
+  if (/^request\.auth\.claims(\[[^[\]]+\])+$/.test(key)) return requestAuth
+  return /^experimental\.envoy\.filters\.[^[\]]+\[[^[\]]+\]$/.test(key) ? filterMetadata : undefined
+}
+
+/** The policy's values as an explanation may show them. */
+export function shownValues(field: string, values: readonly string[]): readonly string[] {
+  const header = /^request\.headers\[(.+)\]$/.exec(field)?.[1]
+  return header !== undefined && isSecretHeader(header) ? [NOT_SHOWN] : values
+}
+
+/** Value by value: a repeated header matches when one of its values does. */
+function headerAttribute(name: string): Attribute {
+  return {
+    http: true,
+    matcher(values) {
+      const test = textTest(values, { star: 'present' })
+      return facts => {
+        for (const value of facts.header(name)) if (test(value)) return true
+        return false
+      }
+    },
+    actual(facts) {
+      const values = facts.header(name)
+      if (values.length === 0) return '(absent)'
+      return isSecretHeader(name) ? NOT_SHOWN : values.join(', ')
+    },
+  }
+}
+
+function isSecretHeader(name: string): boolean {
+  return SECRET_HEADER.test(asciiLowerCase(name))
+}
+
+/** On whole URIs, so that nothing is cut from them per decision. */
+function principalTest(values: readonly string[]): TextTest {
+  const test = textTest(values.filter(value => value === '*' || !value.startsWith('*')).map(withScheme), {
+    star: 'not-empty',
+  })
+  const suffixes = values.filter(value => value !== '*' && value.startsWith('*')).map(value => value.slice(1))
+  return uri => {
+    if (test(uri)) return true
+    for (const suffix of suffixes)
+      if (uri.length - suffix.length >= SCHEME.length && uri.endsWith(suffix)) return true
+    return false
+  }
+}
+
+function withScheme(value: string): string {
+  return value === '*' ? value : SCHEME + value
+}
+
+function onText(test: TextTest, textOf: (facts: WaypointFacts) => string): Test {
+  return facts => test(textOf(facts))
+}
+
+function addressTest(blocks: readonly string[], addressOf: (facts: WaypointFacts) => Uint8Array): Test {
+  const cidrs = blocks.flatMap(readCidr)
+  return facts => {
+    const address = addressOf(facts)
+    for (const cidr of cidrs) if (cidrContains(cidr, address)) return true
+    return false
+  }
+}
+
+/** What cannot be read was refused with its rule: see `compile-policy.ts`. */
+function readCidr(text: string): readonly Cidr[] {
+  try {
+    return [parseCidr(text)]
+  } catch (error) {
+    if (error instanceof CoreError) return []
+    throw error
+  }
+}

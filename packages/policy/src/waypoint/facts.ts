@@ -1,0 +1,122 @@
+/** What a waypoint's policies know of a request, derived when a rule first asks for it. */
+import { type Connection, ipToBytes, type SpiffeId, workloadIdentityOf } from '@ambient/core'
+
+/** One request as the waypoint is about to forward it. */
+export interface HttpRequestFacts {
+  /** The inbound connection: source as HBONE proved it, destination the original VIP and the service port. */
+  readonly connection: Connection
+  readonly method: string
+  /** As `normalizePath` gives it, with the query. */
+  readonly path: string
+  /** `:authority` or `Host`, port included when it was sent. */
+  readonly authority: string
+  /**
+   * Where a trusted proxy says that the request comes from. Absent: the caller's own address. Never taken from a
+   * header that a client can set.
+   */
+  readonly remoteAddress?: string
+  /** Each field of the name (lower case), not joined; empty when there is none. */
+  header(name: string): readonly string[]
+}
+
+export class WaypointFacts {
+  readonly connection: Connection
+  /** Absent on a connection that carries no HTTP. */
+  readonly request: HttpRequestFacts | undefined
+  /** Of a TLS connection that passes through; empty when there is none. */
+  readonly sni: string
+  /** `spiffe://…`; absent in plaintext. */
+  readonly uri: string | undefined
+  #account: string | null | undefined
+  #path: string | undefined
+  #host: string | undefined
+  #source: Uint8Array | undefined
+  #remote: Uint8Array | undefined
+  #destination: Uint8Array | undefined
+
+  constructor(connection: Connection, request?: HttpRequestFacts, sni = '') {
+    this.connection = connection
+    this.request = request
+    this.sni = sni
+    this.uri = connection.source.identity?.uri
+  }
+
+  get identity(): SpiffeId | undefined {
+    return this.connection.source.identity
+  }
+
+  get port(): number {
+    return this.connection.destination.port
+  }
+
+  /** `namespace/service-account` of an identity in Istio's form. */
+  get account(): string | undefined {
+    if (this.#account === undefined) {
+      const workload = this.identity && workloadIdentityOf(this.identity)
+      this.#account = workload === undefined ? null : `${workload.namespace}/${workload.serviceAccount}`
+    }
+    return this.#account ?? undefined
+  }
+
+  /** Without query and fragment. */
+  get path(): string {
+    this.#path ??= withoutQuery(this.request?.path ?? '')
+    return this.#path
+  }
+
+  /** In lower case. */
+  get host(): string {
+    this.#host ??= asciiLowerCase(this.request?.authority ?? '')
+    return this.#host
+  }
+
+  get sourceIp(): Uint8Array {
+    this.#source ??= ipToBytes(this.connection.source.address) ?? noBytes
+    return this.#source
+  }
+
+  get remoteAddress(): string {
+    return this.request?.remoteAddress ?? this.connection.source.address
+  }
+
+  get remoteIp(): Uint8Array {
+    this.#remote ??= ipToBytes(this.remoteAddress) ?? noBytes
+    return this.#remote
+  }
+
+  get destinationIp(): Uint8Array {
+    this.#destination ??= ipToBytes(this.connection.destination.address) ?? noBytes
+    return this.#destination
+  }
+
+  /** Values of a header; pseudo headers by their names, `host` is the authority. */
+  header(name: string): readonly string[] {
+    const { request } = this
+    if (request === undefined) return noValues
+    switch (name) {
+      case 'host':
+      case ':authority':
+        return [request.authority]
+      case ':method':
+        return [request.method]
+      case ':path':
+        return [request.path]
+      default:
+        return request.header(name)
+    }
+  }
+}
+
+/** Only ASCII: folding more would make different hosts equal. */
+export function asciiLowerCase(text: string): string {
+  return /[A-Z]/.test(text) ? text.replace(/[A-Z]+/g, letters => letters.toLowerCase()) : text
+}
+
+function withoutQuery(path: string): string {
+  const end = path.search(/[?#]/)
+  return end < 0 ? path : path.slice(0, end)
+}
+
+/** Of no address family, hence in no block. */
+const noBytes = new Uint8Array(0)
+const noValues: readonly string[] = Object.freeze([])
