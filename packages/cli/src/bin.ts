@@ -9,6 +9,11 @@ const host: CliHost = {
   nodeVersion: process.versions.node,
   // Warnings go to stderr; a pipe, also one of CI, gets plain text.
   colors: pc.isColorSupported && process.stderr.isTTY === true,
+  interactive: process.stdin.isTTY === true,
+  get input() {
+    return process.stdin
+  },
+  output: process.stdout,
   stdout: text => void process.stdout.write(text),
   stderr: text => void process.stderr.write(text),
   onInterrupt: listener => {
@@ -19,6 +24,11 @@ const host: CliHost = {
     }
   },
 }
+
+// A reader that has gone (`ambient … | head`) is no failure of ours.
+process.stdout.on('error', error => {
+  if ('code' in error && error.code === 'EPIPE') process.exit()
+})
 
 void runCli(process.argv.slice(2), host).then(code => {
   process.exitCode = code

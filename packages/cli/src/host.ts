@@ -1,16 +1,22 @@
 /** What a command is given instead of the process: so that it can be tested, and embedded. */
+import type { Readable, Writable } from 'node:stream'
 
 export interface CliHost {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly nodeVersion: string
   /** Whether to colour. */
   readonly colors: boolean
+  /** Whether somebody at a terminal sends Ctrl-C to us and to our children alike. */
+  readonly interactive: boolean
+  /** The raw ends, for a command that passes bytes on. */
+  readonly input: Readable
+  readonly output: Writable
   /** Writes data: what a pipe wants. */
   stdout(text: string): void
   /** Writes everything else. */
   stderr(text: string): void
-  /** Calls back for each Ctrl-C or request to end; returns the function that unsubscribes. */
-  onInterrupt(listener: () => void): () => void
+  /** Calls back for each Ctrl-C or other request to end; returns the function that unsubscribes. */
+  onInterrupt(listener: (signal: NodeJS.Signals) => void): () => void
 }
 
 /** Everything went as asked; also a mesh that was ended by Ctrl-C. */

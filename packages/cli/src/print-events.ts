@@ -4,34 +4,49 @@ import { createColors } from 'picocolors'
 import type { EventSource, Mesh, MeshEvent, MeshListener } from '@ambient/mesh'
 import { formatProblem, type Problem } from '@ambient/mesh'
 import type { CliHost } from './host.ts'
+import { type OutputFormat, renderEvent } from './output.ts'
 import { formatTable } from './table.ts'
 
 export interface PrintOptions {
-  readonly format: 'table' | 'json'
-  /** Whether to print what the programs print. */
-  readonly logs: boolean
+  readonly format: OutputFormat
+  /** Whose output to print: of programs, also of the proxies, or of nobody. */
+  readonly logs: 'programs' | 'all' | false
   /** Of the manifests, as the user wrote it: problems are shown with it, so that editors find them. */
   readonly folder: string
 }
 
-/** Prints each event as it comes. With `json`, every event is one line on standard output. */
+/** Of a proxy's log: `TIME<tab>LEVEL<tab>SCOPE<tab>…`. */
+const PROXY_TROUBLE = /^[^\t]*\t(warn|error)\t/i
+const ACCESS_LINE = /^[^\t]*\t[^\t]*\taccess\b/
+
+/** Prints each event as it comes. With `json` and `yaml` everything goes to standard output, an event at a time. */
 export function eventPrinter(
   options: PrintOptions,
   host: Pick<CliHost, 'colors' | 'stdout' | 'stderr'>,
 ): MeshListener {
-  if (options.format === 'json')
+  const { format } = options
+  if (format !== 'table')
     return event => {
-      if (event.kind !== 'output' || options.logs) host.stdout(`${JSON.stringify(event)}\n`)
+      if (event.kind !== 'output' || isWanted(event, options.logs)) host.stdout(renderEvent(format, event))
     }
   const colors = createColors(host.colors)
   return event => {
     if (event.kind === 'output') {
-      if (options.logs) host.stdout(`${colors.dim(`${label(event.source)} |`)} ${event.line}\n`)
+      if (isWanted(event, options.logs))
+        host.stdout(`${colors.dim(`${label(event.source)} |`)} ${event.line}\n`)
       return
     }
     const text = sentence(event, options.folder)
     if (text !== undefined) host.stderr(`${isTrouble(event) ? colors.yellow(text) : text}\n`)
   }
+}
+
+/** Every connection is a line in its proxy's log: asked for, or else only the proxies' own trouble is shown. */
+function isWanted(event: Extract<MeshEvent, { kind: 'output' }>, logs: PrintOptions['logs']): boolean {
+  if (logs === false) return false
+  const isProxy = event.source.kind !== 'pod' && event.source.kind !== 'exec'
+  if (logs === 'all' || !isProxy) return true
+  return PROXY_TROUBLE.test(event.line) && !ACCESS_LINE.test(event.line)
 }
 
 /** Workloads and nodes as they are now. */

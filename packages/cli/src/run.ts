@@ -1,36 +1,39 @@
 /** Reads the command line and hands over to a command. */
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { type CliHost, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './host.ts'
+import { isAmbientError } from '@ambient/core'
+import { Command, CommanderError } from 'commander'
+import { addCommand, type CommandContext, outputOption, quiet } from './command-line.ts'
 import { describeFailure } from './failure.ts'
-import { up, type UpOptions } from './up.ts'
-import { printVersion } from './version.ts'
+import { type CliHost, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './host.ts'
+import { registerLabel } from './label.ts'
+import type { OutputFormat } from './output.ts'
+import { registerUp } from './up.ts'
+import { ownVersion, printVersion } from './version.ts'
+import { registerWaypoint } from './waypoint/command.ts'
 
 const EXAMPLES = `
 Examples:
   $ ambient up manifests/            run what the manifests say, meshed, until Ctrl-C
-  $ ambient up manifests/ -o json    the same, one JSON line per event
-  $ ambient version
+  $ ambient status                   what the proxies of the running mesh have acknowledged
+  $ ambient run --as shop/web -- npm start
+  $ ambient label ns shop istio.io/dataplane-mode=ambient
+  $ ambient waypoint apply -n shop --enroll-namespace --wait
 `
 
-const UP_EXAMPLES = `
-Examples:
-  $ ambient up examples/01-bookinfo/manifests
-  $ ambient up manifests --node a --node b --node c
-  $ ambient up manifests --without policy.yaml
-  $ ambient up manifests -o json | jq -r 'select(.kind == "problems")'
-
-While it runs, edit the manifests: good ones are taken at once, bad ones are
-reported as file:line:column and the last good configuration goes on.
-`
+/** Errors that say that the command line, not the work, was wrong. */
+const USAGE_ERRORS = ['AMBIENT_E_CLI_USAGE', 'AMBIENT_E_MESH_OPTIONS']
 
 /**
  * Runs one command. Never rejects.
- * @returns the exit code: 0, 1 when the command failed, 2 when the command line was not understood.
+ * @returns the exit code: 0, 1 when the command failed, 2 when the command line was not understood; of `run` the
+ * program's.
  */
 export async function runCli(args: readonly string[], host: CliHost): Promise<number> {
   let code = EXIT_OK
-  const program = createProgram(host, result => {
-    code = result
+  const program = createProgram({
+    host,
+    finish: result => {
+      code = result
+    },
   })
   try {
     await program.parseAsync([...args], { from: 'user' })
@@ -38,58 +41,23 @@ export async function runCli(args: readonly string[], host: CliHost): Promise<nu
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE
     host.stderr(`${describeFailure(error)}\n`)
-    return EXIT_FAILED
+    return isAmbientError(error) && USAGE_ERRORS.includes(error.code) ? EXIT_USAGE : EXIT_FAILED
   }
 }
 
-function createProgram(host: CliHost, finish: (code: number) => void): Command {
-  const program = new Command('ambient')
+function createProgram(context: CommandContext): Command {
+  const { host } = context
+  const program = quiet(new Command('ambient'), host)
     .description("Istio's ambient mesh without a cluster: workloads from manifests, meshed on this machine.")
+    .version(ownVersion(), '-V, --version', 'print the version')
+    .enablePositionalOptions()
     .addHelpText('after', EXAMPLES)
-  quiet(program, host)
-  const output = (): Option =>
-    new Option('-o, --output <format>', 'how to print').choices(['table', 'json']).default('table')
-  quiet(program.command('up'), host)
-    .description('run a folder of manifests as a mesh, and follow its changes')
-    .argument('<folder>', 'folder of YAML or JSON manifests; programs start in it')
-    .option(
-      '--node <name>',
-      'a node, each with a ztunnel of its own (repeat; default node-a, node-b)',
-      collect,
-    )
-    .option('--without <file>', 'a manifest to leave out (repeat)', collect)
-    .option('--no-watch', 'do not follow changes of the folder')
-    .option('--block <number>', 'use addresses 127.NUMBER.0.0/16 (default: a free block)', wholeNumber)
-    .option('--log-level <filter>', "the ztunnels' log filter, as their RUST_LOG", 'info')
-    .option('--no-logs', "do not print the programs' output")
-    .addOption(output())
-    .addHelpText('after', UP_EXAMPLES)
-    .action(async (folder: string, options: UpOptions) => finish(await up(folder, options, host)))
-  quiet(program.command('version'), host)
-    .description('print versions')
-    .addOption(output())
-    .action(({ output: format }: { output: 'table' | 'json' }) => printVersion(format, host))
+  registerUp(program, context)
+  registerLabel(program, context)
+  registerWaypoint(program, context)
+  addCommand(program, 'version', 'print versions', context)
+    .addOption(outputOption())
+    .addHelpText('after', '\nExamples:\n  $ ambient version\n  $ ambient version -o json\n')
+    .action(({ output }: { output: OutputFormat }) => printVersion(output, host))
   return program
-}
-
-/** Errors are one line; nothing exits the process by itself. */
-function quiet(command: Command, host: CliHost): Command {
-  return command
-    .exitOverride()
-    .allowExcessArguments(false)
-    .showSuggestionAfterError(true)
-    .configureOutput({
-      writeOut: text => host.stdout(text),
-      writeErr: text => host.stderr(text),
-      outputError: (text, write) => write(`${text.trim().replace(/\s*\n\s*/g, ' ')}\n`),
-    })
-}
-
-function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
-  return [...(previous ?? []), value]
-}
-
-function wholeNumber(value: string): number {
-  if (!/^[0-9]{1,3}$/.test(value)) throw new InvalidArgumentError('expected a whole number from 1 to 254.')
-  return Number(value)
 }

@@ -1,38 +1,86 @@
 /** `ambient up`: the mesh of a folder, until somebody ends it. */
-import { createMesh, type Mesh, MeshError } from '@ambient/mesh'
-import { describeFailure } from './failure.ts'
+import { isAmbientError } from '@ambient/core'
+import { createMesh, type Mesh } from '@ambient/mesh'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import {
+  addCommand,
+  blockNumber,
+  collect,
+  type CommandContext,
+  dnsLabel,
+  outputOption,
+} from './command-line.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK } from './host.ts'
+import { type OutputFormat, renderEvent } from './output.ts'
 import { eventPrinter, meshTable } from './print-events.ts'
 
-export interface UpOptions {
+const EXAMPLES = `
+Examples:
+  $ ambient up examples/01-bookinfo/manifests
+  $ ambient up manifests --node a --node b --node c
+  $ ambient up manifests --without policy.yaml
+  $ ambient up manifests --logs all                the proxies' access logs too
+  $ ambient up manifests -o json | jq -r 'select(.kind == "problems")'
+
+While it runs, edit the manifests: good ones are taken at once, bad ones are
+reported as file:line:column and the last good configuration goes on.
+`
+
+interface UpOptions {
   readonly node?: readonly string[]
   readonly without?: readonly string[]
   readonly watch: boolean
   readonly block?: number
   readonly logLevel: string
-  readonly logs: boolean
-  readonly output: 'table' | 'json'
+  readonly logs: 'programs' | 'all' | 'none' | false
+  readonly output: OutputFormat
 }
 
 /** What programs usually need of the caller's environment. Secrets of the caller stay with the caller. */
 const PASSED_ON = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS']
 const END_OF_LIFE_MAJOR = 20
 
-export async function up(folder: string, options: UpOptions, host: CliHost): Promise<number> {
+export function registerUp(program: Command, context: CommandContext): void {
+  addCommand(program, 'up', 'run a folder of manifests as a mesh, and follow its changes', context)
+    .argument('<folder>', 'folder of YAML or JSON manifests; programs start in it')
+    .option(
+      '--node <name>',
+      'a node, each with a ztunnel of its own (repeat; default node-a, node-b)',
+      collectNode,
+    )
+    .option('--without <file>', 'a manifest to leave out (repeat)', collect)
+    .option('--no-watch', 'do not follow changes of the folder')
+    .option('--block <number>', 'use addresses 127.NUMBER.0.0/16 (default: a free block)', blockNumber)
+    .option('--log-level <filter>', "the proxies' log filter, as their RUST_LOG", 'info')
+    .addOption(
+      new Option('--logs <which>', 'whose output to print: of programs, also of proxies (all), or none')
+        .choices(['programs', 'all', 'none'])
+        .default('programs'),
+    )
+    .option('--no-logs', 'the same as --logs none')
+    .addOption(outputOption())
+    .addHelpText('after', EXAMPLES)
+    .action(async (folder: string, options: UpOptions) => {
+      context.finish(await up(folder, options, context.host))
+    })
+}
+
+async function up(folder: string, options: UpOptions, host: CliHost): Promise<number> {
   const environment = Object.fromEntries(PASSED_ON.map(name => [name, host.environment[name]]))
+  const logs = options.logs === 'none' ? false : options.logs
   const mesh = createMesh({
     manifests: folder,
     watch: options.watch,
     logLevel: options.logLevel,
     environment,
-    onEvent: eventPrinter({ format: options.output, logs: options.logs, folder }, host),
+    onEvent: eventPrinter({ format: options.output, logs, folder }, host),
     ...(options.node === undefined ? {} : { nodes: options.node }),
     ...(options.without === undefined ? {} : { exclude: options.without }),
     ...(options.block === undefined ? {} : { block: options.block }),
   })
   warnOfOldNode(host)
   const interrupted = new Promise<void>(resolve => {
-    host.onInterrupt(resolve)
+    host.onInterrupt(() => resolve())
   })
   const started = mesh.start().then(
     () => undefined,
@@ -41,8 +89,8 @@ export async function up(folder: string, options: UpOptions, host: CliHost): Pro
   const failure = await Promise.race([started, interrupted.then(() => undefined)])
   if (failure !== undefined) {
     // The manifests' problems were printed one by one.
-    if (!isManifestError(failure.error)) host.stderr(`${describeFailure(failure.error)}\n`)
-    return EXIT_FAILED
+    if (isManifestError(failure.error)) return EXIT_FAILED
+    throw failure.error
   }
   if (await isPending(interrupted)) showReady(mesh, options, host)
   await interrupted
@@ -54,8 +102,11 @@ export async function up(folder: string, options: UpOptions, host: CliHost): Pro
 }
 
 function showReady(mesh: Mesh, options: UpOptions, host: CliHost): void {
-  if (options.output === 'table') host.stdout(`\n${meshTable(mesh)}\n`)
-  else host.stdout(`${JSON.stringify({ kind: 'ready', pods: mesh.pods, nodes: mesh.nodes })}\n`)
+  const { output } = options
+  const { cidr, folder, pods, nodes } = mesh
+  const ready = { kind: 'ready', folder, cidr, block: Number(cidr.split('.')[1]), pods, nodes }
+  if (output === 'table') host.stdout(`\n${meshTable(mesh)}\n`)
+  else host.stdout(renderEvent(output, ready))
   const follows = options.watch ? ' The folder is watched: edit it.' : ''
   host.stderr(`the mesh is up on ${mesh.cidr}.${follows} Ctrl-C ends it.\n`)
 }
@@ -66,7 +117,12 @@ function warnOfOldNode(host: CliHost): void {
 }
 
 function isManifestError(error: unknown): boolean {
-  return error instanceof MeshError && error.code === 'AMBIENT_E_MESH_MANIFESTS'
+  return isAmbientError(error) && error.code === 'AMBIENT_E_MESH_MANIFESTS'
+}
+
+function collectNode(value: string, previous: readonly string[] | undefined): readonly string[] {
+  if (previous?.includes(value) === true) throw new InvalidArgumentError('nodes must have different names.')
+  return collect(dnsLabel(value), previous)
 }
 
 async function isPending(promise: Promise<void>): Promise<boolean> {

@@ -2,45 +2,15 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { runCli } from '../src/index.ts'
 import { eventPrinter } from '../src/print-events.ts'
 import { formatTable } from '../src/table.ts'
+import { run, testHost } from './host.ts'
 
 const folders: string[] = []
 
 afterEach(async () => {
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true })
 })
-
-function host(): {
-  out: () => string
-  err: () => string
-  host: Parameters<typeof runCli>[1]
-} {
-  let [out, err] = ['', '']
-  return {
-    out: () => out,
-    err: () => err,
-    host: {
-      environment: { PATH: '/usr/bin:/bin' },
-      nodeVersion: '24.0.0',
-      colors: false,
-      stdout: text => {
-        out += text
-      },
-      stderr: text => {
-        err += text
-      },
-      onInterrupt: () => () => {},
-    },
-  }
-}
-
-async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const given = host()
-  const code = await runCli(args, given.host)
-  return { code, out: given.out(), err: given.err() }
-}
 
 describe('the command line', () => {
   test.each([
@@ -49,8 +19,21 @@ describe('the command line', () => {
     [['down'], /^error: unknown command 'down'/],
     [['up'], /^error: missing required argument 'folder'/],
     [['up', 'a', 'b'], /^error: too many arguments/],
-    [['up', 'a', '-o', 'xml'], /^error: .*'xml' is invalid. Allowed choices are table, json\.$/],
+    [['up', 'a', '-o', 'xml'], /^error: .*'xml' is invalid. Allowed choices are table, json, yaml\.$/],
     [['up', 'a', '--block', 'x'], /^error: .*expected a whole number from 1 to 254\.$/],
+    [['up', 'a', '--block', '300'], /^error: .*'300' is invalid. expected a whole number from 1 to 254\.$/],
+    [['up', 'a', '--node', 'Not_A_Label'], /^error: .*'Not_A_Label' is invalid. expected a DNS label/],
+    [['up', 'a', '--node', 'x', '--node', 'x'], /^error: .* nodes must have different names\.$/],
+    [['up', 'a', '--logs', 'some'], /Allowed choices are programs, all, none\.$/],
+    [['label', 'ns', 'a'], /^error: missing required argument 'labels'/],
+    [['label', 'node', 'a', 'x=y'], /expected ns, svc, pod or gateway\.$/],
+    [['label', 'ns', 'a', 'x'], /expected KEY=VALUE or KEY-\.$/],
+    [['label', 'ns', 'a', 'x=no spaces'], /a label value has at most 63 of/],
+    [['waypoint', 'apply', '--name', 'none'], /"none" is what opts out of waypoints/],
+    [['waypoint', 'apply', '--for', 'pods'], /Allowed choices are service, workload, all, none\.$/],
+    [['waypoint', 'apply', '--waypoint-timeout', '5'], /expected a duration such as 90s or 1m30s\.$/],
+    [['waypoint', 'delete'], /^error: name the waypoints to delete, or --all, or --revision \[/],
+    [['waypoint', 'delete', 'a', '--all'], /^error: either names, or --all, or --revision \[/],
   ])('%j is one clear line and exit code 2', async (args, message) => {
     const { code, out, err } = await run(...args)
     expect(code).toBe(2)
@@ -60,16 +43,25 @@ describe('the command line', () => {
   })
 
   test('help has examples, of the command and of each of its own', async () => {
-    for (const args of [['--help'], ['up', '--help']]) {
-      const { code, out } = await run(...args)
+    for (const args of [
+      [],
+      ['up'],
+      ['label'],
+      ['waypoint'],
+      ...['generate', 'apply', 'list', 'status', 'delete'].map(command => ['waypoint', command]),
+      ['version'],
+    ]) {
+      const { code, out } = await run(...args, '--help')
       expect(code).toBe(0)
-      expect(out).toContain('Examples:\n  $ ambient up ')
+      expect(out).toContain('Examples:\n  $ ambient ')
     }
   })
 
   test('version prints as a table and as JSON', async () => {
     expect((await run('version')).out).toBe('ambient  0.1.0\nnode     24.0.0\n')
     expect(JSON.parse((await run('version', '-o', 'json')).out)).toEqual({ ambient: '0.1.0', node: '24.0.0' })
+    expect((await run('version', '-o', 'yaml')).out).toBe('ambient: 0.1.0\nnode: 24.0.0\n')
+    expect(await run('--version')).toEqual({ code: 0, out: '0.1.0\n', err: '' })
   })
 })
 
@@ -89,18 +81,12 @@ describe('up', () => {
     expect(err).toContain(`${join(folder, 'bad.yaml')}:4:9: error: `)
     expect(err.trim().split('\n').at(-1)).toBe('nothing is running: the manifests have errors')
   })
-
-  test('a bad option value is named', async () => {
-    const { code, err } = await run('up', '.', '--node', 'Not_A_Label')
-    expect(code).toBe(1)
-    expect(err).toContain('node name "Not_A_Label" is not a DNS label')
-  })
 })
 
 describe('events for people', () => {
   test('each kind of trouble is a sentence', () => {
-    const given = host()
-    const print = eventPrinter({ format: 'table', logs: true, folder: 'shop' }, given.host)
+    const given = testHost()
+    const print = eventPrinter({ format: 'table', logs: 'programs', folder: 'shop' }, given.host)
     const source = { kind: 'pod', name: 'n/shop-1' } as const
     print({ kind: 'output', source, stream: 'stdout', line: 'hello' })
     print({ kind: 'exited', source, code: null, signal: 'SIGKILL', restartInMs: 250, asked: false })
@@ -134,8 +120,27 @@ describe('events for people', () => {
     )
   })
 
+  test("the proxies' access logs do not drown what programs say", () => {
+    const shown = (logs: 'programs' | 'all' | false): string => {
+      const given = testHost()
+      const print = eventPrinter({ format: 'table', logs, folder: '.' }, given.host)
+      const say = (kind: 'pod' | 'ztunnel', line: string): void =>
+        print({ kind: 'output', source: { kind, name: 'a' }, stream: 'stdout', line })
+      say('pod', 'hello')
+      say('ztunnel', 'T\tinfo\taccess\tconnection complete')
+      say('ztunnel', 'T\terror\taccess\tconnection failed')
+      say('ztunnel', 'T\tinfo\tready')
+      say('ztunnel', 'T\twarn\txds\tthe control plane is away')
+      return given.out()
+    }
+    const trouble = 'ztunnel a | T\twarn\txds\tthe control plane is away\n'
+    expect(shown('programs')).toBe(`a | hello\n${trouble}`)
+    expect(shown('all').split('\n')).toHaveLength(6)
+    expect(shown(false)).toBe('')
+  })
+
   test('as JSON each event is one line', () => {
-    const given = host()
+    const given = testHost()
     const print = eventPrinter({ format: 'json', logs: false, folder: '.' }, given.host)
     print({ kind: 'output', source: { kind: 'pod', name: 'n/p' }, stream: 'stdout', line: 'not asked for' })
     print({ kind: 'warning', message: 'two\nlines' })

@@ -1,0 +1,23 @@
+/** `-o`: the same facts as a table for people, as JSON or as YAML. */
+import { stringify } from 'yaml'
+
+export const OUTPUT_FORMATS = ['table', 'json', 'yaml'] as const
+export type OutputFormat = (typeof OUTPUT_FORMATS)[number]
+
+/** `table` is only called when it is wanted. */
+export function render(format: OutputFormat, facts: unknown, table: () => string): string {
+  if (format === 'table') return table()
+  return format === 'json' ? `${JSON.stringify(facts, undefined, 2)}\n` : stringify(plain(facts), YAML)
+}
+
+/** One of many, as they come: a line of JSON, or a YAML document. */
+export function renderEvent(format: 'json' | 'yaml', facts: unknown): string {
+  return format === 'json' ? `${JSON.stringify(facts)}\n` : `---\n${stringify(plain(facts), YAML)}`
+}
+
+const YAML = { lineWidth: 0, aliasDuplicateObjects: false } as const
+
+/** What JSON would keep of it. */
+function plain(facts: unknown): unknown {
+  return JSON.parse(JSON.stringify(facts))
+}

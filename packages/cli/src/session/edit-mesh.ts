@@ -1,0 +1,78 @@
+/** An edit of a mesh's folder: written, taken by the mesh that runs from it, and told. */
+import { join } from 'node:path'
+import { systemClock } from '@ambient/core'
+import { formatProblem } from '@ambient/policy'
+import { CliError } from '../errors.ts'
+import type { CliHost } from '../host.ts'
+import { type ManifestFolder, readFolder, saveFolder } from '../manifests/folder.ts'
+import type { MeshClient } from './mesh-client.ts'
+import { findTarget, type Target, withMesh } from './target.ts'
+
+/** An edited folder, and what its maker has to tell. */
+export interface Edit<Result> {
+  readonly folder: ManifestFolder
+  readonly result: Result
+}
+
+export interface Edited<Result> {
+  readonly result: Result
+  readonly folder: string
+  /** Relative to the folder. */
+  readonly files: readonly string[]
+  /** The configuration that the running mesh took; absent without a mesh or without a change. */
+  readonly generation?: number
+}
+
+/** A mesh that follows its folder takes an edit in a fraction of a second. */
+const TAKEN_WITHIN_MS = 15_000
+const LOOK_EVERY_MS = 50
+
+/**
+ * Resolves when every proxy of the running mesh has the edit; at once when none runs.
+ * @throws CliError `AMBIENT_E_CLI_MANIFESTS`, `_WRITE`, `_NO_MESH`, `_NOT_TAKEN`
+ */
+export async function editMesh<Result>(
+  named: string | undefined,
+  edit: (folder: ManifestFolder) => Edit<Result>,
+): Promise<Edited<Result>> {
+  const target = await findTarget(named)
+  const before = await readFolder(target.folder)
+  const { folder: after, result } = edit(before)
+  const write = async (): Promise<readonly string[]> => saveFolder(before, after)
+  if (!target.running) return { result, folder: target.folder, files: await write() }
+  return withMesh(target.folder, async mesh => {
+    const { generation } = await mesh.status()
+    const files = await write()
+    if (files.length === 0) return { result, folder: target.folder, files }
+    return { result, folder: target.folder, files, generation: await taken(mesh, generation, target) }
+  })
+}
+
+/** Which files were written, and who has taken them: for standard error. */
+export function tellEdit(
+  { folder, files, generation }: Edited<unknown>,
+  host: Pick<CliHost, 'stderr'>,
+): void {
+  if (files.length === 0) return
+  const names = files.map(file => join(folder, file)).join(', ')
+  const taker =
+    generation === undefined ? 'no mesh runs from this folder' : `configuration ${generation} is in place`
+  host.stderr(`${names} written; ${taker}\n`)
+}
+
+async function taken(mesh: MeshClient, before: number, { folder }: Target): Promise<number> {
+  const deadline = systemClock.now() + TAKEN_WITHIN_MS
+  for (;;) {
+    const { generation, problems } = await mesh.status()
+    if (generation > before) {
+      await mesh.synced(AbortSignal.timeout(TAKEN_WITHIN_MS))
+      return generation
+    }
+    if (systemClock.now() > deadline) {
+      const reasons = problems.map(problem => formatProblem({ ...problem, file: join(folder, problem.file) }))
+      const why = reasons.length === 0 ? 'does it follow its folder?' : `\n${reasons.join('\n')}`
+      throw new CliError('AMBIENT_E_CLI_NOT_TAKEN', `written, but the mesh goes on as it was: ${why}`)
+    }
+    await new Promise<void>(resolve => systemClock.after(LOOK_EVERY_MS, resolve, { keepAlive: true }))
+  }
+}
