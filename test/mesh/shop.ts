@@ -136,6 +136,7 @@ export interface Held {
   /** Everything heard so far. */
   readonly heard: () => string
   say(text: string): void
+  end(): void
   readonly ended: Promise<unknown>
 }
 
@@ -150,6 +151,7 @@ export async function hold(mesh: TestMesh, from: string, host = 'server'): Promi
   return {
     heard: () => heard,
     say: text => void execution.stdin?.write(text),
+    end: () => execution.kill(),
     ended: execution.exited,
   }
 }

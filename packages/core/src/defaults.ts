@@ -10,6 +10,8 @@ export const proxyDefaults = Object.freeze({
   ]),
   /** Admin requests are small and local. */
   adminHeadersTimeoutMs: 2_000,
+  /** Who connected just before a hand-over asks within this time; clients that keep idle connections lose them then. */
+  adminHandOverMs: 500,
   /** No admin client sends more than a few lines. */
   adminMaxHeaderBytes: 8_192,
 })

@@ -23,6 +23,8 @@ export const meshDefaults = Object.freeze({
   restartResetMs: 10_000,
   /** Kubernetes gives 30 s; a mesh on a developer's machine ends sooner. */
   closeGraceMs: 3_000,
+  /** How long connections of a proxy that was replaced may go on: as long as Kubernetes gives a pod. */
+  restartDrainMs: 30_000,
   /** Proxies start in under a second; beyond this something is wrong. */
   proxyReadyTimeoutMs: 20_000,
   /** How long `start()` waits for pods; those that are not ready then go on trying. */

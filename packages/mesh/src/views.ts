@@ -16,6 +16,12 @@ export interface MeshNode {
   readonly readyUrl: string
   /** Signals the ztunnel (default SIGKILL); it is started again. */
   kill(signal?: NodeJS.Signals): void
+  /**
+   * Replaces the ztunnel: a new process takes over the listening sockets, then the old one drains. No connection is
+   * refused; present ones have 30 s to finish. Resolves when the new process serves.
+   * @throws MeshError `AMBIENT_E_MESH_NOT_READY`; the present process goes on then.
+   */
+  restart(): Promise<void>
 }
 
 export interface MeshPod {
@@ -49,6 +55,7 @@ export function describeNode(proxy: NodeProxy): MeshNode {
     statsUrl: proxy.statsUrl,
     readyUrl: proxy.readyUrl,
     kill: (signal?: NodeJS.Signals) => program.kill(signal),
+    restart: () => proxy.restart(),
   })
 }
 

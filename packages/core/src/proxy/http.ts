@@ -1,5 +1,7 @@
 /** The small HTTP/1.1 servers of a proxy: no bodies read, bounded headers, closed with everything on them. */
+import { Server as TcpServer } from 'node:net'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { systemClock } from '../clock.ts'
 import { proxyDefaults } from '../defaults.ts'
 import { CoreError } from '../errors.ts'
 import { formatHostPort } from '../host-port.ts'
@@ -53,15 +55,32 @@ export async function serveHttp(options: {
     address: bound.address,
     port: bound.port,
     close() {
-      closing ??= new Promise(resolve => {
-        server.close(() => resolve())
-        binding.release()
-        server.closeIdleConnections()
-        setImmediate(() => server.closeAllConnections())
-      })
+      closing ??= options.bind === undefined ? closeNow(server) : handOn(server)
+      binding.release()
       return closing
     },
   }
+}
+
+function closeNow(server: Server): Promise<void> {
+  return new Promise(resolve => {
+    server.close(() => resolve())
+    server.closeIdleConnections()
+    setImmediate(() => server.closeAllConnections())
+  })
+}
+
+/** A successor accepts from now on, so nobody who was accepted here may notice: first requests are still answered. */
+function handOn(server: Server): Promise<void> {
+  return new Promise(resolve => {
+    server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
+    const timer = systemClock.after(proxyDefaults.adminHandOverMs, () => server.closeAllConnections())
+    // The close of HTTP servers drops connections that have not asked anything yet.
+    TcpServer.prototype.close.call(server, () => {
+      timer.cancel()
+      resolve()
+    })
+  })
 }
 
 export const text = (status: number, body: string): HttpAnswer => ({ status, body })

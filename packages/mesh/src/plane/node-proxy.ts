@@ -6,6 +6,7 @@ import { type Clock, formatHostPort } from '@ambient/core'
 import { meshDefaults, proxyPorts } from '../defaults.ts'
 import { MeshError } from '../errors.ts'
 import type { MeshListener } from '../events.ts'
+import { createHeldSockets } from '../process/held-sockets.ts'
 import type { Reaper } from '../process/reaper.ts'
 import { type Program, superviseProgram } from '../process/supervise.ts'
 import { askProxy, podsServed } from './proxy-state.ts'
@@ -39,6 +40,8 @@ export interface NodeProxy {
   readonly statsUrl: string
   readonly readyUrl: string
   start(): void
+  /** @throws MeshError `AMBIENT_E_MESH_NOT_READY`; the present process goes on then. */
+  restart(): Promise<void>
   /** @throws MeshError `AMBIENT_E_MESH_NOT_READY` */
   ready(signal?: AbortSignal): Promise<void>
   /** Resolves when it listens for a pod; rejects only with the signal's reason. */
@@ -56,6 +59,7 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
     restart: 'Always',
     clock,
     reaper: options.reaper,
+    sockets: createHeldSockets(),
     events: {
       started: pid => emit({ kind: 'started', source, pid }),
       line: (stream, line) => emit({ kind: 'output', source, stream, line }),
@@ -70,6 +74,7 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
     statsUrl: url(proxyPorts.stats),
     readyUrl: `${url(proxyPorts.readiness)}/healthz/ready`,
     start: () => program.start(),
+    restart: () => program.replace({ graceMs: meshDefaults.restartDrainMs }),
     ready: signal => awaitReady(proxy, clock, signal),
     awaitPod: podWaiter(url(proxyPorts.admin), clock),
   }
@@ -105,6 +110,7 @@ function proxyEnvironment(options: NodeProxyOptions): Record<string, string> {
     TRUST_DOMAIN: options.trustDomain,
     SOCKS5_SECRETS_DIR: options.files.secretsDir,
     CONNECTION_TERMINATION_DEADLINE: '1s',
+    LISTEN_HANDLES: 'ipc',
     RUST_LOG: options.logLevel,
     ...(options.relay === undefined ? {} : { NODE_RELAY: options.relay }),
   }

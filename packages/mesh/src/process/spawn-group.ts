@@ -12,12 +12,19 @@ export interface GroupOptions {
   readonly cwd: string
   readonly env: Readonly<Record<string, string>>
   readonly stdin: 'pipe' | 'ignore'
+  /** Opens Node's channel to the child, for messages and sockets. */
+  readonly ipc?: boolean
 }
 
 /** @throws MeshError `AMBIENT_E_MESH_SPAWN` when the program cannot be started (not found, not executable). */
 export async function spawnGroup(options: GroupOptions): Promise<ChildProcess> {
   const [program = '', ...args] = options.argv
-  const stdio: StdioOptions = [options.stdin, 'pipe', 'pipe']
+  const stdio: StdioOptions = [
+    options.stdin,
+    'pipe',
+    'pipe',
+    ...(options.ipc === true ? ['ipc' as const] : []),
+  ]
   const child = spawn(program, args, { cwd: options.cwd, env: { ...options.env }, stdio, detached: true })
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve)
