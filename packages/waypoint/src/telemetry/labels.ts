@@ -1,0 +1,137 @@
+/** Istio's standard labels as a waypoint reports them, in Istio's order. What is not known is `unknown`. */
+import type { Directory, SpiffeId, Workload } from '@ambient/core'
+import { workloadIdentityOf } from '@ambient/core'
+import { partyOf, type Party, workloadIdentity } from '@ambient/core/proxy'
+import { parseBaggage } from '@ambient/hbone'
+import type { ClusterRef } from '../route/ir.ts'
+import type { InboundStream } from '../stream.ts'
+
+const PEER_LABELS: readonly string[] = [
+  'reporter',
+  'source_workload',
+  'source_canonical_service',
+  'source_canonical_revision',
+  'source_workload_namespace',
+  'source_principal',
+  'source_app',
+  'source_version',
+  'source_cluster',
+  'destination_workload',
+  'destination_workload_namespace',
+  'destination_app',
+  'destination_version',
+  'destination_canonical_service',
+  'destination_canonical_revision',
+  'destination_cluster',
+  'destination_principal',
+  'destination_service',
+  'destination_service_name',
+  'destination_service_namespace',
+  'request_protocol',
+]
+
+export const requestLabelNames: readonly string[] = Object.freeze([
+  ...PEER_LABELS,
+  'response_code',
+  'response_flags',
+  'grpc_response_status',
+  'connection_security_policy',
+])
+
+export const tcpLabelNames: readonly string[] = Object.freeze([
+  ...PEER_LABELS,
+  'response_flags',
+  'connection_security_policy',
+])
+
+export interface ServiceName {
+  readonly hostname: string
+  readonly name: string
+  readonly namespace: string
+}
+
+export interface Peers {
+  readonly source: Party
+  readonly destination: Party
+  readonly service: ServiceName | undefined
+}
+
+/** HBONE is the only way in. */
+const SECURITY_POLICY = 'mutual_tls'
+
+export function requestLabels(
+  peers: Peers,
+  request: {
+    readonly protocol: 'http' | 'grpc'
+    readonly status: number
+    readonly flags: string
+    readonly grpcStatus: number | undefined
+  },
+): readonly string[] {
+  const labels = peerLabels(peers, request.protocol)
+  // Without gRPC there is no status of it: an empty value is an absent label.
+  const grpcStatus = request.grpcStatus === undefined ? '' : String(request.grpcStatus)
+  labels.push(String(request.status), request.flags, grpcStatus, SECURITY_POLICY)
+  return labels
+}
+
+export function tcpLabels(peers: Peers, flags: string): readonly string[] {
+  const labels = peerLabels(peers, 'tcp')
+  labels.push(flags, SECURITY_POLICY)
+  return labels
+}
+
+/** Discovery before baggage; the namespace is first of all that of the proven identity. */
+export function sourceParty(stream: Pick<InboundStream, 'caller' | 'baggage'>): Party {
+  const { workload, identity } = stream.caller
+  const baggage = stream.baggage === undefined ? undefined : parseBaggage([stream.baggage])
+  const party = partyOf({ workload, baggage, principal: identity })
+  const namespace = workloadIdentityOf(identity)?.namespace
+  return namespace === undefined ? party : { ...party, namespace }
+}
+
+/** Of the chosen endpoint; nobody is known when none was chosen. */
+export function destinationParty(workload: Workload | undefined, trustDomain: string): Party {
+  const principal: SpiffeId | undefined =
+    workload === undefined ? undefined : workloadIdentity(workload, trustDomain)
+  return partyOf({ workload, principal })
+}
+
+/** The service that a request went to, or was meant for when it went nowhere. */
+export function serviceOf(
+  cluster: ClusterRef | undefined,
+  target: InboundStream['target'],
+  directory: Directory,
+): ServiceName | undefined {
+  if (cluster === undefined) return target.kind === 'service' ? target.service : undefined
+  const { namespace, hostname } = cluster
+  return (
+    directory.service(namespace, hostname) ?? { namespace, hostname, name: hostname.split('.', 1)[0] ?? '' }
+  )
+}
+
+function peerLabels({ source, destination, service }: Peers, protocol: string): string[] {
+  return [
+    'waypoint',
+    source.workload,
+    source.canonicalService,
+    source.canonicalRevision,
+    source.namespace,
+    source.principal,
+    source.app,
+    source.version,
+    source.cluster,
+    destination.workload,
+    destination.namespace,
+    destination.app,
+    destination.version,
+    destination.canonicalService,
+    destination.canonicalRevision,
+    destination.cluster,
+    destination.principal,
+    service?.hostname ?? '',
+    service?.name ?? '',
+    service?.namespace ?? '',
+    protocol,
+  ].map(value => (value === '' ? 'unknown' : value))
+}
