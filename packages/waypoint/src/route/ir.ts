@@ -17,7 +17,10 @@ export interface RouteOrigin {
 export interface RouteTable {
   /** Never empty: without routes it holds the implicit route to the service itself. */
   readonly http: readonly HttpRoute[]
+  /** Never empty either; the first one is taken, since nothing of a connection is matched but its port. */
   readonly tcp: readonly TcpRoute[]
+  /** What was written but cannot be carried out, one sentence each; discovery finds most of it earlier. */
+  readonly problems: readonly string[]
 }
 
 export interface HttpRoute {
@@ -26,7 +29,7 @@ export interface HttpRoute {
   readonly origin: RouteOrigin
   matches(request: RequestHead): boolean
   readonly action: RouteAction
-  /** Applied to whatever is forwarded, the route's before its destination's. */
+  /** Applied to whatever is forwarded; in which order with the destination's, `decideRoute` knows. */
   readonly requestHeaders: HeaderEdits
   readonly responseHeaders: HeaderEdits
   readonly fault: FaultPolicy | undefined
@@ -34,7 +37,7 @@ export interface HttpRoute {
   /** Of the whole exchange, retries included; `undefined` when there is none. */
   readonly timeoutMs: number | undefined
   readonly retry: RetryPolicy
-  /** What the path was matched by, for prefix rewrites and redirects. */
+  /** What the path was matched by, when it was a prefix. Rewrites and redirects know it already. */
   readonly matchedPrefix: string | undefined
 }
 
@@ -61,7 +64,9 @@ export type Backend =
   | {
       readonly kind: 'missing'
       readonly status: 500 | 503
+      /** Response flag of the access log. */
       readonly flag: 'NC' | '-'
+      /** Which route of which resource names what that is not there. */
       readonly reason: string
     }
 
@@ -74,7 +79,10 @@ export interface ClusterRef {
   readonly subset: string | undefined
 }
 
-/** Names in lower case. Removed first, then set, then added. `host` in `set` rewrites the authority. */
+/**
+ * Names in lower case. Removed first, then set, then added. `host` or `:authority` among a request's is never a header:
+ * `decideRoute` makes it the new authority.
+ */
 export interface HeaderEdits {
   readonly set: readonly (readonly [name: string, value: string])[]
   readonly add: readonly (readonly [name: string, value: string])[]
@@ -93,10 +101,13 @@ export interface Redirect {
   readonly status: number
   readonly scheme: string | undefined
   readonly authority: string | undefined
+  /** `request`: that of the service; `protocol`: none, the scheme says it; `undefined`: the authority as it is. */
   readonly port: number | 'request' | 'protocol' | undefined
+  /** Gives the new path; with a query of its own it replaces the request's. */
   readonly path: ((path: string) => string) | undefined
 }
 
+/** Percentages are sampled in steps of 0.0001 %. */
 export interface FaultPolicy {
   readonly delay: { readonly percent: number; readonly ms: number } | undefined
   readonly abort:
