@@ -67,10 +67,20 @@ export {
 } from './engine/admit.ts'
 export { type NormalizedPath, normalizePath, type PathNormalization } from './waypoint/normalize-path.ts'
 export type { WaypointTarget } from './waypoint/attachment.ts'
+export type { WaypointPolicyOptions } from './waypoint/attached-policies.ts'
 export type { HttpRequestFacts } from './waypoint/facts.ts'
 export type { WaypointDecision, WaypointDialect, WaypointDryRun } from './waypoint/decision.ts'
+export { createWaypointPolicies, type WaypointPolicies } from './waypoint/waypoint-policies.ts'
+export type {
+  WaypointClauseFailure,
+  WaypointExplanation,
+  WaypointFieldFailure,
+  WaypointPolicyExplanation,
+  WaypointRuleExplanation,
+} from './waypoint/explain-request.ts'
+export { formatWaypointExplanation } from './waypoint/format-explanation.ts'
 export {
-  createWaypointPolicies,
-  type WaypointPolicies,
-  type WaypointPolicyOptions,
-} from './waypoint/waypoint-policies.ts'
+  requireWaypoint,
+  type RequiredWaypoint,
+  type RequireWaypointOptions,
+} from './waypoint/require-waypoint.ts'

@@ -19,6 +19,7 @@ import {
   type ServiceAccountMatch,
   type StringMatch,
 } from '../ztunnel/authorization.ts'
+import { waypointRequiredBy } from '../waypoint/require-waypoint.ts'
 
 export interface Explanation {
   /** The same that `decide` gives. */
@@ -36,6 +37,8 @@ export interface Explanation {
   readonly policies: readonly PolicyExplanation[]
   /** Policies that the workload names and that are not here. */
   readonly unknownPolicies: readonly string[]
+  /** What to do about a denial, where that is known. */
+  readonly hints: readonly string[]
 }
 
 export interface PolicyExplanation {
@@ -87,8 +90,9 @@ export function explain(
     return authorization === undefined ? [] : [explainPolicy(authorization, facts)]
   })
   const unknownPolicies = (workload?.authorizationPolicies ?? []).filter(key => set.get(key) === undefined)
+  const decision = conclude(set, connection, explained, unknownPolicies, options)
   return {
-    decision: conclude(set, connection, explained, unknownPolicies, options),
+    decision,
     connection: {
       principal: facts.principal,
       sourceAddress: facts.sourceAddress,
@@ -98,12 +102,13 @@ export function explain(
     },
     policies: explained,
     unknownPolicies,
+    hints: waypointHints(decision, explained),
   }
 }
 
 /** The text form, stable enough to compare in tests. */
 export function formatExplanation(explanation: Explanation): string {
-  const { decision, connection, policies, unknownPolicies } = explanation
+  const { decision, connection, policies, unknownPolicies, hints } = explanation
   const rule = decision.by?.rule === undefined ? '' : ` rules[${decision.by.rule}]`
   const to = `${connection.destinationAddress}:${connection.destinationPort}`
   const lines = [
@@ -111,8 +116,21 @@ export function formatExplanation(explanation: Explanation): string {
     `from ${connection.principal ?? 'no identity'} (${connection.sourceAddress}) to ${connection.destinationWorkload ?? 'an unknown workload'} (${to})`,
     ...(policies.length === 0 ? ['no policy applies'] : policies.flatMap(formatPolicy)),
     ...unknownPolicies.map(key => `${key}: referenced but not known`),
+    ...hints,
   ]
   return lines.join('\n')
+}
+
+/** A workload that only its waypoint may call was called by somebody else. */
+function waypointHints(decision: Decision, policies: readonly PolicyExplanation[]): readonly string[] {
+  if (decision.allowed) return []
+  return policies.flatMap(({ policy, rules }) => {
+    const waypoint = waypointRequiredBy(policy)
+    if (waypoint === undefined || !decision.considered.includes(policy)) return []
+    return rules.length === 0
+      ? `traffic has to come through the waypoint ${waypoint}, which does not exist (${policy})`
+      : `traffic has to come through the waypoint ${waypoint}: ${policy} allows nobody else`
+  })
 }
 
 function explainPolicy(authorization: Authorization, facts: Facts): PolicyExplanation {

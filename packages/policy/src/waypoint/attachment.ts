@@ -44,6 +44,29 @@ export function keysOfPolicy(
   })
 }
 
+/** The most special thing that policies can name. */
+export function nameOfTarget(target: WaypointTarget): string {
+  return keysOfTarget(target)[0] ?? ''
+}
+
+/** Of a policy that somebody could expect here; `undefined` when it is attached or has nothing to do with it. */
+export function whyNotAttached(
+  policy: AuthorizationPolicy,
+  target: WaypointTarget,
+  rootNamespace: string,
+): string | undefined {
+  const { metadata, spec } = policy
+  const near = [rootNamespace, target.gateway.namespace, target.service?.namespace]
+  if (!near.includes(metadata.namespace)) return undefined
+  if (spec.targetRefs === undefined || spec.targetRefs.length === 0)
+    return `${spec.selector === undefined ? 'without targetRefs' : 'with a selector'} it is enforced by the ztunnels of the workloads, not at a waypoint`
+  const keys = keysOfPolicy(policy, rootNamespace)
+  if (keysOfTarget(target).some(key => keys.includes(key))) return undefined
+  if (keys.length === 0)
+    return 'its targetRefs can name nothing: they reach their own namespace only, and GatewayClass istio-waypoint from the root namespace'
+  return `it is for ${keys.join(', ')}`
+}
+
 function keyOfReference(
   { group, kind, name }: PolicyTargetReference,
   namespace: string,
