@@ -4,8 +4,12 @@ import { Command, CommanderError } from 'commander'
 import { addCommand, type CommandContext, outputOption, quiet } from './command-line.ts'
 import { describeFailure } from './failure.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './host.ts'
+import { registerConnect } from './connect.ts'
+import { registerGet } from './get.ts'
 import { registerLabel } from './label.ts'
 import type { OutputFormat } from './output.ts'
+import { registerRun } from './run-program.ts'
+import { registerStatus } from './status.ts'
 import { registerUp } from './up.ts'
 import { ownVersion, printVersion } from './version.ts'
 import { registerWaypoint } from './waypoint/command.ts'
@@ -53,6 +57,10 @@ function createProgram(context: CommandContext): Command {
     .enablePositionalOptions()
     .addHelpText('after', EXAMPLES)
   registerUp(program, context)
+  registerStatus(program, context)
+  registerGet(program, context)
+  registerRun(program, context)
+  registerConnect(program, context)
   registerLabel(program, context)
   registerWaypoint(program, context)
   addCommand(program, 'version', 'print versions', context)

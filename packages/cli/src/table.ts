@@ -15,3 +15,21 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
     .map(line => `${line}\n`)
     .join('')
 }
+
+const [MINUTE, HOUR, DAY] = [60, 3_600, 86_400]
+
+/** How long ago, as kubectl says it: coarser with age. */
+export function formatAge(ageMs: number): string {
+  const seconds = Math.max(0, Math.floor(ageMs / 1_000))
+  const two = (unit: number, name: string, rest: number, restName: string): string => {
+    const remainder = Math.floor((seconds % unit) / rest)
+    return `${Math.floor(seconds / unit)}${name}${remainder === 0 ? '' : `${remainder}${restName}`}`
+  }
+  if (seconds < 2 * MINUTE) return `${seconds}s`
+  if (seconds < 10 * MINUTE) return two(MINUTE, 'm', 1, 's')
+  if (seconds < 3 * HOUR) return `${Math.floor(seconds / MINUTE)}m`
+  if (seconds < 8 * HOUR) return two(HOUR, 'h', MINUTE, 'm')
+  if (seconds < 2 * DAY) return `${Math.floor(seconds / HOUR)}h`
+  if (seconds < 8 * DAY) return two(DAY, 'd', HOUR, 'h')
+  return `${Math.floor(seconds / DAY)}d`
+}

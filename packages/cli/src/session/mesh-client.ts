@@ -44,12 +44,19 @@ export interface MeshStatus {
   readonly problems: readonly Problem[]
   readonly proxies: readonly ProxyStatus[]
   readonly waypoints: readonly WaypointStatus[]
+  readonly pods: readonly MeshPodFacts[]
 }
 export interface MeshClient {
   readonly folder: string
   readonly cidr: string
   status(): Promise<MeshStatus>
   synced(signal?: AbortSignal): Promise<void>
+  join(o: {
+    namespace: string
+    serviceAccount: string
+    name?: string
+    ports?: readonly number[]
+  }): Promise<JoinedWorkload>
   close(): Promise<void>
 }
 export async function findMeshes(): Promise<readonly RunningMesh[]> {
@@ -57,4 +64,31 @@ export async function findMeshes(): Promise<readonly RunningMesh[]> {
 }
 export async function connectMesh(_o: { folder?: string } = {}): Promise<MeshClient> {
   throw new Error('not there yet')
+}
+
+export interface MeshPodFacts {
+  readonly namespace: string
+  readonly name: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly node: string
+  readonly address: string
+  readonly ready: boolean
+  readonly restarts: number
+  readonly startedAt: number
+}
+export interface JoinedWorkload {
+  readonly name: string
+  readonly namespace: string
+  readonly address: string
+  readonly node: string
+  readonly identity: string
+  readonly enrolled: boolean
+  readonly environment: Readonly<Record<string, string>>
+  readonly socks: {
+    readonly address: string
+    readonly port: number
+    readonly username: string
+    readonly password: string
+  }
+  leave(): Promise<void>
 }
