@@ -1,0 +1,190 @@
+/**
+ * Room 15 of the waypoint: one entry per request and per TCP connection, closed once. Closing writes the access-log
+ * line, the metrics, the span and the record; nothing here ever throws into the data path.
+ */
+import {
+  type Clock,
+  type Connection,
+  type Counter,
+  type Directory,
+  formatHostPort,
+  type Logger,
+  messageOf,
+  topics,
+} from '@ambient/core'
+import type { LogSink, MetricsRegistry, Party } from '@ambient/core/proxy'
+import type { WaypointDecision } from '@ambient/policy'
+import type { WaypointConfig } from '../config/config.ts'
+import type { ExchangeObserver } from '../http/desk.ts'
+import type { InboundStream } from '../stream.ts'
+import { type AccessEntry, formatAccessJson, formatAccessText } from './access-log.ts'
+import { observeExchange } from './exchange.ts'
+import { createTrafficMetrics, type TrafficMetrics } from './http-metrics.ts'
+import { sourceParty } from './labels.ts'
+import { openTcpEntry, type TcpEntry } from './tcp-entry.ts'
+import type { SpanExporter } from './otlp.ts'
+
+/** What entries need of the ledger. */
+export interface LedgerContext {
+  readonly config: Pick<WaypointConfig, 'tracing' | 'trustDomain' | 'gateway' | 'clusterId' | 'podName'>
+  readonly clock: Clock
+  readonly directory: Directory
+  readonly metrics: TrafficMetrics
+  readonly spans: SpanExporter | undefined
+  /** The service or workload of a stream, `IP:PORT`. */
+  source(stream: InboundStream): Party
+  access(entry: AccessEntry, denial: WaypointDecision | undefined): void
+  /** Says who refused what, and counts it. */
+  denied(connection: Connection, decision: WaypointDecision, what: Readonly<Record<string, string>>): void
+}
+
+export interface Ledger {
+  observe(stream: InboundStream): ExchangeObserver
+  /** One TCP connection that reached its decision. */
+  openTcp(stream: InboundStream, connection: Connection): TcpEntry
+  /** A tunnel that was refused before anything was served: one line, no metrics. */
+  refused(facts: {
+    readonly source: { readonly address: string; readonly port: number }
+    readonly authority: string
+    readonly status: number
+    readonly reason: string
+  }): void
+  /** TCP connections that are open now. */
+  connections(): readonly Connection[]
+  /** Ends its part in scrapes. */
+  release(): void
+}
+
+export interface LedgerOptions {
+  readonly config: WaypointConfig
+  readonly clock: Clock
+  readonly directory: Directory
+  readonly metrics: MetricsRegistry
+  readonly log: LogSink
+  readonly spans: SpanExporter | undefined
+}
+
+export function createLedger(options: LedgerOptions): Ledger {
+  const { metrics, log, clock } = options
+  const open = new Set<TcpEntry>()
+  const logger = log.scope('access')
+  const context = createContext(options, logger)
+  const flush = (): void => {
+    for (const entry of open) entry.flushBytes()
+  }
+  const release = metrics.beforeScrape(flush)
+  return {
+    observe: stream => guarded(observeExchange(context, stream), logger),
+    openTcp(stream, connection) {
+      const entry = openTcpEntry(context, stream, connection, () => open.delete(entry))
+      open.add(entry)
+      return entry
+    },
+    refused({ source, authority, status, reason }) {
+      const remote = formatHostPort(source.address, source.port)
+      logger.warn({ 'src.addr': remote, authority, status, reason }, 'tunnel refused')
+      context.access(
+        {
+          startMs: clock.now(),
+          method: 'CONNECT',
+          protocol: 'HTTP/2',
+          status,
+          flags: ['NR'],
+          detail: 'route_not_found',
+          receivedBytes: 0,
+          sentBytes: 0,
+          durationMs: 0,
+          authority,
+          downstreamLocal: authority === '' ? '-' : authority,
+          downstreamRemote: remote,
+        },
+        undefined,
+      )
+    },
+    connections: () => [...open].map(entry => entry.connection),
+    release,
+  }
+}
+
+function createContext(
+  { config, log, metrics, clock, directory, spans }: LedgerOptions,
+  logger: Logger,
+): LedgerContext {
+  const parties = new WeakMap<InboundStream, Party>()
+  const denials: Counter = metrics.counter({
+    name: 'ambient_policy_denials',
+    help: 'Requests and connections that a policy refused (unstable)',
+    labels: ['policy'],
+  })
+  return {
+    config,
+    clock,
+    directory,
+    metrics: createTrafficMetrics(metrics),
+    spans,
+    source(stream) {
+      const known = parties.get(stream)
+      if (known !== undefined) return known
+      const party = sourceParty(stream)
+      parties.set(stream, party)
+      return party
+    },
+    access(entry, denial) {
+      if (config.accessLog === 'off') return
+      const extra = denial === undefined ? {} : denialFields(denial)
+      log.line(config.accessLog === 'json' ? formatAccessJson(entry, extra) : formatAccessText(entry))
+    },
+    denied(connection, decision, what) {
+      const fields = denialFields(decision)
+      denials.add(1, [fields['policy'] === undefined ? 'none' : String(fields['policy'])])
+      const { source } = connection
+      logger.info(
+        {
+          'src.addr': formatHostPort(source.address, source.port),
+          'src.identity': source.identity?.uri,
+          'dst.service': connection.destination.service?.hostname,
+          ...what,
+          ...fields,
+          reason: decision.reason,
+        },
+        'denied by policy',
+      )
+      if (topics.decision.hasSubscribers)
+        topics.decision.publish({
+          connection,
+          allowed: false,
+          reason: decision.reason,
+          ...(decision.by === undefined ? {} : { policy: decision.by.policy }),
+          ...(decision.by?.rule === undefined ? {} : { rule: decision.by.rule }),
+        })
+    },
+  }
+}
+
+/** The policy and the rule; for a miss, every policy that was asked. */
+function denialFields({ by, considered }: WaypointDecision): Record<string, string | number> {
+  const policy = by?.policy ?? considered.join(',')
+  return {
+    ...(policy === '' ? {} : { policy }),
+    ...(by?.rule === undefined ? {} : { rule: by.rule }),
+  }
+}
+
+/** A mistake of the ledger is a log line, never a failed request. */
+function guarded(observer: ExchangeObserver, logger: Logger): ExchangeObserver {
+  const safely = <T>(run: () => T): T | undefined => {
+    try {
+      return run()
+    } catch (error) {
+      logger.error({ error: messageOf(error) }, 'the ledger failed')
+      return undefined
+    }
+  }
+  return {
+    start: request => safely(() => observer.start(request)),
+    authorized: decision => void safely(() => observer.authorized(decision)),
+    routed: decision => void safely(() => observer.routed(decision)),
+    dispatched: result => void safely(() => observer.dispatched(result)),
+    done: outcome => void safely(() => observer.done(outcome)),
+  }
+}
