@@ -31,6 +31,8 @@ export const meshDefaults = Object.freeze({
   podReadyTimeoutMs: 30_000,
   /** Between two looks at something that has no event to wait for: a port that opens, a first readiness. */
   pollMs: 50,
+  /** A control socket whose process does not even greet in this time is of no use. */
+  greetTimeoutMs: 2_000,
   /** Lines of a program's output are cut here; programs may print without newlines. */
   maxLineBytes: 16_384,
   /** Candidate blocks tried before giving up; each is one bind. */

@@ -18,6 +18,12 @@ export type MeshErrorCode =
   | 'AMBIENT_E_MESH_NOT_READY'
   /** No such pod or node, or more than one. */
   | 'AMBIENT_E_MESH_NOT_FOUND'
+  /** A connection through the mesh could not be made; the message has the proxy's reason. */
+  | 'AMBIENT_E_MESH_CONNECT'
+  /** No mesh of this user runs here, or not the one that was asked for; or several, and none was named. */
+  | 'AMBIENT_E_MESH_NOT_RUNNING'
+  /** A running mesh refused a request, or its process ended meanwhile. */
+  | 'AMBIENT_E_MESH_CONTROL'
   | 'AMBIENT_E_MESH_CLOSED'
 
 export class MeshError extends AmbientError<MeshErrorCode> {}

@@ -6,6 +6,20 @@ export { MeshError, type MeshErrorCode } from './errors.ts'
 export { createMesh, type IssuedIdentity, type Mesh } from './mesh.ts'
 export type { MeshOptions } from './options.ts'
 export type { EventSource, MeshEvent, MeshListener } from './events.ts'
+export { connectMesh, findMeshes, type MeshClient, type RunningMesh } from './control/client.ts'
+export type {
+  JoinFacts,
+  JoinRequest,
+  MeshPodFacts,
+  MeshStatus,
+  ProxyCertificate,
+  ProxyStatus,
+  SocksEntrance,
+  TypeStatus,
+  WaypointStatus,
+} from './control/types.ts'
+export type { JoinedWorkload } from './join/joined-workload.ts'
+export { socksConnect, type SocksTarget } from './join/socks-client.ts'
 export type { MeshNode, MeshPod } from './views.ts'
 export type { ExecOptions, ExecResult, Execution } from './process/exec.ts'
 export {

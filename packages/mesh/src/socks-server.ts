@@ -1,6 +1,7 @@
 /** The server's half of SOCKS5 (RFC 1928) without authentication, CONNECT to IP literals only. */
 import type { Socket } from 'node:net'
 import { canonicalIp, ipFromBytes } from '@ambient/core'
+import { takeBytes } from './socks-bytes.ts'
 
 const VERSION = 5
 const NO_AUTHENTICATION = 0
@@ -19,20 +20,20 @@ export interface SocksTarget {
  * speak SOCKS5 or gave up; it has been answered where the protocol has an answer.
  */
 export async function acceptSocksRequest(socket: Socket): Promise<SocksTarget | undefined> {
-  const greeting = await take(socket, 2)
+  const greeting = await takeBytes(socket, 2)
   if (greeting === undefined || greeting[0] !== VERSION) return undefined
-  const methods = await take(socket, greeting[1] ?? 0)
+  const methods = await takeBytes(socket, greeting[1] ?? 0)
   if (methods?.includes(NO_AUTHENTICATION) !== true) {
     socket.write(Uint8Array.of(VERSION, NO_ACCEPTABLE_METHOD))
     return undefined
   }
   socket.write(Uint8Array.of(VERSION, NO_AUTHENTICATION))
-  const head = await take(socket, 4)
+  const head = await takeBytes(socket, 4)
   if (head === undefined || head[0] !== VERSION) return undefined
   if (head[1] !== CONNECT) return refuse(socket, REPLY.command)
   const length = ADDRESS_LENGTH[head[3] ?? 0]
   if (length === undefined) return refuse(socket, REPLY.addressType)
-  const rest = await take(socket, length + 2)
+  const rest = await takeBytes(socket, length + 2)
   if (rest === undefined) return undefined
   const host = canonicalIp(ipFromBytes(rest.subarray(0, length)) ?? '')
   return host === undefined ? undefined : { host, port: rest.readUInt16BE(length) }
@@ -57,21 +58,4 @@ function replyFor(error: unknown): number {
   return code === 'EHOSTUNREACH' || code === 'ENETUNREACH' || code === 'EADDRNOTAVAIL'
     ? REPLY.unreachable
     : REPLY.failure
-}
-
-/** Exactly `length` bytes, `undefined` when the stream ends or fails before. */
-async function take(socket: Socket, length: number): Promise<Buffer | undefined> {
-  if (length === 0) return Buffer.alloc(0)
-  for (;;) {
-    const chunk: unknown = socket.read(length)
-    if (chunk instanceof Buffer) return chunk.length === length ? chunk : undefined
-    if (socket.readableEnded || socket.destroyed) return undefined
-    await new Promise<void>(resolve => {
-      const done = (): void => {
-        socket.off('readable', done).off('end', done).off('close', done)
-        resolve()
-      }
-      socket.on('readable', done).on('end', done).on('close', done)
-    })
-  }
 }
