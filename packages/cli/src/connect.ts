@@ -6,7 +6,6 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { type Account, account, addCommand, type CommandContext, meshOption } from './command-line.ts'
 import { CliError } from './errors.ts'
 import { type CliHost, EXIT_OK } from './host.ts'
-import { socksConnect } from './session/socks-connect.ts'
 import { withMesh } from './session/target.ts'
 
 const EXAMPLES = `
@@ -51,7 +50,7 @@ async function connect(
     try {
       if (!workload.enrolled)
         host.stderr(`note: namespace ${workload.namespace} is not in the mesh: plaintext\n`)
-      const socket = await socksConnect(workload.socks, name, port)
+      const socket = await workload.connect(name, port)
       await exchange(socket, host, `${name}:${port}`)
       return EXIT_OK
     } finally {

@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { addCommand, type CommandContext, dnsLabel, meshOption } from './command-line.ts'
 import { type CliHost, EXIT_OK } from './host.ts'
 import { type OutputFormat, render } from './output.ts'
-import type { MeshPodFacts } from './session/mesh-client.ts'
+import type { MeshPodFacts } from '@ambient/mesh'
 import { withMesh } from './session/target.ts'
 import { formatAge, formatTable } from './table.ts'
 

@@ -183,7 +183,7 @@ function collectLabel(text: string, previous: readonly LabelChange[] | undefined
 }
 
 /** `KEY=VALUE` or `KEY-`, by Kubernetes' rules for both. */
-function labelChange(text: string): LabelChange {
+export function labelChange(text: string): LabelChange {
   const [, key = '', value] = /^([^=]*?)(?:=(.*)|-)$/.exec(text) ?? []
   const slash = key.indexOf('/')
   const [prefix, name] = slash < 0 ? [undefined, key] : [key.slice(0, slash), key.slice(slash + 1)]

@@ -12,15 +12,16 @@ import {
   meshOption,
 } from './command-line.ts'
 import { CliError } from './errors.ts'
+import { labelChange } from './label.ts'
 import type { CliHost } from './host.ts'
-import type { JoinedWorkload } from './session/mesh-client.ts'
+import type { JoinedWorkload } from '@ambient/mesh'
 import { withMesh } from './session/target.ts'
 
 const EXAMPLES = `
 Examples:
   $ ambient run --as bookinfo/bookinfo-productpage -- npm start
   $ ambient run --as bookinfo/default -- curl -s http://reviews:9080/reviews/1
-  $ ambient run --as shop/web --port 8080 --mesh manifests -- node server.mjs
+  $ ambient run --as shop/web --label app=web --port 8080 -- node server.mjs
 
 The program runs here, with your environment and terminal; what it connects to
 goes through the mesh as that account. Its exit code is passed on.
@@ -30,6 +31,7 @@ interface RunOptions {
   readonly as: Account
   readonly name?: string
   readonly port?: readonly number[]
+  readonly label?: Readonly<Record<string, string>>
   readonly mesh?: string
 }
 
@@ -44,6 +46,7 @@ export function registerRun(program: Command, context: CommandContext): void {
     .requiredOption('--as <namespace/account>', 'the service account that it runs as', account)
     .option('--name <name>', 'of the workload (default: a new one)', dnsLabel)
     .option('--port <number>', 'a port that it serves on the address in POD_IP (repeat)', collectPort)
+    .option('--label <key=value>', 'a label, so that a Service can select it (repeat)', collectLabel)
     .addOption(meshOption())
     .passThroughOptions()
     .addHelpText('after', EXAMPLES)
@@ -58,6 +61,7 @@ async function runProgram(argv: readonly string[], options: RunOptions, host: Cl
       ...options.as,
       ...(options.name === undefined ? {} : { name: options.name }),
       ...(options.port === undefined ? {} : { ports: options.port }),
+      ...(options.label === undefined ? {} : { labels: options.label }),
     })
     try {
       if (!workload.enrolled)
@@ -114,4 +118,13 @@ function collectPort(value: string, previous: readonly number[] | undefined): re
   const port = /^[0-9]{1,5}$/.test(value) ? Number(value) : 0
   if (port < 1 || port > 65_535) throw new InvalidArgumentError('expected a port from 1 to 65535.')
   return [...(previous ?? []), port]
+}
+
+function collectLabel(
+  text: string,
+  previous: Readonly<Record<string, string>> | undefined,
+): Readonly<Record<string, string>> {
+  const { key, value } = labelChange(text)
+  if (value === undefined) throw new InvalidArgumentError('expected KEY=VALUE.')
+  return { ...previous, [key]: value }
 }

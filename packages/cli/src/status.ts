@@ -7,7 +7,7 @@ import { addCommand, type CommandContext, meshOption, outputOption } from './com
 import { CliError } from './errors.ts'
 import { type CliHost, EXIT_OK } from './host.ts'
 import { type OutputFormat, render } from './output.ts'
-import type { MeshStatus, ProxyStatus } from './session/mesh-client.ts'
+import type { MeshStatus, ProxyStatus } from '@ambient/mesh'
 import { withMesh } from './session/target.ts'
 import { formatAge, formatTable } from './table.ts'
 

@@ -5,7 +5,7 @@ import { formatProblem } from '@ambient/policy'
 import { CliError } from '../errors.ts'
 import type { CliHost } from '../host.ts'
 import { type ManifestFolder, readFolder, saveFolder } from '../manifests/folder.ts'
-import type { MeshClient } from './mesh-client.ts'
+import type { MeshClient } from '@ambient/mesh'
 import { findTarget, type Target, withMesh } from './target.ts'
 
 /** An edited folder, and what its maker has to tell. */

@@ -2,7 +2,7 @@
 import { realpath } from 'node:fs/promises'
 import { relative, resolve } from 'node:path'
 import { CliError } from '../errors.ts'
-import { connectMesh, findMeshes, type MeshClient } from './mesh-client.ts'
+import { connectMesh, findMeshes, type MeshClient } from '@ambient/mesh'
 
 export interface Target {
   /** As to show it. */

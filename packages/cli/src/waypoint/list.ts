@@ -2,7 +2,7 @@
 import { type CliHost, EXIT_OK } from '../host.ts'
 import { readFolder } from '../manifests/folder.ts'
 import { type OutputFormat, render } from '../output.ts'
-import type { WaypointStatus } from '../session/mesh-client.ts'
+import type { WaypointStatus } from '@ambient/mesh'
 import { findTarget, withMesh } from '../session/target.ts'
 import { formatTable } from '../table.ts'
 import { type Waypoint, waypointsOf } from './gateway.ts'

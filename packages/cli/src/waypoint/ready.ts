@@ -1,7 +1,7 @@
 /** Waits until waypoints of the running mesh are programmed. */
 import { systemClock } from '@ambient/core'
 import type { CliHost } from '../host.ts'
-import type { MeshClient, WaypointStatus } from '../session/mesh-client.ts'
+import type { MeshClient, WaypointStatus } from '@ambient/mesh'
 import { withMesh } from '../session/target.ts'
 
 const LOOK_EVERY_MS = 100

@@ -1,7 +1,7 @@
 /** `ambient waypoint status`: the Programmed condition of each waypoint of the running mesh. */
 import { type CliHost, EXIT_FAILED, EXIT_OK } from '../host.ts'
 import { type OutputFormat, render } from '../output.ts'
-import type { WaypointStatus } from '../session/mesh-client.ts'
+import type { WaypointStatus } from '@ambient/mesh'
 import { withMesh } from '../session/target.ts'
 import { formatTable } from '../table.ts'
 import { programmed, type ReadyOptions } from './ready.ts'
