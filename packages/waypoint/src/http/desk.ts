@@ -1,0 +1,81 @@
+/** What the reading room asks of the rooms behind it, one call per step of an exchange. */
+import type { Clock } from '@ambient/core'
+import type { PathNormalization, WaypointDecision } from '@ambient/policy'
+import type { RouteDecision } from '../route/decide.ts'
+import type { DispatchOrder, DispatchResult } from '../upstream/order.ts'
+import type { InboundStream } from '../stream.ts'
+import type { HeaderFields } from './header-fields.ts'
+import type { HttpProtocol, RequestHead } from './message.ts'
+
+export interface RequestDesk {
+  readonly clock: Clock
+  readonly pathNormalization: PathNormalization
+  /** Room 7. Whatever it throws is a denial with status 500. */
+  authorize(stream: InboundStream, head: RequestHead): WaypointDecision
+  /** Room 9. */
+  route(stream: InboundStream, head: RequestHead): RouteDecision
+  /** Room 10. */
+  dispatch(order: DispatchOrder): Promise<DispatchResult>
+  /** Room 15: one observer per request, also for those that could not be read. */
+  observe(stream: InboundStream): ExchangeObserver
+}
+
+/** The request as the ledger knows it: after path normalization and header hygiene. */
+export interface ExchangeStart {
+  readonly protocol: HttpProtocol
+  readonly head: RequestHead
+  readonly isGrpc: boolean
+}
+
+/** In this order, each at most once; only `done` is certain. None of them may throw. */
+export interface ExchangeObserver {
+  /**
+   * The head is whole. Returns the `traceparent` that goes on to the upstream, in place of the request's;
+   * `undefined` leaves it as it came.
+   */
+  start(request: ExchangeStart): string | undefined
+  authorized(decision: WaypointDecision): void
+  routed(decision: RouteDecision): void
+  /** Room 10 has answered; the response's body is still to come. */
+  dispatched(result: DispatchResult): void
+  /** Exactly once, when the last byte is gone or nobody is left to get it. */
+  done(outcome: ExchangeOutcome): void
+}
+
+/** `-` is no flag: an exchange that went well has none. */
+export type ExchangeFlag =
+  | 'DPE'
+  | 'DC'
+  | 'DI'
+  | 'FI'
+  | 'IH'
+  | 'NC'
+  | 'NR'
+  | 'UC'
+  | 'UF'
+  | 'UH'
+  | 'UO'
+  | 'UPE'
+  | 'UR'
+  | 'URX'
+  | 'UT'
+
+export interface ExchangeOutcome {
+  /** What the caller saw; 0 when it saw none. */
+  readonly status: number
+  readonly flags: readonly ExchangeFlag[]
+  /** `%RESPONSE_CODE_DETAILS%`. */
+  readonly detail: string
+  /** Of bodies; of an upgraded exchange, everything after its head. */
+  readonly receivedBytes: number
+  readonly sentBytes: number
+  /** Names and values of the heads, about as they were on the wire. */
+  readonly requestHeadBytes: number
+  readonly responseHeadBytes: number
+  /** As they were sent; `undefined` when nothing was. */
+  readonly responseHeaders: HeaderFields | undefined
+  /** Of a gRPC exchange, from trailers or headers. */
+  readonly grpcStatus: number | undefined
+  /** `false`: the response was cut short. */
+  readonly isComplete: boolean
+}

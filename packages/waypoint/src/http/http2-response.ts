@@ -1,0 +1,122 @@
+/** A response over HTTP/2: trailers, and a cut that is a RST_STREAM without an END_STREAM before it. */
+import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { Readable } from 'node:stream'
+import { copyBody } from './body.ts'
+import type { Downstream, ResponseHead, Sent } from './downstream.ts'
+import type { HeaderFields } from './header-fields.ts'
+import { join } from './upgrade.ts'
+
+export function http2Downstream(stream: ServerHttp2Stream): Downstream {
+  return {
+    send: (head, body, trailers) => send(stream, head, body, trailers),
+    async switch(head, upgraded) {
+      // RFC 8441 §5: a 200 stands for the 101, and the handshake's fields are HTTP/1.1's alone.
+      const headers = head.headers.copy()
+      headers.delete('sec-websocket-accept')
+      if (!respond(stream, { status: 200, headers }, false, () => undefined)) {
+        upgraded.destroy()
+        return { bytes: 0, end: stream.destroyed ? 'caller' : 'refused' }
+      }
+      return join(stream, upgraded)
+    },
+  }
+}
+
+async function send(
+  stream: ServerHttp2Stream,
+  head: ResponseHead,
+  body: Readable | Buffer | undefined,
+  trailers: () => HeaderFields | undefined,
+): Promise<Sent> {
+  if (stream.destroyed || stream.closed || !respond(stream, head, body === undefined, trailers)) {
+    if (body instanceof Readable) body.destroy()
+    return { bytes: 0, end: stream.destroyed || stream.closed ? 'caller' : 'refused' }
+  }
+  let bytes = 0
+  if (body instanceof Readable) {
+    const copied = await copyBody(body, stream)
+    bytes = copied.bytes
+    if (copied.end === 'source') {
+      // `close(code)` would send END_STREAM first, and the response would look complete.
+      stream.destroy(new Error('the upstream cut its response'))
+      return { bytes, end: 'upstream' }
+    }
+    if (copied.end === 'sink') return { bytes, end: 'caller' }
+  } else if (body !== undefined) {
+    bytes = body.length
+    stream.write(body)
+  }
+  const isSent = await finished(stream)
+  // The rest of a request that nobody reads (RFC 9113 §8.1).
+  if (isSent && !stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+  return { bytes, end: isSent ? 'complete' : 'caller' }
+}
+
+/** `false`: Node does not take these fields, or the stream is gone; nothing was written. */
+function respond(
+  stream: ServerHttp2Stream,
+  head: ResponseHead,
+  endStream: boolean,
+  trailers: () => HeaderFields | undefined,
+): boolean {
+  try {
+    stream.respond(recordOf(head), { endStream, waitForTrailers: !endStream })
+  } catch {
+    return false
+  }
+  // Without trailers this is an empty DATA frame with END_STREAM.
+  stream.once('wantTrailers', () => {
+    if (!stream.destroyed) stream.sendTrailers(fieldsOf(trailers()))
+  })
+  return true
+}
+
+function recordOf(head: ResponseHead): OutgoingHttpHeaders {
+  return { ...fieldsOf(head.headers), ':status': head.status }
+}
+
+function fieldsOf(fields: HeaderFields | undefined): OutgoingHttpHeaders {
+  const record: Record<string, string | string[]> = Object.create(null)
+  for (const [name, value] of fields ?? []) {
+    const before = record[name]
+    if (before === undefined) record[name] = value
+    // Node refuses lists where a field is single; the first counts.
+    else if (singleFields.has(name)) continue
+    else if (typeof before === 'string') record[name] = [before, value]
+    else before.push(value)
+  }
+  return record
+}
+
+const singleFields: ReadonlySet<string> = new Set([
+  'access-control-allow-credentials',
+  'access-control-max-age',
+  'age',
+  'authorization',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'date',
+  'dnt',
+  'etag',
+  'expires',
+  'last-modified',
+  'location',
+  'proxy-authorization',
+  'retry-after',
+  'tk',
+  'x-content-type-options',
+])
+
+function finished(stream: ServerHttp2Stream): Promise<boolean> {
+  return new Promise(resolve => {
+    if (stream.writableFinished) return resolve(true)
+    if (stream.destroyed) return resolve(false)
+    stream.once('finish', () => resolve(true)).once('close', () => resolve(stream.writableFinished))
+    stream.end()
+  })
+}

@@ -1,0 +1,106 @@
+/** What of a caller's header fields is believed and goes on (l7 §0.2, §5.4), and what a waypoint adds to them. */
+import { randomUUID } from 'node:crypto'
+import { HeaderFields } from './header-fields.ts'
+
+export type CleanFields =
+  | { readonly ok: true; readonly headers: HeaderFields }
+  /** For `%RESPONSE_CODE_DETAILS%`. */
+  | { readonly ok: false; readonly detail: string }
+
+/** Of one connection (RFC 9110 §7.6.1), or proof of an identity that only the tunnel proves. */
+const dropped: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  // Answered here: `100 Continue` goes out when somebody reads the body.
+  'expect',
+  // Lives on as the authority.
+  'host',
+  'x-forwarded-client-cert',
+])
+/** Control of a proxy by its caller; peers' metadata. */
+const DROPPED_PREFIX = 'x-envoy-'
+
+/** Naming these in `Connection` would hide where a request comes from, or how long it is: refused, as by Envoy. */
+const notNameable: ReadonlySet<string> = new Set([
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'content-length',
+  'transfer-encoding',
+  'host',
+])
+
+/** Of a response: hop-by-hop alone; a response that names a field in `Connection` has it dropped. */
+const droppedFromResponse: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** The fields of a request as policy judges them, routes match them and upstreams see them. */
+export function cleanRequestFields(
+  fields: HeaderFields,
+  facts: { readonly scheme: string; readonly isHttp2: boolean },
+): CleanFields {
+  const named = connectionOptions(fields)
+  for (const name of named)
+    if (notNameable.has(name) || name.startsWith(':'))
+      return { ok: false, detail: 'connection_header_sanitization_failed' }
+  const headers = new HeaderFields()
+  const cookies: string[] = []
+  for (const [name, value] of fields) {
+    if (name === 'te') {
+      if (asksForTrailers(value)) headers.set('te', 'trailers')
+    } else if (name === 'cookie' && facts.isHttp2) cookies.push(value)
+    else if (!dropped.has(name) && !named.has(name) && !name.startsWith(DROPPED_PREFIX))
+      headers.add(name, value)
+  }
+  // HTTP/2 may send a cookie in crumbs; elsewhere they are one field (RFC 9113 §8.2.3).
+  if (cookies.length > 0) headers.set('cookie', cookies.join('; '))
+  if (!headers.has('x-forwarded-proto')) headers.set('x-forwarded-proto', facts.scheme)
+  if ((headers.get('x-request-id') ?? '') === '') headers.set('x-request-id', randomUUID())
+  return { ok: true, headers }
+}
+
+/** A copy without what belongs to the upstream's connection. */
+export function cleanResponseFields(fields: HeaderFields): HeaderFields {
+  const named = connectionOptions(fields)
+  const headers = new HeaderFields()
+  for (const [name, value] of fields)
+    if (!droppedFromResponse.has(name) && !named.has(name)) headers.add(name, value)
+  return headers
+}
+
+/** Envoy's rule: the media type itself, or one with a suffix (`application/grpc+proto`). */
+export function isGrpc(fields: HeaderFields): boolean {
+  const type = fields.get('content-type')
+  return type !== undefined && /^application\/grpc(?:$|[+;])/i.test(type.trim())
+}
+
+/** About the bytes of these fields on an HTTP/1.1 wire. */
+export function headBytes(fields: HeaderFields): number {
+  let bytes = 0
+  for (const [name, value] of fields) bytes += name.length + value.length + 4
+  return bytes
+}
+
+const nothing: ReadonlySet<string> = new Set()
+
+/** The names that `Connection` lists, without the options that name no field. */
+function connectionOptions(fields: HeaderFields): ReadonlySet<string> {
+  const listed = fields.get('connection')
+  if (listed === undefined) return nothing
+  const names = new Set(listed.split(',').map(token => token.trim().toLowerCase()))
+  for (const option of ['', 'close', 'keep-alive', 'te']) names.delete(option)
+  return names
+}
+
+function asksForTrailers(value: string): boolean {
+  return value.split(',').some(token => token.trim().toLowerCase() === 'trailers')
+}
