@@ -252,9 +252,14 @@ describe('a folder', () => {
     const other = await waypoint('apply', '-n', 'shop', '--name', 'other', '--enroll-namespace')
     expect(other).toMatchObject({ code: 0, out: '' })
     expect(other.err).toContain('⚠️ Warning: namespace shop already uses the waypoint waypoint')
+    const used = await waypoint('delete', 'waypoint', '-n', 'shop')
+    expect(used).toMatchObject({ code: 1, out: '' })
+    expect(used.err).toMatch(
+      /shop\/waypoint is still in use; first: ambient label ns shop istio.io\/use-waypoint- \[/,
+    )
+    await labelNs('shop', 'istio.io/use-waypoint-')
     const deleted = await waypoint('delete', 'waypoint', '-n', 'shop')
     expect(deleted).toMatchObject({ code: 0, out: 'waypoint shop/waypoint deleted\n' })
-    expect(deleted.err).toContain('namespace shop still names it')
     expect(await readdir(folder)).toEqual(['ns.yaml'])
     expect((await waypoint('list')).err).toBe('No waypoints found in namespace default.\n')
     expect((await waypoint('delete', 'waypoint', '-n', 'shop')).code).toBe(1)

@@ -16,10 +16,13 @@ export interface DeleteOptions {
   readonly output: OutputFormat
 }
 
+interface WaypointName {
+  readonly namespace: string
+  readonly name: string
+}
+
 interface Deleted {
-  readonly waypoints: readonly { readonly namespace: string; readonly name: string }[]
-  /** What still names one of them. */
-  readonly users: readonly string[]
+  readonly waypoints: readonly WaypointName[]
 }
 
 export async function deleteWaypoints(
@@ -29,7 +32,7 @@ export async function deleteWaypoints(
 ): Promise<number> {
   assertClear(names, options)
   const edited = await editMesh(options.mesh, folder => deleteFrom(folder, names, options))
-  const { waypoints, users } = edited.result
+  const { waypoints } = edited.result
   const { files, generation } = edited
   host.stdout(
     render(options.output, { ...edited.result, files, generation }, () =>
@@ -37,14 +40,13 @@ export async function deleteWaypoints(
     ),
   )
   if (waypoints.length === 0) host.stderr(`No waypoints found in namespace ${options.namespace}.\n`)
-  for (const user of users) host.stderr(`⚠️ Warning: ${user} still names it in its label ${USE_WAYPOINT}\n`)
   tellEdit(edited, host)
   return EXIT_OK
 }
 
 /**
  * Pure: the folder without the waypoints.
- * @throws CliError `AMBIENT_E_CLI_NOT_FOUND`
+ * @throws CliError `AMBIENT_E_CLI_NOT_FOUND`, `AMBIENT_E_CLI_MANIFESTS` when one is in use
  */
 export function deleteFrom(
   folder: ManifestFolder,
@@ -71,8 +73,20 @@ export function deleteFrom(
     folder,
   )
   const waypoints = chosen.map(({ namespace, name }) => ({ namespace, name }))
-  const users = waypoints.flatMap(waypoint => usersOf(after, waypoint))
-  return { folder: after, result: { waypoints, users } }
+  for (const waypoint of waypoints) assertUnused(after, waypoint)
+  return { folder: after, result: { waypoints } }
+}
+
+/**
+ * A label that names nothing stops the mesh from taking the folder, and rightly so: whoever relies on a waypoint's
+ * policies must not lose them unseen.
+ */
+function assertUnused(folder: ManifestFolder, waypoint: WaypointName): void {
+  const users = usersOf(folder, waypoint)
+  if (users.length === 0) return
+  const cures = users.map(user => `ambient label ${user} ${USE_WAYPOINT}-`).join('; ')
+  const message = `waypoint ${waypoint.namespace}/${waypoint.name} is still in use; first: ${cures}`
+  throw new CliError('AMBIENT_E_CLI_MANIFESTS', message, { layer: 'config' })
 }
 
 function assertClear(names: readonly string[], { all, revision }: DeleteOptions): void {
@@ -83,10 +97,8 @@ function assertClear(names: readonly string[], { all, revision }: DeleteOptions)
   if (isDouble) throw new CliError('AMBIENT_E_CLI_USAGE', 'either names, or --all, or --revision')
 }
 
-function usersOf(
-  folder: ManifestFolder,
-  waypoint: { readonly namespace: string; readonly name: string },
-): readonly string[] {
+/** Who names it, as arguments of `ambient label`. */
+function usersOf(folder: ManifestFolder, waypoint: WaypointName): readonly string[] {
   return objectsOf(folder.files)
     .objects.filter(({ kind, name, namespace, labels }) => {
       const own = kind === 'Namespace' ? name : namespace || 'default'
@@ -94,6 +106,6 @@ function usersOf(
       return labels[USE_WAYPOINT] === waypoint.name && home === waypoint.namespace
     })
     .map(({ kind, name, namespace }) =>
-      kind === 'Namespace' ? `namespace ${name}` : `${kind} ${namespace || 'default'}/${name}`,
+      kind === 'Namespace' ? `ns ${name}` : `${kind.toLowerCase()} ${name} -n ${namespace || 'default'}`,
     )
 }
