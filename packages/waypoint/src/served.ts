@@ -7,7 +7,7 @@ import {
   type Service,
   type Workload,
 } from '@ambient/core'
-import type { GatewayName } from './config/config.ts'
+import type { GatewayName, WaypointConfig } from './config/config.ts'
 import type { ServedTarget } from './stream.ts'
 
 /** This waypoint as services and workloads refer to it. */
@@ -16,6 +16,10 @@ export interface OwnGateway extends GatewayName {
   readonly hostname: string
   /** Of this process. */
   readonly instanceIp: string
+}
+
+export function ownGateway({ gateway, clusterDomain, instanceIp }: WaypointConfig): OwnGateway {
+  return { ...gateway, hostname: `${gateway.name}.${gateway.namespace}.svc.${clusterDomain}`, instanceIp }
 }
 
 export interface ServedQuestion {

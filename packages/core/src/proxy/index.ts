@@ -5,6 +5,12 @@
  */
 export { adminHandler, type AdminOptions } from './admin.ts'
 export {
+  type DumpedCertificate,
+  type DumpedIdentity,
+  dumpCertificates,
+  type ShownIdentity,
+} from './certificates.ts'
+export {
   type AuthToken,
   type ConfigFiles,
   type ControlPlaneAddress,

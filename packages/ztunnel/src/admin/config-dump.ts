@@ -1,5 +1,4 @@
 /** `/config_dump` with ztunnel's keys, as istioctl reads them. Never holds keys, tokens or CA headers. */
-import { X509Certificate } from 'node:crypto'
 import {
   type Directory,
   type Endpoint,
@@ -10,6 +9,7 @@ import {
   serviceKey,
   type Workload,
 } from '@ambient/core'
+import { dumpCertificates } from '@ambient/core/proxy'
 import type { CertificateStatus } from '@ambient/identity'
 import type { Authorization, AuthorizationMatch, StringMatch } from '@ambient/policy'
 import type { ZtunnelConfig } from '../config/config.ts'
@@ -49,9 +49,7 @@ export function configDump(source: DumpSource): Json {
       cryptoProvider: `openssl ${process.versions['openssl'] ?? 'unknown'}`,
     },
     config: dumpConfig(source.config),
-    certificates: [...source.certificates]
-      .sort((a, b) => compare(a.identity, b.identity))
-      .map(dumpCertificates),
+    certificates: dumpCertificates(source.certificates),
     workloadState: Object.fromEntries(source.proxies.map(proxy => [proxy.uid, dumpProxy(proxy)])),
   }
 }
@@ -152,25 +150,6 @@ function dumpStringMatch(match: StringMatch): Json {
   return { [`${match.kind.slice(0, 1).toUpperCase()}${match.kind.slice(1)}`]: match.value }
 }
 
-function dumpCertificates(status: CertificateStatus): Json {
-  return {
-    identity: status.identity,
-    state: status.state,
-    certChain: status.certChain.map(dumpCertificate),
-    rootCerts: status.rootCerts.map(dumpCertificate),
-  }
-}
-
-function dumpCertificate(pem: string): Json {
-  const certificate = new X509Certificate(pem)
-  return {
-    pem: Buffer.from(pem, 'utf8').toString('base64'),
-    serialNumber: BigInt(`0x${certificate.serialNumber}`).toString(10),
-    validFrom: toSeconds(certificate.validFrom),
-    expirationTime: toSeconds(certificate.validTo),
-  }
-}
-
 function dumpProxy(proxy: DumpedProxy): Json {
   const connection = ({ connection, tunnelTarget, nextHop, securityPolicy }: ConnectionFacts): Json => ({
     src: formatHostPort(connection.source.address, connection.source.port),
@@ -235,10 +214,6 @@ function dumpPorts(ports: PortMap): Record<string, number> {
 
 function optional(key: string, value: unknown): Json {
   return value === undefined || value === '' ? {} : { [key]: value }
-}
-
-function toSeconds(date: string): string {
-  return `${new Date(date).toISOString().slice(0, 19)}Z`
 }
 
 function compare(a: string, b: string): number {

@@ -1,0 +1,206 @@
+/** The data half of a waypoint: hall, reading room, guard, switchboard, dispatch desk and ledger, wired. */
+import type { Socket } from 'node:net'
+import type { Clock, Connection, CredentialsSource, Directory, Drain, Service, SpiffeId } from '@ambient/core'
+import { isLoopback } from '@ambient/core'
+import type { Dial } from '@ambient/core/node'
+import type { LogSink, MetricsRegistry } from '@ambient/core/proxy'
+import type { ConfigStore } from '@ambient/discovery'
+import { createHbonePool, formatBaggage, type HbonePool } from '@ambient/hbone'
+import type { WaypointConfig } from './config/config.ts'
+import { createGuard, type Guard } from './guard.ts'
+import { createHall, type Hall } from './hall.ts'
+import type { RequestDesk } from './http/desk.ts'
+import { createReadingRoom, type ReadingRoom } from './http/room.ts'
+import { decideRoute } from './route/decide.ts'
+import { createSwitchboard, type Switchboard } from './route/tables.ts'
+import { ownGateway, servesService } from './served.ts'
+import type { InboundStream } from './stream.ts'
+import { createLedger, type Ledger } from './telemetry/ledger.ts'
+import type { SpanExporter } from './telemetry/otlp.ts'
+import { createDispatcher, type Dispatcher } from './upstream/dispatch.ts'
+import { workloadTable } from './workload-table.ts'
+import type { RouteTable } from './route/ir.ts'
+
+export interface ProxyOptions {
+  readonly config: WaypointConfig
+  readonly self: SpiffeId
+  readonly directory: Directory
+  readonly store: ConfigStore
+  readonly credentials: CredentialsSource
+  readonly metrics: MetricsRegistry
+  readonly log: LogSink
+  readonly spans: SpanExporter | undefined
+  readonly drain: Drain
+  readonly clock: Clock
+  readonly random: () => number
+  readonly dial?: Dial
+}
+
+export interface WaypointProxy {
+  accept(socket: Socket): void
+  /** Whether this waypoint answers for the service. */
+  serves(service: Service): boolean
+  tableFor(service: Service, port: number): RouteTable
+  /** TCP connections that are open now. */
+  connections(): readonly Connection[]
+  /** HBONE sessions and the tunnels in them. */
+  readonly counts: { readonly sessions: number; readonly tunnels: number }
+  /** Lets tunnels and requests finish for `graceMs`, then cuts them. To be called once, when nobody listens any more. */
+  close(options: { readonly graceMs: number }): Promise<void>
+}
+
+export function createProxy(options: ProxyOptions): WaypointProxy {
+  return new LiveProxy(options)
+}
+
+class LiveProxy implements WaypointProxy {
+  readonly #options: ProxyOptions
+  readonly #guard: Guard
+  readonly #switchboard: Switchboard
+  readonly #pool: HbonePool
+  readonly #dispatcher: Dispatcher
+  readonly #ledger: Ledger
+  readonly #room: ReadingRoom
+  readonly #hall: Hall
+
+  constructor(options: ProxyOptions) {
+    const { config, store, directory, clock, log } = options
+    this.#options = options
+    this.#guard = createGuard({ config, store })
+    this.#switchboard = createSwitchboard({
+      directory,
+      config: store,
+      gatewayNamespace: config.gateway.namespace,
+      clusterDomain: config.clusterDomain,
+      onProblem: problem => log.scope('route').warn({ problem }, 'a route cannot be carried out'),
+    })
+    this.#ledger = createLedger(options)
+    this.#pool = createHbonePool({
+      clock,
+      logger: log.scope('proxy'),
+      ...(options.dial === undefined ? {} : { dial: options.dial }),
+    })
+    this.#dispatcher = this.#createDispatcher()
+    this.#room = createReadingRoom({ desk: this.#desk() })
+    this.#hall = this.#createHall()
+    this.#cutRequestsWhenForced()
+  }
+
+  get counts(): WaypointProxy['counts'] {
+    return { sessions: this.#hall.sessions, tunnels: this.#hall.tunnels }
+  }
+
+  accept(socket: Socket): void {
+    this.#hall.accept(socket)
+  }
+
+  serves(service: Service): boolean {
+    return servesService(service, ownGateway(this.#options.config), this.#options.directory)
+  }
+
+  tableFor(service: Service, port: number): RouteTable {
+    return this.#switchboard.tableFor(service, port)
+  }
+
+  connections(): readonly Connection[] {
+    return this.#ledger.connections()
+  }
+
+  async close({ graceMs }: { readonly graceMs: number }): Promise<void> {
+    const { drain, log } = this.#options
+    this.#room.drain()
+    // First of all the drain: what it cuts says so in its record.
+    const [{ forced }] = await Promise.all([drain.start({ graceMs }), this.#hall.close({ graceMs })])
+    if (forced > 0)
+      log
+        .scope('app')
+        .warn({ connections: forced }, 'drain duration expired with pending connections, which were cut')
+    await this.#room.close({ graceMs: 0 })
+    await this.#dispatcher.close({ graceMs: 0 })
+    await this.#pool.close({ graceMs: 0 })
+    this.#guard.close()
+    this.#switchboard.close()
+    this.#ledger.release()
+  }
+
+  /** Whatever waits for a request, or carries one, has had its time. */
+  #cutRequestsWhenForced(): void {
+    const lease = this.#options.drain.hold()
+    lease.forced.addEventListener('abort', () => void this.#room.close({ graceMs: 0 }))
+    lease.release()
+  }
+
+  #table(stream: InboundStream): RouteTable {
+    const { target } = stream
+    return target.kind === 'service'
+      ? this.#switchboard.tableFor(target.service, target.port)
+      : workloadTable(target.workload, stream.destination)
+  }
+
+  #desk(): RequestDesk {
+    const { clock, random } = this.#options
+    return {
+      clock,
+      // meshConfig's default.
+      pathNormalization: 'BASE',
+      authorize: (stream, head) => this.#guard.decideRequest(stream, head),
+      route: (stream, head) =>
+        decideRoute(this.#table(stream), head, { random, port: stream.destination.port }),
+      dispatch: order => this.#dispatcher.dispatch(order),
+      observe: stream => this.#ledger.observe(stream),
+    }
+  }
+
+  #createDispatcher(): Dispatcher {
+    const { config, credentials, self, directory, store, dial, clock, random, log } = this.#options
+    return createDispatcher({
+      pool: this.#pool,
+      credentials,
+      self,
+      directory,
+      config: store,
+      clock,
+      random,
+      baggage: baggageOf(config),
+      logger: log.scope('proxy'),
+      ...(isLoopback(config.instanceIp) ? { localAddress: config.instanceIp } : {}),
+      ...(dial === undefined ? {} : { dial }),
+    })
+  }
+
+  #createHall(): Hall {
+    const { config, self, credentials, directory, clock, log, drain, random } = this.#options
+    return createHall({
+      gateway: ownGateway(config),
+      network: config.network,
+      self,
+      credentials,
+      directory,
+      room: this.#room,
+      tcp: {
+        guard: this.#guard,
+        ledger: this.#ledger,
+        drain,
+        random,
+        table: stream => this.#table(stream),
+        connect: order => this.#dispatcher.connectTcp(order),
+      },
+      clock,
+      logger: log.scope('proxy'),
+    })
+  }
+}
+
+/** Who the waypoint is, for the telemetry of the other end. */
+function baggageOf({ clusterId, gateway }: WaypointConfig): string {
+  return formatBaggage({
+    clusterId,
+    namespace: gateway.namespace,
+    workloadType: 'deployment',
+    workloadName: gateway.name,
+    canonicalName: gateway.name,
+    canonicalRevision: 'latest',
+    region: '',
+    zone: '',
+  })
+}

@@ -1,0 +1,330 @@
+/**
+ * A waypoint as an object: discovery and its own certificate on one side, the hall and the rooms behind it on the other,
+ * and the admin, metrics and readiness endpoints that show both.
+ */
+import { setMaxListeners } from 'node:events'
+import {
+  type Clock,
+  createDrain,
+  type Drain,
+  isLoopback,
+  type SpiffeId,
+  systemClock,
+  workloadSpiffeId,
+} from '@ambient/core'
+import { type Bind, type Dial, type Listener, listen } from '@ambient/core/node'
+import {
+  adminHandler,
+  createEndpoints,
+  createLogSink,
+  createMetricsRegistry,
+  createReadiness,
+  type LogSink,
+  type ProxyEndpoints,
+  readinessHandler,
+  registerProcessMetrics,
+  statsHandler,
+} from '@ambient/core/proxy'
+import {
+  type AdsClient,
+  type ConfigStore,
+  createConfigStore,
+  createDirectory,
+  type WritableDirectory,
+} from '@ambient/discovery'
+import { type CertificateSigner, createIdentityManager, type IdentityManager } from '@ambient/identity'
+import { configDump } from './admin/config-dump.ts'
+import type { WaypointConfig } from './config/config.ts'
+import { createDiscoveryClient, createSigner } from './control-plane.ts'
+import { WaypointError } from './errors.ts'
+import { createProxy, type WaypointProxy } from './proxy.ts'
+import { createSpanExporter, type SpanExporter } from './telemetry/otlp.ts'
+
+export interface WaypointOptions {
+  readonly config: WaypointConfig
+  /** Takes log lines, newline included. Default: nothing is logged. */
+  readonly write?: (text: string) => void
+  /** Filled by the caller, instead of by the control plane that the configuration names. */
+  readonly discovery?: { readonly directory: WritableDirectory; readonly configuration: ConfigStore }
+  /** Signs certificates instead of the CA that the configuration names. The caller closes it. */
+  readonly signer?: CertificateSigner
+  /** How upstreams are dialled. Default: plain TCP. */
+  readonly dial?: Dial
+  /** How sockets come to listen. Default: bound by this process. */
+  readonly bind?: Bind
+  readonly clock?: Clock
+  /** In [0, 1): for weights, faults, mirrors and load balancing. */
+  readonly random?: () => number
+}
+
+export interface Waypoint {
+  /**
+   * Binds the endpoints, then connects to the control plane. Rejects when a port is taken; a control plane that is away
+   * is waited for.
+   */
+  start(): Promise<void>
+  /** Configuration and certificate are there, and 15008 listens. Rejects when closed before. */
+  readonly ready: Promise<void>
+  /** Resolves when the waypoint is closed, by `close` or by its admin port. */
+  readonly closed: Promise<void>
+  /** Where it listens; empty before `start`, and `hbone` before `ready`. */
+  addresses(): Readonly<Record<'hbone' | 'admin' | 'stats' | 'readiness', readonly string[]>>
+  /** Drains: no new connections, present ones may finish for `graceMs` (default: the configuration's), then are cut. */
+  close(options?: { readonly graceMs?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ * Wires a waypoint; no I/O before `start`.
+ * @throws WaypointError `AMBIENT_E_CONFIG` when nothing signs certificates
+ */
+export function createWaypoint(options: WaypointOptions): Waypoint {
+  return new LiveWaypoint(options)
+}
+
+class LiveWaypoint implements Waypoint {
+  readonly ready: Promise<void>
+  readonly closed: Promise<void>
+  readonly #config: WaypointConfig
+  readonly #options: WaypointOptions
+  readonly #clock: Clock
+  readonly #log: LogSink
+  readonly #metrics = createMetricsRegistry()
+  readonly #readiness = createReadiness()
+  readonly #self: SpiffeId
+  readonly #directory: WritableDirectory
+  readonly #store: ConfigStore
+  readonly #identities: IdentityManager
+  readonly #discovery: AdsClient | undefined
+  readonly #ownedSigner: CertificateSigner | undefined
+  readonly #spans: SpanExporter | undefined
+  readonly #drain: Drain
+  readonly #proxy: WaypointProxy
+  readonly #endpoints: ProxyEndpoints
+  #listeners: Listener[] = []
+  #state: 'new' | 'started' | 'closing' = 'new'
+  #starting: Promise<void> | undefined
+  #becomingReady: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+  #settleReady: { resolve: () => void; reject: (error: unknown) => void } = { resolve() {}, reject() {} }
+  #settleClosed: () => void = () => {}
+
+  constructor(options: WaypointOptions) {
+    const { config } = options
+    this.#config = config
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#log = createLogSink({ ...config.log, write: options.write ?? (() => {}), clock: this.#clock })
+    this.#self = workloadSpiffeId({
+      trustDomain: config.trustDomain,
+      namespace: config.gateway.namespace,
+      serviceAccount: config.serviceAccount,
+    })
+    this.#directory = options.discovery?.directory ?? createDirectory()
+    const own = options.discovery === undefined ? createConfigStore() : undefined
+    this.#store = options.discovery?.configuration ?? own ?? createConfigStore()
+    this.#discovery = own === undefined ? undefined : this.#createDiscovery(own)
+    this.#ownedSigner =
+      options.signer === undefined ? createSigner(config, this.#log.scope('identity')) : undefined
+    this.#identities = this.#createIdentities(options.signer ?? this.#ownedSigner)
+    this.#spans = this.#createSpans()
+    this.#drain = createDrain(this.#clock)
+    this.#proxy = this.#createProxy()
+    this.#endpoints = createEndpoints({ ...config, bind: options.bind })
+    this.ready = new Promise((resolve, reject) => {
+      this.#settleReady = { resolve, reject }
+    })
+    this.ready.catch(() => {})
+    this.closed = new Promise(resolve => {
+      this.#settleClosed = resolve
+    })
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new')
+      throw new WaypointError('AMBIENT_E_CLOSED', 'the waypoint was started or closed before')
+    this.#state = 'started'
+    this.#starting = this.#start()
+    try {
+      await this.#starting
+    } catch (error) {
+      await this.close({ graceMs: 0 })
+      throw error
+    }
+  }
+
+  addresses(): ReturnType<Waypoint['addresses']> {
+    const hbone = this.#listeners.map(({ address, port }) =>
+      address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
+    )
+    return { hbone, ...this.#endpoints.addresses() }
+  }
+
+  close(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.graceMs ?? this.#config.drainMs)
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #start(): Promise<void> {
+    const { ports, gateway, version } = this.#config
+    registerProcessMetrics(this.#metrics, 'proxy', version)
+    const tasks = ['discovery', 'certificate', 'listener'].map(name => this.#readiness.task(name))
+    await this.#endpoints.listen('readiness', ports.readiness, readinessHandler(this.#readiness))
+    await this.#endpoints.listen('admin', ports.admin, this.#adminHandler())
+    await this.#endpoints.listen('stats', ports.stats, statsHandler(this.#metrics))
+    this.#log
+      .scope('app')
+      .info({ gateway: `${gateway.namespace}/${gateway.name}`, identity: this.#self.uri }, 'waypoint started')
+    this.#identities.prefetch(this.#self)
+    this.#discovery?.start()
+    this.#becomingReady = this.#becomeReady(tasks)
+  }
+
+  /** Policies first, listeners last: what is not known yet must not be allowed. */
+  async #becomeReady(tasks: readonly (() => void)[]): Promise<void> {
+    const [discovered, certified, listening] = tasks
+    try {
+      await this.#unlessClosed(this.#discovery?.ready ?? Promise.resolve())
+      discovered?.()
+      await this.#unlessClosed(this.#ownCertificate())
+      certified?.()
+      if (this.#state === 'started') await this.#listen()
+      listening?.()
+      this.#log.scope('app').info({}, 'waypoint is ready')
+      this.#settleReady.resolve()
+    } catch (error) {
+      this.#settleReady.reject(error)
+    }
+  }
+
+  async #unlessClosed(promise: Promise<unknown>): Promise<void> {
+    await Promise.race([promise, this.ready])
+  }
+
+  /** The first one, however often the CA has to be asked. */
+  #ownCertificate(): Promise<void> {
+    return new Promise(resolve => {
+      if (this.#identities.current(this.#self) !== undefined) return resolve()
+      const unwatch = this.#identities.watch(this.#self, () => {
+        unwatch()
+        resolve()
+      })
+    })
+  }
+
+  async #listen(): Promise<void> {
+    const { instanceIp, ipv6Enabled, ports } = this.#config
+    const { bind } = this.#options
+    const host = isLoopback(instanceIp) ? instanceIp : ipv6Enabled ? '::' : '0.0.0.0'
+    const listener = await listen({
+      host,
+      port: ports.hbone,
+      onConnection: socket => this.#proxy.accept(socket),
+      ...(bind === undefined ? {} : { bind }),
+    })
+    this.#listeners.push(listener)
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.#state = 'closing'
+    const logger = this.#log.scope('app')
+    logger.info({ graceMs }, 'draining')
+    this.#readiness.task('draining')
+    this.#settleReady.reject(new WaypointError('AMBIENT_E_CLOSED', 'the waypoint was closed'))
+    // What is being bound has to be there before it can be closed; why a start failed is for its caller.
+    await this.#starting?.catch(() => {})
+    await this.#becomingReady
+    await Promise.all(this.#listeners.map(listener => listener.close()))
+    await this.#proxy.close({ graceMs })
+    await this.#discovery?.close()
+    await this.#identities.close()
+    await this.#ownedSigner?.close()
+    await this.#spans?.close()
+    await this.#endpoints.close()
+    logger.info({}, 'shutdown complete')
+    this.#log.flush()
+    this.#settleClosed()
+  }
+
+  #createDiscovery(configuration: ReturnType<typeof createConfigStore>): AdsClient | undefined {
+    return createDiscoveryClient({
+      config: this.#config,
+      directory: this.#directory,
+      configuration,
+      clock: this.#clock,
+      logger: this.#log.scope('xds'),
+      meter: this.#metrics,
+    })
+  }
+
+  #createIdentities(signer: CertificateSigner | undefined): IdentityManager {
+    if (signer === undefined)
+      throw new WaypointError('AMBIENT_E_CONFIG', 'no source of certificates: CA_ADDRESS is empty')
+    return createIdentityManager({
+      signer,
+      ttlMs: this.#config.secretTtlMs,
+      clock: this.#clock,
+      logger: this.#log.scope('identity'),
+    })
+  }
+
+  #createSpans(): SpanExporter | undefined {
+    const { tracing, version } = this.#config
+    if (tracing.endpoint === undefined) return undefined
+    return createSpanExporter({
+      endpoint: tracing.endpoint,
+      config: tracing,
+      version,
+      clock: this.#clock,
+      logger: this.#log.scope('tracing'),
+      meter: this.#metrics,
+    })
+  }
+
+  #createProxy(): WaypointProxy {
+    // Each connection listens for the end of the drain.
+    const probe = this.#drain.hold()
+    setMaxListeners(0, probe.draining, probe.forced)
+    probe.release()
+    const { dial, random } = this.#options
+    return createProxy({
+      config: this.#config,
+      self: this.#self,
+      directory: this.#directory,
+      store: this.#store,
+      credentials: this.#identities,
+      metrics: this.#metrics,
+      log: this.#log,
+      spans: this.#spans,
+      drain: this.#drain,
+      clock: this.#clock,
+      random: random ?? Math.random,
+      ...(dial === undefined ? {} : { dial }),
+    })
+  }
+
+  #adminHandler(): ReturnType<typeof adminHandler> {
+    return adminHandler({
+      title: 'waypoint',
+      dumped: 'services with their routes and clusters, policies, certificates, connections',
+      metrics: this.#metrics,
+      log: this.#log,
+      defaultFilter: this.#config.log.filter,
+      onQuit: () => void this.close(),
+      configDump: () =>
+        configDump({
+          config: this.#config,
+          directory: this.#directory,
+          services: this.#directory.snapshot().services,
+          store: this.#store,
+          certificates: this.#identities.list(),
+          proxy: this.#proxy,
+          discovery: this.#discovery?.status(),
+        }),
+    })
+  }
+}

@@ -1,0 +1,34 @@
+/** The whole path of HTTP: HBONE in, rooms 6 to 10, HBONE out, and what is told of it. */
+import { describe, expect, it } from 'vitest'
+import { createWorld } from './world.ts'
+
+describe('a request', () => {
+  it('goes through the waypoint with the waypoint’s identity, and is one line, one record', async () => {
+    const world = await createWorld({
+      app: (request, response) =>
+        void response.end(`${request.method} ${request.url} ${request.headers.host}`),
+    })
+    const answer = await world.fetch('/hello?x=1', { fields: { 'x-request-id': 'id-1' } })
+    expect(answer).toMatchObject({ status: 200, body: 'GET /hello?x=1 web' })
+    expect(answer.headers['server']).toBe('istio-envoy')
+    const line = await world.line(/"GET /)
+    const [clientIp] = world.client.addresses
+    const [serverIp] = world.server.addresses
+    const vip = world.web.vips[0]?.ip
+    const port = world.web.ports.get(80)
+    expect(line.replace(/^\[[^\]]+\]/, '[TIME]').replace(/ 0 18 \d+ \d+ /, ' 0 18 D U ')).toMatch(
+      new RegExp(
+        `^\\[TIME\\] "GET /hello\\?x=1 HTTP/1\\.1" 200 - via_upstream - "-" 0 18 D U "-" "test" "id-1" "web" "${serverIp}:${port}" inbound-vip\\|80\\|http\\|web\\.default\\.svc\\.cluster\\.local - ${vip}:80 ${clientIp}:\\d+ - default$`,
+      ),
+    )
+    expect(world.tunnels.map(({ peer, authority }) => [peer.id.uri, authority])).toEqual([
+      ['spiffe://cluster.local/ns/default/sa/waypoint', `${serverIp}:${port}`],
+    ])
+    expect(world.requests).toHaveLength(1)
+    expect(world.requests[0]).toMatchObject({
+      status: 200,
+      attempts: 1,
+      caller: { uri: 'spiffe://cluster.local/ns/default/sa/client' },
+    })
+  })
+})
