@@ -101,6 +101,11 @@ describe('ambient up', () => {
         .map(line => JSON.parse(line).kind),
     )
     expect([...kinds]).toEqual(expect.arrayContaining(['started', 'applied', 'pod-ready', 'ready']))
+    const ready = out()
+      .split('\n')
+      .find(line => line.includes('"kind":"ready"'))
+    const { cidr, block } = JSON.parse(ready ?? '{}')
+    expect(cidr).toBe(`127.${block}.0.0/16`)
   })
 
   test('a block that another mesh uses: the port and its holder', async () => {
