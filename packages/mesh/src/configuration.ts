@@ -10,6 +10,7 @@ import {
 } from '@ambient/discovery'
 import type { Problem } from '@ambient/policy'
 import { meshDefaults } from './defaults.ts'
+import { type GatewayResource, waypointsOf } from './plane/gateway.ts'
 import type { ResolvedMeshOptions } from './options.ts'
 import { plansOf } from './pods/plans-of.ts'
 import type { WorkloadPlan } from './pods/plan.ts'
@@ -31,10 +32,22 @@ export interface Configuration {
   /** Counts good configurations. */
   readonly generation: number
   readonly plans: readonly WorkloadPlan[]
+  /** Gateways that are waypoints. */
+  readonly waypoints: readonly GatewayResource[]
+  /** Every namespace that something of the manifests is in. */
+  readonly namespaces: readonly string[]
   /** `unchanged` when the texts are the ones that were read last. */
   read(files: readonly ManifestText[]): 'good' | 'refused' | 'unchanged'
   /** What the proxies are to know; marks each pod as enrolled or not. */
-  derive(pods: readonly Pod[], serviceAddress: (key: string) => string): AmbientState
+  derive(running: RunningParts): AmbientState
+}
+
+/** What is not in the manifests but follows from them. */
+export interface RunningParts {
+  readonly pods: readonly Pod[]
+  /** Pods of waypoints. */
+  readonly waypoints: readonly PodStatus[]
+  readonly serviceAddress: (key: string) => string
 }
 
 export function createConfiguration(options: ResolvedMeshOptions): Configuration {
@@ -56,6 +69,19 @@ class FolderConfiguration implements Configuration {
 
   get good(): boolean {
     return this.#resources !== undefined
+  }
+
+  get waypoints(): readonly GatewayResource[] {
+    return waypointsOf(this.#resources)
+  }
+
+  get namespaces(): readonly string[] {
+    const { namespaces = [], serviceAccounts = [], services = [] } = this.#resources ?? {}
+    const named = namespaces.map(({ metadata }) => metadata.name)
+    const used = [...serviceAccounts, ...services, ...this.waypoints].map(
+      ({ metadata }) => metadata.namespace,
+    )
+    return [...new Set([...named, ...used, ...this.plans.map(({ namespace }) => namespace)])].sort()
   }
 
   get serving(): Configuration['serving'] {
@@ -98,20 +124,21 @@ class FolderConfiguration implements Configuration {
       }))
   }
 
-  derive(pods: readonly Pod[], serviceAddress: (key: string) => string): AmbientState {
+  derive({ pods, waypoints, serviceAddress }: RunningParts): AmbientState {
     const resources = this.#resources ?? noResources
     const labels = new Map(resources.namespaces.map(({ metadata }) => [metadata.name, metadata.labels]))
     for (const pod of pods)
       pod.enrolled = isEnrolled(labels.get(pod.plan.namespace) ?? {}, pod.plan.template.labels)
     return deriveAmbient({
       resources,
-      pods: pods.map(statusOf),
+      pods: [...pods.map(statusOf), ...waypoints],
       clusterIps: clusterIps(resources, serviceAddress),
       trustDomain: this.#options.trustDomain,
       clusterId: this.#options.clusterId,
       network: meshDefaults.network,
       rootNamespace: meshDefaults.rootNamespace,
       clusterDomain: meshDefaults.clusterDomain,
+      ...{ requireWaypoint: this.#options.requireWaypoint },
     })
   }
 }
@@ -143,6 +170,10 @@ function clusterIps(
     if (spec.headless || spec.type === 'ExternalName') continue
     const key = `${metadata.namespace}/${metadata.name}`
     addresses.set(key, spec.clusterIps.length > 0 ? spec.clusterIps : [serviceAddress(key)])
+  }
+  for (const { metadata } of waypointsOf(resources)) {
+    const key = `${metadata.namespace}/${metadata.name}`
+    addresses.set(key, [serviceAddress(key)])
   }
   return addresses
 }

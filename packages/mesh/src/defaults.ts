@@ -25,6 +25,8 @@ export const meshDefaults = Object.freeze({
   closeGraceMs: 3_000,
   /** How long connections of a proxy that was replaced may go on: as long as Kubernetes gives a pod. */
   restartDrainMs: 30_000,
+  /** How long a proxy that leaves waits for the others to have heard of it; beyond this one of them is stuck. */
+  settleTimeoutMs: 2_000,
   /** Proxies start in under a second; beyond this something is wrong. */
   proxyReadyTimeoutMs: 20_000,
   /** How long `start()` waits for pods; those that are not ready then go on trying. */

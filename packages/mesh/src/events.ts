@@ -3,8 +3,8 @@ import type { Problem } from '@ambient/policy'
 
 /** A pod's program, a node's proxy, or a command that was started in a pod. */
 export interface EventSource {
-  readonly kind: 'pod' | 'ztunnel' | 'exec'
-  /** `namespace/pod`, or the node's name. */
+  readonly kind: 'pod' | 'ztunnel' | 'waypoint' | 'exec'
+  /** `namespace/pod`, the node's name, or a Gateway's `namespace/name`. */
   readonly name: string
   /** Of a pod with several. */
   readonly container?: string
@@ -46,9 +46,11 @@ export type MeshEvent =
       readonly enrolled: readonly string[]
       readonly left: readonly string[]
     }
+  | { readonly kind: 'waypoint-ready'; readonly waypoint: string; readonly ready: boolean }
+  | { readonly kind: 'waypoint-removed'; readonly waypoint: string }
   | { readonly kind: 'pod-ready'; readonly pod: string; readonly ready: boolean }
   | { readonly kind: 'pod-removed'; readonly pod: string }
-  /** A node's proxy asked for something that it may not have. */
+  /** A proxy (a node's name, `POD.NAMESPACE` of a waypoint) asked for something that it may not have. */
   | { readonly kind: 'refused'; readonly node: string | undefined; readonly reason: string }
   | { readonly kind: 'warning'; readonly message: string }
 

@@ -3,7 +3,8 @@
  * @packageDocumentation
  */
 export { MeshError, type MeshErrorCode } from './errors.ts'
-export { createMesh, type IssuedIdentity, type Mesh } from './mesh.ts'
+export type { IssuedIdentity, Mesh } from './contract.ts'
+export { createMesh } from './mesh.ts'
 export type { MeshOptions } from './options.ts'
 export type { EventSource, MeshEvent, MeshListener } from './events.ts'
 export { connectMesh, findMeshes, type MeshClient, type RunningMesh } from './control/client.ts'
@@ -20,7 +21,7 @@ export type {
 } from './control/types.ts'
 export type { JoinedWorkload } from './join/joined-workload.ts'
 export { socksConnect, type SocksTarget } from './join/socks-client.ts'
-export type { MeshNode, MeshPod } from './views.ts'
+export type { MeshNode, MeshPod, MeshWaypoint } from './views.ts'
 export type { ExecOptions, ExecResult, Execution } from './process/exec.ts'
 export {
   createRelay,

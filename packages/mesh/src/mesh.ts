@@ -1,72 +1,37 @@
 /** A whole ambient mesh on this machine, as one object: control plane, a ztunnel per node, the workloads' programs. */
 import { messageOf, parseSpiffeId, workloadSpiffeId } from '@ambient/core'
-import { type ClientStatus, readManifestFolder, watchManifestFolder } from '@ambient/discovery'
+import { readManifestFolder, watchManifestFolder } from '@ambient/discovery'
 import { createCertificateRequest } from '@ambient/identity'
 import { formatProblem, type Problem } from '@ambient/policy'
+import type { IssuedIdentity, Mesh } from './contract.ts'
 import { type Configuration, createConfiguration, type ManifestText } from './configuration.ts'
 import { meshDefaults } from './defaults.ts'
 import { MeshError } from './errors.ts'
 import type { MeshEvent, MeshListener } from './events.ts'
 import { type MeshOptions, type ResolvedMeshOptions, resolveOptions } from './options.ts'
+import { type ControlServer, startControlServer } from './control/server.ts'
+import type { JoinRequest, MeshStatus } from './control/types.ts'
+import { joinMesh } from './join/join-mesh.ts'
+import type { JoinedWorkload } from './join/joined-workload.ts'
+import { podFacts, proxyStatuses, waypointStatuses } from './plane/status.ts'
+import { ztunnelFiles } from './plane/node-proxy.ts'
+import { gatewayKey } from './plane/waypoint-process.ts'
+import { awaitReady } from './pods/await-ready.ts'
 import { endParts, type Parts, startParts } from './parts.ts'
 import { programOf } from './pods/environment.ts'
 import type { Pod } from './pods/pod.ts'
 import { findPod, fullName } from './pods/pod-set.ts'
 import { type ExecOptions, execute, type Execution } from './process/exec.ts'
 import type { Relay } from './relay.ts'
-import { describeNode, describePod, type MeshNode, type MeshPod } from './views.ts'
-
-/** A certificate of the mesh's CA, for a peer that is not one of its workloads. */
-export interface IssuedIdentity {
-  /** PEM, leaf first. */
-  readonly certificateChain: string
-  /** PKCS#8 PEM. */
-  readonly privateKey: string
-  readonly rootPem: string
-}
-
-export interface Mesh {
-  /**
-   * Resolves when the ztunnels are ready and the pods had their time to become so.
-   * @throws MeshError `AMBIENT_E_MESH_MANIFESTS`, `_PORT_IN_USE`, `_LOOPBACK`, `_NOT_READY`; everything is closed then.
-   */
-  start(): Promise<void>
-  /** Ends every process that it started, removes every file that it wrote. Idempotent. */
-  close(options?: { readonly graceMs?: number }): Promise<void>
-  [Symbol.asyncDispose](): Promise<void>
-  /** The manifests' folder. */
-  readonly folder: string
-  /** `127.R.0.0/16`, empty before `start`. */
-  readonly cidr: string
-  readonly nodes: readonly MeshNode[]
-  /** @throws MeshError `AMBIENT_E_MESH_NOT_FOUND` */
-  ztunnel(node: string): MeshNode
-  readonly pods: readonly MeshPod[]
-  /**
-   * By pod or Deployment, with or without `namespace/`; of several the first.
-   * @throws MeshError `AMBIENT_E_MESH_NOT_FOUND`
-   */
-  pod(name: string): MeshPod
-  /** The network between nodes; `undefined` without one or before `start`. */
-  readonly relay: Relay | undefined
-  readonly controlPlane: {
-    readonly url: string
-    readonly rootPem: string
-    clients(): readonly ClientStatus[]
-  }
-  /** Problems of the manifests as they are now; with an error among them the last good configuration is served. */
-  readonly problems: readonly Problem[]
-  /** Counts the configurations that were taken. */
-  readonly generation: number
-  /** Resolves when every ztunnel has acknowledged what was last published. */
-  synced(signal?: AbortSignal): Promise<void>
-  /** Runs a command as a pod: its environment, its address, its identity. */
-  exec(pod: string, argv: readonly string[], options?: ExecOptions): Promise<Execution>
-  /** Signs for any identity of the mesh: for tests and for tools that speak HBONE themselves. */
-  issueIdentity(id: string | { namespace: string; serviceAccount: string }): Promise<IssuedIdentity>
-  /** Returns the function that unsubscribes. */
-  subscribe(listener: MeshListener): () => void
-}
+import {
+  describeNode,
+  describePod,
+  describeWaypoint,
+  findWaypoint,
+  type MeshNode,
+  type MeshPod,
+  type MeshWaypoint,
+} from './views.ts'
 
 /**
  * Makes a mesh; nothing happens before `start`.
@@ -83,6 +48,7 @@ class LocalMesh implements Mesh {
   readonly #closing = new AbortController()
   readonly #configuration: Configuration
   #parts: { -readonly [Name in keyof Parts]?: Parts[Name] } = {}
+  #control: ControlServer | undefined
   #watch: { close(): Promise<void> } | undefined
   /** Settles when nothing more is being made. */
   #starting: Promise<void> = Promise.resolve()
@@ -115,6 +81,14 @@ class LocalMesh implements Mesh {
     if (found !== undefined) return found
     const known = this.#options.nodes.join(', ')
     throw new MeshError('AMBIENT_E_MESH_NOT_FOUND', `there is no node ${node}; there are: ${known}`)
+  }
+
+  get waypoints(): readonly MeshWaypoint[] {
+    return (this.#parts.waypoints?.list() ?? []).map(describeWaypoint)
+  }
+
+  waypoint(name: string): MeshWaypoint {
+    return describeWaypoint(findWaypoint(this.#parts.waypoints?.list() ?? [], name))
   }
 
   get pods(): readonly MeshPod[] {
@@ -169,7 +143,33 @@ class LocalMesh implements Mesh {
   async synced(signal?: AbortSignal): Promise<void> {
     await this.#applying
     if (this.#publishing) this.#publish()
-    await this.#mustRun('controlPlane').synced(this.#options.nodes.length, signal)
+    const proxies = this.#options.nodes.length + this.#mustRun('waypoints').list().length
+    await this.#mustRun('controlPlane').synced(proxies, signal)
+  }
+
+  async status(): Promise<MeshStatus> {
+    const { folder, cidr, generation, problems } = this
+    const [plane, block] = [this.#mustRun('controlPlane'), this.#mustRun('block')]
+    const waypoints = this.#mustRun('waypoints').list()
+    const gateways = this.#configuration.waypoints
+    return {
+      folder,
+      cidr,
+      generation,
+      problems,
+      proxies: await proxyStatuses(plane, this.#mustRun('proxies'), waypoints),
+      waypoints: waypointStatuses(gateways, waypoints, key => block.serviceAddress(key)),
+      pods: podFacts(this.#mustRun('pods').list()),
+    }
+  }
+
+  join(request: JoinRequest, signal: AbortSignal = this.#closing.signal): Promise<JoinedWorkload> {
+    const { trustDomain, random } = this.#options
+    const { namespaces } = this.#configuration
+    const synced = (until: AbortSignal): Promise<void> => this.synced(until)
+    const pods = this.#mustRun('pods')
+    const { capture } = ztunnelFiles()
+    return joinMesh(request, { pods, trustDomain, random, capture, namespaces, synced }, signal)
   }
 
   async exec(name: string, argv: readonly string[], options: ExecOptions = {}): Promise<Execution> {
@@ -202,7 +202,8 @@ class LocalMesh implements Mesh {
     await this.#apply()
     if (this.#options.watch) await this.#startWatch()
     await Promise.all(proxies.map(proxy => proxy.ready(this.#closing.signal)))
-    await this.#podsReady()
+    await this.#becomeReady()
+    if (this.#options.control) await this.#startControl()
   }
 
   async #startWatch(): Promise<void> {
@@ -242,7 +243,9 @@ class LocalMesh implements Mesh {
   async #apply(before: ReadonlyMap<Pod, boolean> = this.#enrolment()): Promise<void> {
     const pods = this.#mustRun('pods')
     this.#publish()
+    const waypoints = this.#mustRun('waypoints').reconcile(this.#configuration.waypoints)
     const { started, ended } = await pods.reconcile(this.#configuration.plans)
+    await waypoints
     this.#publish()
     const changed = (to: boolean): string[] =>
       [...before]
@@ -269,10 +272,15 @@ class LocalMesh implements Mesh {
   }
 
   #publish(): void {
-    const { controlPlane, pods, block } = this.#parts
+    const { controlPlane, pods, block, waypoints } = this.#parts
     if (controlPlane === undefined || pods === undefined || block === undefined) return
     try {
-      controlPlane.publish(this.#configuration.derive(pods.list(), key => block.serviceAddress(key)))
+      const state = this.#configuration.derive({
+        pods: pods.list(),
+        waypoints: (waypoints?.list() ?? []).map(waypoint => waypoint.status()),
+        serviceAddress: key => block.serviceAddress(key),
+      })
+      controlPlane.publish(state)
     } catch (error) {
       this.#emit({ kind: 'warning', message: `the configuration could not be derived: ${messageOf(error)}` })
     }
@@ -293,38 +301,47 @@ class LocalMesh implements Mesh {
     return execution
   }
 
-  /** Waits for pods, but not for ever: one that never gets ready must not hide the others. */
-  async #podsReady(): Promise<void> {
-    const { clock } = this.#options
+  async #becomeReady(): Promise<void> {
     const pods = this.#mustRun('pods')
-    const waiting = (): readonly Pod[] =>
-      pods
+    const waypoints = this.#mustRun('waypoints')
+    const waiting = (): readonly string[] => [
+      ...pods
         .list()
         .filter(pod => !pod.ready && !pod.ending && !pod.programs.every(({ completed }) => completed))
-    let unsubscribe = (): void => {}
-    await new Promise<void>(resolve => {
-      const timer = clock.after(meshDefaults.podReadyTimeoutMs, resolve, { keepAlive: true })
-      const look = (): void => {
-        if (waiting().length > 0 && !this.#closing.signal.aborted) return
-        timer.cancel()
-        resolve()
-      }
-      unsubscribe = this.subscribe(event => {
-        if (event.kind === 'pod-ready' || event.kind === 'exited' || event.kind === 'pod-removed') look()
-      })
-      this.#closing.signal.addEventListener('abort', look, { once: true })
-      look()
-    })
-    unsubscribe()
+        .map(fullName),
+      ...waypoints
+        .list()
+        .filter(({ program }) => !program.ready)
+        .map(({ gateway }) => `waypoint ${gatewayKey(gateway)}`),
+    ]
+    const { clock } = this.#options
+    const subscribe = (listener: MeshListener): (() => void) => this.subscribe(listener)
+    const late = await awaitReady({ waiting, subscribe, clock, signal: this.#closing.signal })
     this.#assertOpen()
-    for (const pod of waiting())
-      this.#emit({ kind: 'warning', message: `${fullName(pod)} is not ready; the mesh goes on without it` })
+    for (const name of late)
+      this.#emit({ kind: 'warning', message: `${name} is not ready; the mesh goes on without it` })
+  }
+
+  async #startControl(): Promise<void> {
+    const { folder, cidr } = this
+    const block = this.#mustRun('block')
+    this.#control = await startControlServer(
+      {
+        greeting: () => ({ folder, cidr, pid: process.pid }),
+        status: () => this.status(),
+        synced: signal => this.synced(signal),
+        join: (request, signal) => this.join(request, signal),
+      },
+      block.block,
+    )
+    this.#parts.reaper?.addFile(this.#control.socketPath)
   }
 
   async #close(graceMs: number): Promise<void> {
     this.#closing.abort(new MeshError('AMBIENT_E_MESH_CLOSED', 'the mesh is closed'))
     await this.#starting.catch(() => {})
     await this.#watch?.close()
+    await this.#control?.close()
     await this.#applying
     for (const execution of this.#executions) execution.kill('SIGKILL')
     await Promise.all([...this.#executions].map(({ exited }) => exited))

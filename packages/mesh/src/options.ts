@@ -28,6 +28,17 @@ export interface MeshOptions {
   readonly block?: number
   /** Log filter of the ztunnels, as their RUST_LOG. Default `info`. */
   readonly logLevel?: string
+  /** Nobody reaches a workload around its waypoint: the policies that refuse it are generated. Default false. */
+  readonly requireWaypoint?: boolean
+  /** Where waypoints send their spans (OTLP over HTTP), and which share of the traces. Default: none are made. */
+  readonly telemetry?: { readonly otlpEndpoint?: string; readonly sampling?: number }
+  /** Other processes of this user may find the mesh and join it, over a Unix socket. Default true. */
+  readonly control?: boolean
+  /**
+   * Ztunnels and waypoints run in this process instead of in their own, for small tests; so a `restart()` of one has a
+   * gap. Programs of pods are processes all the same. Default false.
+   */
+  readonly inProcess?: boolean
   readonly onEvent?: MeshListener
   readonly logger?: Logger
   readonly clock?: Clock
@@ -47,6 +58,10 @@ export interface ResolvedMeshOptions {
   readonly certificateTtlMs: number
   readonly block: number | undefined
   readonly logLevel: string
+  readonly requireWaypoint: boolean
+  readonly telemetry: { readonly otlpEndpoint?: string; readonly sampling?: number }
+  readonly control: boolean
+  readonly inProcess: boolean
   readonly onEvent: MeshListener
   readonly logger: Logger
   readonly clock: Clock
@@ -68,6 +83,7 @@ export function resolveOptions(options: MeshOptions): ResolvedMeshOptions {
     trustDomainProblem(trustDomain) ??
     (certificateTtlMs >= 1_000 ? undefined : 'certificateTtlMs must be at least 1000') ??
     blockProblem(options.block) ??
+    telemetryProblem(options.telemetry) ??
     (options.manifests === '' ? 'manifests must be a folder' : undefined)
   if (problem !== undefined) throw new MeshError('AMBIENT_E_MESH_OPTIONS', problem, { layer: 'config' })
   return Object.freeze({
@@ -82,6 +98,10 @@ export function resolveOptions(options: MeshOptions): ResolvedMeshOptions {
     certificateTtlMs,
     block: options.block,
     logLevel: options.logLevel ?? 'info',
+    requireWaypoint: options.requireWaypoint ?? false,
+    telemetry: Object.freeze({ ...options.telemetry }),
+    control: options.control ?? true,
+    inProcess: options.inProcess ?? false,
     onEvent: options.onEvent ?? (() => {}),
     logger: options.logger ?? silentLogger,
     clock: options.clock ?? systemClock,
@@ -99,6 +119,13 @@ function nodesProblem(nodes: readonly string[]): string | undefined {
 function blockProblem(block: number | undefined): string | undefined {
   const good = block === undefined || (Number.isInteger(block) && block >= 1 && block <= 254)
   return good ? undefined : 'block must be an integer from 1 to 254'
+}
+
+function telemetryProblem({ otlpEndpoint, sampling }: MeshOptions['telemetry'] = {}): string | undefined {
+  if (otlpEndpoint !== undefined && !/^https?:\/\/[^/]/.test(otlpEndpoint))
+    return 'telemetry.otlpEndpoint must be an http URL'
+  const good = sampling === undefined || (sampling >= 0 && sampling <= 1)
+  return good ? undefined : 'telemetry.sampling must be from 0 to 1'
 }
 
 function definedOnly(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {

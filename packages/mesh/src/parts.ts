@@ -8,6 +8,7 @@ import type { ResolvedMeshOptions } from './options.ts'
 import { createPodSet, fullName, type PodSet } from './pods/pod-set.ts'
 import { type ControlPlane, createControlPlane } from './plane/control-plane.ts'
 import { createNodeProxy, type NodeProxy, ztunnelFiles } from './plane/node-proxy.ts'
+import { createWaypointSet, type WaypointSet } from './plane/waypoint-set.ts'
 import { createSecretFiles, type SecretFiles } from './plane/secret-files.ts'
 import { createReaper, type Reaper } from './process/reaper.ts'
 import { createRelay, type Relay } from './relay.ts'
@@ -21,6 +22,7 @@ export interface Parts {
   readonly controlPlane: ControlPlane
   readonly relay: Relay | undefined
   readonly proxies: readonly NodeProxy[]
+  readonly waypoints: WaypointSet
 }
 
 export interface PartsHooks {
@@ -69,12 +71,15 @@ export async function startParts(
   const proxies = await createProxies(options, hooks, { block, ca, secrets, reaper, controlPlane, relay })
   made.proxies = proxies
   for (const proxy of proxies) proxy.start()
-  return { block, secrets, reaper, ca, pods, controlPlane, relay, proxies }
+  const waypoints = createWaypoints(options, hooks, { block, ca, secrets, reaper, controlPlane })
+  made.waypoints = waypoints
+  return { block, secrets, reaper, ca, pods, controlPlane, relay, proxies, waypoints }
 }
 
 /** Pods first, so that their last bytes still have a way; files last. Never rejects for a part that is missing. */
 export async function endParts(parts: Partial<Parts>, graceMs: number): Promise<void> {
   await parts.pods?.stop(graceMs)
+  await parts.waypoints?.stop(graceMs)
   await Promise.all((parts.proxies ?? []).map(({ program }) => program.stop(graceMs)))
   await parts.relay?.close()
   await parts.controlPlane?.close()
@@ -132,6 +137,35 @@ function createPlane(
   })
 }
 
+function createWaypoints(
+  options: ResolvedMeshOptions,
+  hooks: PartsHooks,
+  {
+    block,
+    ca,
+    secrets,
+    reaper,
+    controlPlane,
+  }: Pick<Parts, 'block' | 'ca' | 'secrets' | 'reaper' | 'controlPlane'>,
+): WaypointSet {
+  const { nodes } = options
+  return createWaypointSet({
+    ...options,
+    controlPlaneUrl: controlPlane.url,
+    rootPem: ca.rootPem,
+    execPath: process.execPath,
+    reaper,
+    secrets,
+    controlPlane,
+    emit: hooks.emit,
+    changed: () => hooks.changed(),
+    settled: () =>
+      controlPlane.synced(nodes.length, AbortSignal.timeout(meshDefaults.settleTimeoutMs)).catch(() => {}),
+    takeAddress: node => block.takePod(nodes.indexOf(node)),
+    releaseAddress: address => block.releasePod(address),
+  })
+}
+
 async function createProxies(
   options: ResolvedMeshOptions,
   hooks: PartsHooks,
@@ -140,7 +174,7 @@ async function createProxies(
   const { controlPlane, relay, secrets, reaper } = parts
   const proxies: NodeProxy[] = []
   for (const [index, node] of options.nodes.entries()) {
-    const token = controlPlane.issueToken(node)
+    const token = controlPlane.issueToken({ kind: 'node', node })
     const files = await secrets.writeNode(node, { token, rootPem: parts.ca.rootPem })
     const proxy = createNodeProxy({
       ...options,

@@ -1,5 +1,8 @@
 /** What a mesh shows of its nodes and pods: snapshots, with the few things that one can do to them. */
+import { meshDefaults } from './defaults.ts'
+import { MeshError } from './errors.ts'
 import type { NodeProxy } from './plane/node-proxy.ts'
+import { gatewayKey, type WaypointProcess } from './plane/waypoint-process.ts'
 import type { Pod } from './pods/pod.ts'
 
 export interface MeshNode {
@@ -19,6 +22,33 @@ export interface MeshNode {
   /**
    * Replaces the ztunnel: a new process takes over the listening sockets, then the old one drains. No connection is
    * refused; present ones have 30 s to finish. Resolves when the new process serves.
+   * @throws MeshError `AMBIENT_E_MESH_NOT_READY`; the present process goes on then.
+   */
+  restart(): Promise<void>
+}
+
+/** The waypoint of a Gateway. */
+export interface MeshWaypoint {
+  readonly namespace: string
+  /** Of the Gateway. */
+  readonly name: string
+  readonly pod: string
+  /** Of its process; that of its Service is another. */
+  readonly address: string
+  readonly node: string
+  /** Absent while it is down. */
+  readonly pid: number | undefined
+  readonly restarts: number
+  readonly ready: boolean
+  /** `http://IP:15000` */
+  readonly adminUrl: string
+  /** `http://IP:15020` */
+  readonly statsUrl: string
+  /** Signals it (default SIGKILL); it is started again. */
+  kill(signal?: NodeJS.Signals): void
+  /**
+   * Replaces it without a gap: a new process takes over the listening sockets, then the old one drains. Resolves when
+   * the new process serves.
    * @throws MeshError `AMBIENT_E_MESH_NOT_READY`; the present process goes on then.
    */
   restart(): Promise<void>
@@ -57,6 +87,38 @@ export function describeNode(proxy: NodeProxy): MeshNode {
     kill: (signal?: NodeJS.Signals) => program.kill(signal),
     restart: () => proxy.restart(),
   })
+}
+
+export function describeWaypoint(waypoint: WaypointProcess): MeshWaypoint {
+  const { gateway, program } = waypoint
+  return Object.freeze({
+    namespace: gateway.metadata.namespace,
+    name: gateway.metadata.name,
+    pod: waypoint.pod,
+    address: waypoint.address,
+    node: waypoint.node,
+    pid: program.pid,
+    restarts: program.restarts,
+    ready: program.ready,
+    adminUrl: waypoint.adminUrl,
+    statsUrl: waypoint.statsUrl,
+    kill: (signal?: NodeJS.Signals) => program.kill(signal),
+    restart: () => program.replace({ graceMs: meshDefaults.restartDrainMs }),
+  })
+}
+
+/**
+ * By `namespace/name`, or the name alone.
+ * @throws MeshError `AMBIENT_E_MESH_NOT_FOUND`
+ */
+export function findWaypoint(waypoints: readonly WaypointProcess[], wanted: string): WaypointProcess {
+  const found = waypoints.find(({ gateway }) => [gatewayKey(gateway), gateway.metadata.name].includes(wanted))
+  if (found !== undefined) return found
+  const known = waypoints.map(({ gateway }) => gatewayKey(gateway)).join(', ')
+  throw new MeshError(
+    'AMBIENT_E_MESH_NOT_FOUND',
+    `there is no waypoint ${wanted}; there are: ${known || 'none'}`,
+  )
 }
 
 export function describePod(pod: Pod): MeshPod {

@@ -61,7 +61,7 @@ async function ask(options: {
 
 describe('certificates', () => {
   test("a node's proxy gets one for a workload of its node", async () => {
-    expect(await ask({ token: plane.issueToken('node-a') })).toHaveLength(2)
+    expect(await ask({ token: plane.issueToken({ kind: 'node', node: 'node-a' }) })).toHaveLength(2)
     expect(refusals).toEqual([])
   })
 
@@ -73,22 +73,24 @@ describe('certificates', () => {
     ['of another cluster', { clusterId: 'other' }, /cluster other is not ours/],
     ['for itself', { impersonate: false }, /a node has no identity of its own/],
   ])('an identity %s is refused', async (_what, asked, reason) => {
-    const token = plane.issueToken('node' in asked ? asked.node : 'node-a')
+    const token = plane.issueToken({ kind: 'node', node: 'node' in asked ? asked.node : 'node-a' })
     await expect(ask({ token, ...asked })).rejects.toThrow()
     expect(refusals.join()).toMatch(reason)
   })
 
   test('without a token, with a wrong one, or with one that was replaced, nothing is signed', async () => {
-    const replaced = plane.issueToken('node-a')
-    plane.issueToken('node-a')
+    const replaced = plane.issueToken({ kind: 'node', node: 'node-a' })
+    plane.issueToken({ kind: 'node', node: 'node-a' })
     for (const token of [undefined, 'guess', replaced])
       await expect(ask(token === undefined ? {} : { token })).rejects.toThrow()
-    expect(refusals).toEqual(Array.from({ length: 3 }, () => '-: certificates: the token is of no node'))
+    expect(refusals).toEqual(Array.from({ length: 3 }, () => '-: certificates: the token is unknown'))
   })
 
   test('a caller that trusts another root does not speak to us', async () => {
     const other = await createCertificateAuthority({ trustDomain: 'cluster.local' })
-    await expect(ask({ token: plane.issueToken('node-a'), rootPem: other.rootPem })).rejects.toThrow()
+    await expect(
+      ask({ token: plane.issueToken({ kind: 'node', node: 'node-a' }), rootPem: other.rootPem }),
+    ).rejects.toThrow()
     expect(refusals).toEqual([])
   })
 })
@@ -107,7 +109,7 @@ describe('discovery', () => {
 
   test('synced waits for the acknowledgement of what was last published', async () => {
     plane.publish(nothing)
-    const client = subscribe(plane.issueToken('node-a'), 'node-a')
+    const client = subscribe(plane.issueToken({ kind: 'node', node: 'node-a' }), 'node-a')
     const synced = plane.synced(1)
     client.start()
     await synced
@@ -117,7 +119,7 @@ describe('discovery', () => {
 
   test('a token speaks for its own node only', async () => {
     plane.publish(nothing)
-    const client = subscribe(plane.issueToken('node-a'), 'node-b')
+    const client = subscribe(plane.issueToken({ kind: 'node', node: 'node-a' }), 'node-b')
     client.start()
     await expect.poll(() => refusals[0]).toBe('node-a: discovery: the token of node-a was used for node-b')
     await client.close()

@@ -19,7 +19,8 @@ export function followIdentities(options: {
       const id = workloadIdentity(workload, trustDomain)
       if (id === undefined) continue
       placed.add(id.uri)
-      if (workload.protocol === 'HBONE' || workload.nativeTunnel) wanted.set(id.uri, id)
+      // One that speaks HBONE itself, such as a waypoint, has its own certificate.
+      if (workload.protocol === 'HBONE' && !workload.nativeTunnel) wanted.set(id.uri, id)
     }
     for (const [uri, id] of held) {
       if (placed.has(uri)) wanted.set(uri, id)

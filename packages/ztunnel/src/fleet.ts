@@ -92,7 +92,7 @@ class LiveFleet implements Fleet {
     const wanted = new Map(
       directory
         .workloadsOnNode(nodeName)
-        .filter(workload => workload.networkMode === 'Standard' && workload.addresses.length > 0)
+        .filter(isServed)
         .map(workload => [workload.uid, workload]),
     )
     for (const [uid, member] of [...this.#members]) {
@@ -190,6 +190,11 @@ function fleetMetrics(meter: Meter): FleetMetrics {
     started: meter.counter(of('proxies_started', 'have begun to listen')),
     stopped: meter.counter(of('proxies_stopped', 'have ended')),
   }
+}
+
+/** Not one that speaks HBONE itself, on its own address: a waypoint, or a client with a library of ours. */
+function isServed({ networkMode, addresses, nativeTunnel }: Workload): boolean {
+  return networkMode === 'Standard' && addresses.length > 0 && !nativeTunnel
 }
 
 function sameAddresses(a: Workload, b: Workload): boolean {

@@ -1,11 +1,21 @@
 /** The embedded control plane: discovery (delta ADS) and certificates (Istio's CA) on one TLS port, as istiod. */
 import { createHash, randomBytes } from 'node:crypto'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
-import { formatHostPort, type Logger, readSpiffeId, workloadIdentityOf } from '@ambient/core'
 import {
+  formatHostPort,
+  type Logger,
+  readSpiffeId,
+  workloadIdentityOf,
+  workloadSpiffeId,
+} from '@ambient/core'
+import {
+  ADDRESS_TYPE,
   adsServerOptions,
+  type AdsAuthorization,
+  type AdsCaller,
   type AdsService,
   type AmbientState,
+  AUTHORIZATION_TYPE,
   type ClientStatus,
   createAdsService,
   type PublishResult,
@@ -21,6 +31,8 @@ import { MeshError } from '../errors.ts'
 
 /** Names that proxies may know the control plane by. */
 const DNS_NAMES = ['istiod.istio-system.svc', 'istiod.istio-system.svc.cluster.local', 'localhost']
+/** What every proxy subscribes to. */
+const NEEDED = [ADDRESS_TYPE, AUTHORIZATION_TYPE] as const
 
 export interface ControlPlaneOptions {
   readonly address: string
@@ -32,14 +44,28 @@ export interface ControlPlaneOptions {
   readonly onRefused: (node: string | undefined, reason: string) => void
 }
 
+/** For whom a token speaks: the workloads of a node, or one workload and nobody else. */
+export type TokenOwner =
+  | { readonly kind: 'node'; readonly node: string }
+  | {
+      readonly kind: 'workload'
+      readonly namespace: string
+      readonly serviceAccount: string
+      readonly pod: string
+    }
+
 export interface ControlPlane {
   /** `https://IP:15012`. */
   readonly url: string
-  /** A new secret that lets its bearer speak for a node, until the next one for the same node. */
-  issueToken(node: string): string
+  /** A new secret that lets its bearer speak for its owner, until the next one for the same owner. */
+  issueToken(owner: TokenOwner): string
+  /** The owner's token is worth nothing any more. */
+  revokeToken(owner: TokenOwner): void
   start(): Promise<void>
   publish(state: AmbientState): void
   clients(): readonly ClientStatus[]
+  /** Of what was published last, by type URL. */
+  readonly versions: PublishResult['versions']
   /** Resolves when so many clients are connected and all have acknowledged what was last published. */
   synced(clients: number, signal?: AbortSignal): Promise<void>
   close(): Promise<void>
@@ -51,8 +77,8 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
 
 class EmbeddedControlPlane implements ControlPlane {
   readonly #options: ControlPlaneOptions
-  /** Hash of a token to its node: a look-up takes as long for a near miss as for a far one. */
-  readonly #nodes = new Map<string, string>()
+  /** Hash of a token to its owner: a look-up takes as long for a near miss as for a far one. */
+  readonly #owners = new Map<string, TokenOwner>()
   readonly #ads: AdsService
   readonly #server = new Server({ ...adsServerOptions })
   #versions: PublishResult['versions'] = new Map()
@@ -62,14 +88,7 @@ class EmbeddedControlPlane implements ControlPlane {
     const { logger } = options
     this.#ads = createAdsService({
       logger,
-      authorize: ({ token, node }) => {
-        const owner = this.#nodeOf(token)
-        const claimed = node.metadata['NODE_NAME']
-        if (owner === undefined) return this.#refuse(undefined, 'discovery: the token is of no node')
-        if (claimed !== undefined && claimed !== owner)
-          return this.#refuse(owner, `discovery: the token of ${owner} was used for ${String(claimed)}`)
-        return { ok: true }
-      },
+      authorize: caller => this.#authorizeDiscovery(caller),
     })
     this.#ads.addTo(this.#server)
     createCaService({ ca: options.ca, logger, authorize: call => this.#authorizeSigning(call) }).addTo(
@@ -81,11 +100,16 @@ class EmbeddedControlPlane implements ControlPlane {
     return `https://${formatHostPort(this.#options.address, CONTROL_PLANE_PORT)}`
   }
 
-  issueToken(node: string): string {
-    for (const [hash, owner] of this.#nodes) if (owner === node) this.#nodes.delete(hash)
+  issueToken(owner: TokenOwner): string {
+    this.revokeToken(owner)
     const token = randomBytes(32).toString('base64url')
-    this.#nodes.set(hashOf(token), node)
+    this.#owners.set(hashOf(token), owner)
     return token
+  }
+
+  revokeToken(owner: TokenOwner): void {
+    const name = nameOf(owner)
+    for (const [hash, other] of this.#owners) if (nameOf(other) === name) this.#owners.delete(hash)
   }
 
   async start(): Promise<void> {
@@ -112,6 +136,10 @@ class EmbeddedControlPlane implements ControlPlane {
 
   publish(state: AmbientState): void {
     this.#versions = this.#ads.publish(state).versions
+  }
+
+  get versions(): PublishResult['versions'] {
+    return this.#versions
   }
 
   clients(): readonly ClientStatus[] {
@@ -144,42 +172,73 @@ class EmbeddedControlPlane implements ControlPlane {
     })
   }
 
-  /** A node's proxy may speak for the workloads of its node, and for nobody else; not for itself either. */
+  /** Whoever bears a token may say that it is the token's owner, and nothing else. */
+  #authorizeDiscovery({ token, node }: AdsCaller): AdsAuthorization {
+    const owner = this.#ownerOf(token)
+    if (owner === undefined) return this.#refuse(undefined, 'discovery: the token is unknown')
+    const name = nameOf(owner)
+    const claimed = node.metadata[owner.kind === 'node' ? 'NODE_NAME' : 'NAME']
+    if (claimed === undefined || claimed === (owner.kind === 'node' ? owner.node : owner.pod))
+      return { ok: true }
+    return this.#refuse(name, `discovery: the token of ${name} was used for ${String(claimed)}`)
+  }
+
+  /**
+   * A node's proxy may speak for the workloads of its node, and for nobody else; not for itself either. A workload
+   * speaks for itself only.
+   */
   #authorizeSigning(call: CaCall): CaAuthorization {
-    const node = this.#nodeOf(call.token)
-    if (node === undefined) return this.#refuse(undefined, 'certificates: the token is of no node')
+    const owner = this.#ownerOf(call.token)
+    if (owner === undefined) return this.#refuse(undefined, 'certificates: the token is unknown')
+    const name = nameOf(owner)
     if (call.clusterId !== this.#options.clusterId)
-      return this.#refuse(node, `certificates: cluster ${call.clusterId ?? 'unnamed'} is not ours`)
-    if (call.impersonated === undefined)
+      return this.#refuse(name, `certificates: cluster ${call.clusterId ?? 'unnamed'} is not ours`)
+    if (owner.kind === 'node') return this.#authorizeNode(owner.node, call.impersonated)
+    if (call.impersonated !== undefined)
+      return this.#refuse(name, `certificates: ${name} may not speak for ${call.impersonated.slice(0, 200)}`)
+    const { trustDomain } = this.#options.ca
+    return { ok: true, id: workloadSpiffeId({ trustDomain, ...owner }) }
+  }
+
+  #authorizeNode(node: string, impersonated: string | undefined): CaAuthorization {
+    if (impersonated === undefined)
       return this.#refuse(node, 'certificates: a node has no identity of its own')
-    const id = readSpiffeId(call.impersonated)
+    const id = readSpiffeId(impersonated)
     const workload = id.ok ? workloadIdentityOf(id.id) : undefined
     // istiod does not look at the trust domain here; a foreign one would be signed by our root.
     if (!id.ok || workload === undefined || workload.trustDomain !== this.#options.ca.trustDomain)
-      return this.#refuse(node, `certificates: ${call.impersonated.slice(0, 200)} is not of this mesh`)
+      return this.#refuse(node, `certificates: ${impersonated.slice(0, 200)} is not of this mesh`)
     if (!this.#options.runsOn(node, workload.namespace, workload.serviceAccount))
       return this.#refuse(node, `certificates: no pod of ${node} runs as ${id.id.uri}`)
     return { ok: true, id: id.id }
   }
 
+  /** Each client for the types that it subscribed to; what every proxy needs it has to subscribe to first. */
   #isSynced(wanted: number): boolean {
     const connected = this.#ads.clients().filter(client => client.connected)
     return (
       connected.length >= wanted &&
-      connected.every(({ types }) =>
-        [...this.#versions].every(([type, version]) => types.get(type)?.acknowledged === version),
+      connected.every(
+        ({ types }) =>
+          NEEDED.every(type => types.has(type)) &&
+          [...types].every(([type, status]) => status.acknowledged === this.#versions.get(type)),
       )
     )
   }
 
-  #nodeOf(token: string | undefined): string | undefined {
-    return token === undefined ? undefined : this.#nodes.get(hashOf(token))
+  #ownerOf(token: string | undefined): TokenOwner | undefined {
+    return token === undefined ? undefined : this.#owners.get(hashOf(token))
   }
 
-  #refuse(node: string | undefined, reason: string): { readonly ok: false; readonly reason: string } {
-    this.#options.onRefused(node, reason)
+  #refuse(owner: string | undefined, reason: string): { readonly ok: false; readonly reason: string } {
+    this.#options.onRefused(owner, reason)
     return { ok: false, reason }
   }
+}
+
+/** A node's name, or `POD.NAMESPACE`. */
+function nameOf(owner: TokenOwner): string {
+  return owner.kind === 'node' ? owner.node : `${owner.pod}.${owner.namespace}`
 }
 
 function hashOf(token: string): string {

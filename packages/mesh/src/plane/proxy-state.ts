@@ -1,5 +1,6 @@
 /** Asks a ztunnel over its admin port, as istioctl does: is it ready, and which workloads does it listen for? */
 import { get } from 'node:http'
+import type { ProxyCertificate } from '../control/types.ts'
 
 export interface ProxyAnswer {
   /** 0 when there was no answer. */
@@ -33,6 +34,24 @@ export function podsServed(dump: string): ReadonlySet<string> {
     if (isObject(entry) && entry['state'] === 'Up') served.add(`${info['namespace']}/${info['name']}`)
   }
   return served
+}
+
+/** From a config dump: of each identity the leaf, or why there is none. */
+export function certificatesOf(dump: string): readonly ProxyCertificate[] {
+  const dumped = parse(dump)
+  const list = isObject(dumped) ? dumped['certificates'] : undefined
+  return (Array.isArray(list) ? list : []).filter(isObject).map(entry => {
+    const chain: unknown = entry['certChain']
+    const leaf: unknown = Array.isArray(chain) ? chain[0] : undefined
+    const common = { identity: String(entry['identity']), state: String(entry['state']) }
+    if (!isObject(leaf)) return common
+    return {
+      ...common,
+      serial: String(leaf['serialNumber']),
+      notBefore: Date.parse(String(leaf['validFrom'])),
+      notAfter: Date.parse(String(leaf['expirationTime'])),
+    }
+  })
 }
 
 function parse(text: string): unknown {

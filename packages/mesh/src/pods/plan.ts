@@ -59,14 +59,14 @@ export function planKey(plan: { kind: string; namespace: string; name: string })
 
 /** As the hash in a ReplicaSet's name: equal for equal templates. */
 export function templateHash(template: PodTemplatePlan): string {
-  return encode(createHash('sha256').update(stableText(template)).digest(), HASH_LENGTH)
+  return podSuffix(createHash('sha256').update(stableText(template)).digest(), HASH_LENGTH)
 }
 
 /** `NAME-HASH-XXXXX`, as a ReplicaSet names its pods. */
 export function podName(plan: WorkloadPlan, random: () => number): string {
   if (plan.kind === 'Pod') return plan.name
   const suffix = Uint8Array.from({ length: SUFFIX_LENGTH }, () => Math.floor(random() * 256))
-  return `${plan.name}-${plan.hash}-${encode(suffix, SUFFIX_LENGTH)}`
+  return `${plan.name}-${plan.hash}-${podSuffix(suffix, SUFFIX_LENGTH)}`
 }
 
 /** `$(NAME)` in commands and arguments, as Kubernetes expands it; unknown names and `$$(NAME)` stay. */
@@ -76,12 +76,13 @@ export function expandVariables(text: string, env: Readonly<Record<string, strin
   )
 }
 
-function encode(bytes: Uint8Array, length: number): string {
+/** As Kubernetes writes hashes and random endings of names. */
+export function podSuffix(bytes: Uint8Array, length: number): string {
   return Array.from(bytes.subarray(0, length), byte => NAME_ALPHABET[byte % NAME_ALPHABET.length]).join('')
 }
 
-/** JSON with sorted keys. */
-function stableText(value: unknown): string {
+/** JSON with sorted keys: equal for equal values. */
+export function stableText(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))

@@ -28,6 +28,12 @@ export interface PodSet {
   list(): readonly Pod[]
   /** Resolves as soon as the new pods have their place; what they replace ends when they are ready. */
   reconcile(plans: readonly WorkloadPlan[]): Promise<Reconciled>
+  /**
+   * A pod whose program somebody else runs; resolves when its node's proxy listens for it. It stays until it is left.
+   * @throws MeshError `AMBIENT_E_MESH_OPTIONS` when there is one of this name; the signal's reason
+   */
+  join(plan: WorkloadPlan, signal: AbortSignal): Promise<Pod>
+  leave(pod: Pod): Promise<void>
   stop(graceMs: number): Promise<void>
 }
 
@@ -40,6 +46,8 @@ class Pods implements PodSet {
   readonly #pods = new Set<Pod>()
   /** Pods that end when the newer pods of their set are ready. */
   readonly #outdated = new Set<Pod>()
+  /** Pods that no manifest asks for. */
+  readonly #joined = new Set<Pod>()
   readonly #endings = new Set<Promise<void>>()
   #stopped = false
 
@@ -55,7 +63,7 @@ class Pods implements PodSet {
     const started: Pod[] = []
     const ended: Pod[] = []
     const wanted = new Map(plans.map(plan => [planKey(plan), plan]))
-    for (const pod of this.#live()) {
+    for (const pod of this.#wanted()) {
       const plan = wanted.get(planKey(pod.plan))
       if (plan === undefined) ended.push(pod)
       else if (plan.hash !== pod.plan.hash) {
@@ -75,6 +83,27 @@ class Pods implements PodSet {
     return { started: started.map(fullName), ended: ended.map(fullName) }
   }
 
+  async join(plan: WorkloadPlan, signal: AbortSignal): Promise<Pod> {
+    const { namespace, name } = plan
+    if ([...this.#pods].some(pod => fullName(pod) === `${namespace}/${name}`))
+      throw new MeshError('AMBIENT_E_MESH_OPTIONS', `there is a pod ${namespace}/${name} already`)
+    const pod = await this.#place(plan)
+    if (pod === undefined) throw new MeshError('AMBIENT_E_MESH_NOT_FOUND', 'there is no node for it')
+    this.#joined.add(pod)
+    this.#host.changed()
+    try {
+      await this.#host.awaitProxy(pod, signal)
+    } catch (error) {
+      await this.leave(pod)
+      throw error
+    }
+    return pod
+  }
+
+  async leave(pod: Pod): Promise<void> {
+    if (this.#joined.delete(pod)) await this.#finish(pod)
+  }
+
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true
     await Promise.all([...this.#pods].map(pod => pod.stop(graceMs)))
@@ -86,8 +115,13 @@ class Pods implements PodSet {
     return [...this.#pods].filter(pod => !pod.ending && !this.#outdated.has(pod))
   }
 
+  /** Live pods that are there for a manifest. */
+  #wanted(): readonly Pod[] {
+    return this.#live().filter(pod => !this.#joined.has(pod))
+  }
+
   async #scale(plan: WorkloadPlan, started: Pod[], ended: Pod[]): Promise<void> {
-    const present = this.#live().filter(pod => planKey(pod.plan) === planKey(plan))
+    const present = this.#wanted().filter(pod => planKey(pod.plan) === planKey(plan))
     for (const pod of present.slice(plan.replicas)) {
       ended.push(pod)
       void this.#finish(pod)

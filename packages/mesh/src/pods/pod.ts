@@ -39,6 +39,8 @@ export interface Pod extends PodPlacement {
   readonly ready: boolean
   /** Set while it ends; it takes no more traffic. */
   readonly ending: boolean
+  /** Milliseconds since 1970. */
+  readonly createdAt: number
   /** As the CNI would annotate it. Kept here by whoever enrols. */
   enrolled: boolean
   readonly programs: readonly Program[]
@@ -66,6 +68,7 @@ class RunningPod implements Pod {
   readonly secret: string
   readonly uid: string
   readonly hostAddress: string
+  readonly createdAt: number
   readonly #host: PodHost
   readonly #onReadiness: (pod: Pod) => void
   readonly #containers: readonly Container[]
@@ -80,6 +83,7 @@ class RunningPod implements Pod {
     this.secret = placement.secret
     this.uid = placement.uid
     this.hostAddress = placement.hostAddress
+    this.createdAt = host.clock.now()
     this.#host = host
     this.#onReadiness = onReadiness
     this.#containers = plan.template.containers

@@ -4,19 +4,22 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 
-/** `+ PID` and `- PID` keep the list, `d DIR` names a folder to remove. The end of input is the end of all. */
+/** `+ PID` and `- PID` keep the list, `d DIR` and `f FILE` name what to remove. The end of input is the end of all. */
 const SCRIPT = `
 trap '' INT TERM HUP
 groups=' '
 folder=
+file=
 while IFS=' ' read -r verb value; do
   case $verb in
     +) groups="$groups$value " ;;
     -) case $groups in *" $value "*) groups="\${groups%%" $value "*} \${groups#*" $value "}" ;; esac ;;
     d) folder=$value ;;
+    f) file=$value ;;
   esac
 done
 for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
+[ -n "$file" ] && command -p rm -f "$file" 2>/dev/null
 [ -n "$folder" ] && command -p rm -rf "$folder" 2>/dev/null
 exit 0
 `
@@ -25,6 +28,8 @@ export interface Reaper {
   readonly pid: number | undefined
   add(group: number): void
   remove(group: number): void
+  /** One file that is removed with the folder; a path with newlines is not. */
+  addFile(path: string): void
   /** Resolves when the shell has ended; whatever was added and not removed is killed. */
   close(): Promise<void>
 }
@@ -40,12 +45,16 @@ export function createReaper(folder: string): Reaper {
   const tell = (line: string): void => {
     if (child.stdin.writable) child.stdin.write(`${line}\n`)
   }
-  if (!/[\n\\]/.test(folder)) tell(`d ${folder}`)
+  const isPlain = (path: string): boolean => !/[\n\\]/.test(path)
+  if (isPlain(folder)) tell(`d ${folder}`)
   unref(child)
   return {
     pid: child.pid,
     add: group => tell(`+ ${group}`),
     remove: group => tell(`- ${group}`),
+    addFile(path) {
+      if (isPlain(path)) tell(`f ${path}`)
+    },
     close() {
       child.ref()
       child.stdin.end()

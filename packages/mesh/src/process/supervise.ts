@@ -27,6 +27,8 @@ export interface ProgramEvents {
   started(pid: number): void
   line(stream: 'stdout' | 'stderr', line: string): void
   exited(exit: ProgramExit): void
+  /** The program said that it is ready, or ended; only with lent sockets. */
+  readiness?(ready: boolean): void
 }
 
 export interface ProgramOptions extends Omit<GroupOptions, 'stdin' | 'ipc'> {
@@ -43,6 +45,10 @@ export interface ProgramOptions extends Omit<GroupOptions, 'stdin' | 'ipc'> {
 export interface Program {
   readonly pid: number | undefined
   readonly restarts: number
+  /** The present process said that it is ready; only with lent sockets. */
+  readonly ready: boolean
+  /** Of the present process: milliseconds since 1970. */
+  readonly startedAt: number | undefined
   /** Ended and not to be started again. */
   readonly completed: boolean
   start(): void
@@ -70,6 +76,8 @@ interface Run {
   readonly exited: Promise<Pick<ProgramExit, 'code' | 'signal'>>
   /** A newer process has its place, or it has none yet: its end concerns nobody. */
   retired: boolean
+  isReady: boolean
+  readonly startedAt: number
 }
 
 class SupervisedProgram implements Program {
@@ -91,6 +99,14 @@ class SupervisedProgram implements Program {
 
   get pid(): number | undefined {
     return this.#current?.child.pid
+  }
+
+  get ready(): boolean {
+    return this.#current?.isReady ?? false
+  }
+
+  get startedAt(): number | undefined {
+    return this.#current?.startedAt
   }
 
   start(): void {
@@ -138,7 +154,7 @@ class SupervisedProgram implements Program {
   }
 
   async #replace(graceMs: number): Promise<void> {
-    const { sockets } = this.#options
+    const { sockets, events } = this.#options
     this.#stopping.signal.throwIfAborted()
     await this.#starting
     if (sockets?.canLend !== true) return this.#startAgain(graceMs)
@@ -153,6 +169,7 @@ class SupervisedProgram implements Program {
     this.#restartTimer?.cancel()
     next.retired = false
     this.#current = next
+    events.readiness?.(true)
     if (old !== undefined) this.#retire(old, graceMs)
   }
 
@@ -220,8 +237,16 @@ class SupervisedProgram implements Program {
       }),
       exited: new Promise(resolve => child.once('exit', (code, signal) => resolve({ code, signal }))),
       retired,
+      isReady: false,
+      startedAt: clock.now(),
     }
-    sockets?.serve(child, { onReady })
+    sockets?.serve(child, {
+      onReady: () => {
+        run.isReady = true
+        onReady()
+        if (!run.retired) events.readiness?.(true)
+      },
+    })
     if (child.pid !== undefined) reaper.add(child.pid)
     if (child.stdout !== null) eachLine(child.stdout, line => events.line('stdout', line))
     if (child.stderr !== null) eachLine(child.stderr, line => events.line('stderr', line))
@@ -244,6 +269,7 @@ class SupervisedProgram implements Program {
     this.#runs.delete(run)
     if (this.#current === run) this.#current = undefined
     if (run.retired) return events.exited({ ...exit, asked: true })
+    if (run.isReady) events.readiness?.(false)
     const next = this.#nextStart(exit, clock.monotonic() - startedAt)
     events.exited({ ...exit, asked: this.#stopping.signal.aborted, ...next })
   }

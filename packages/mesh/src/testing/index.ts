@@ -6,7 +6,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { MeshEvent } from '../events.ts'
-import { createMesh, type Mesh } from '../mesh.ts'
+import type { Mesh } from '../contract.ts'
+import { createMesh } from '../mesh.ts'
 import type { MeshOptions } from '../options.ts'
 
 export interface TestMesh extends Mesh {
@@ -73,6 +74,10 @@ function extend(
       return mesh.nodes
     },
     ztunnel: node => mesh.ztunnel(node),
+    get waypoints() {
+      return mesh.waypoints
+    },
+    waypoint: name => mesh.waypoint(name),
     get pods() {
       return mesh.pods
     },
@@ -86,6 +91,8 @@ function extend(
       return mesh.generation
     },
     synced: signal => mesh.synced(signal),
+    status: () => mesh.status(),
+    join: (request, signal) => mesh.join(request, signal),
     exec: (pod, argv, options) => mesh.exec(pod, argv, options),
     issueIdentity: id => mesh.issueIdentity(id),
     subscribe: listener => mesh.subscribe(listener),
