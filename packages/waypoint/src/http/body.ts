@@ -89,7 +89,7 @@ export function copyBody(source: Readable, sink: Writable): Promise<Copied> {
     source.on('end', onEnd).on('error', onCut).on('close', onCut)
     if (sink.destroyed) onGone()
     else if (source.destroyed) onCut()
-    else source.on('data', onData)
+    else source.on('data', onData).resume()
   })
 }
 

@@ -15,10 +15,13 @@ export function codecReply(error: Error & { readonly code?: string }): CodecRepl
   if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW')
     return { status: 413, detail: 'http1.codec_error{chunk_extensions}' }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return { status: 408, detail: 'request_header_timeout' }
-  // The caller has ended in the middle of a request.
-  if (code === 'HPE_INVALID_EOF_STATE') return undefined
   if (code.startsWith('HPE_')) return { status: 400, detail: `http1.codec_error{${code.toLowerCase()}}` }
   return undefined
+}
+
+/** The caller has ended in the middle of a request. */
+export function isEarlyEnd(error: Error & { readonly code?: string }): boolean {
+  return error.code === 'HPE_INVALID_EOF_STATE'
 }
 
 /** Written beneath the platform's HTTP, whose state is unknown by now. Ends our direction. */

@@ -4,6 +4,7 @@ import type { LocalReply } from './local-reply.ts'
 import type { HeaderFields } from './header-fields.ts'
 import type { HttpProtocol } from './message.ts'
 import type { CallerBody } from './body.ts'
+import type { CodecReply } from './codec-error.ts'
 
 /** A request as it was sent, nothing cleaned yet. */
 export interface IncomingRequest {
@@ -19,6 +20,8 @@ export interface IncomingRequest {
   readonly upgrade: string | undefined
   /** Aborted when the caller has gone before the response was complete. */
   readonly signal: AbortSignal
+  /** What the rest of it was found to be while it was carried out; the caller has been told. */
+  brokenBy(): CodecReply | undefined
   /** What is wrong with it already; it gets this answer and goes nowhere. */
   readonly problem: LocalReply | undefined
 }

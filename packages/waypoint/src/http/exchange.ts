@@ -8,6 +8,7 @@ import { applyHeaderEdits } from '../route/header-edits.ts'
 import type { RouteDecision } from '../route/decide.ts'
 import type { DispatchResponse } from '../upstream/order.ts'
 import type { InboundStream } from '../stream.ts'
+import type { CodecReply } from './codec-error.ts'
 import { HeaderFields } from './header-fields.ts'
 import { cleanRequestFields, cleanResponseFields, headBytes, isGrpc } from './hygiene.ts'
 import { localResponse, type LocalReply } from './local-reply.ts'
@@ -53,7 +54,9 @@ export async function runExchange(
   const answer = await answerTo(exchange, problem).catch(
     (error: unknown): Answer => local(brokenDesk(messageOf(error))),
   )
-  observer.done(await deliver(exchange, answer, downstream))
+  const outcome = await deliver(exchange, answer, downstream)
+  const broken = incoming.brokenBy()
+  observer.done(broken === undefined ? outcome : { ...outcome, ...brokenFacts(broken) })
 }
 
 /** Path and fields; the head is what the ledger shows, even when it is refused. */
@@ -281,6 +284,10 @@ function denied(detail: string): LocalReply {
 function aborted(abort: { readonly status: number; readonly grpcStatus?: number | undefined }): LocalReply {
   const { status, grpcStatus } = abort
   return { status, grpcStatus, body: 'fault filter abort', flags: ['FI'], detail: 'fault_filter_abort' }
+}
+
+function brokenFacts({ status, detail }: CodecReply): Pick<ExchangeOutcome, 'status' | 'flags' | 'detail'> {
+  return { status, flags: ['DPE'], detail }
 }
 
 /** Our own mistake; its words are for the ledger, not for the caller. */

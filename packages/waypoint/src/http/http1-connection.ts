@@ -9,7 +9,7 @@ import { runExchange } from './exchange.ts'
 import { readHttp1Request } from './http1-request.ts'
 import { http1Downstream } from './http1-response.ts'
 import { isH2cOffer, withoutH2cOffer } from './h2c-offer.ts'
-import { codecOutcome, codecReply, writeCodecReply } from './codec-error.ts'
+import { type CodecReply, codecOutcome, codecReply, isEarlyEnd, writeCodecReply } from './codec-error.ts'
 import { endSoon } from './node-types.ts'
 import { reset } from './upgrade.ts'
 
@@ -34,7 +34,10 @@ export class Http1Connection implements HttpConnection {
   /** Of the idle time, of a head that has begun, of a caller that has ended. */
   #timerKind: 'idle' | 'head' | 'half-closed' | undefined
   #isDraining = false
-  #isBroken = false
+  /** The connection is not read any more, and ends with this. */
+  #broken: CodecReply | undefined
+  #isBrokenTold = false
+  #aborter: AbortController | undefined
 
   constructor(socket: Duplex, stream: InboundStream, facts: RoomFacts, server: Server) {
     this.#socket = socket
@@ -55,7 +58,7 @@ export class Http1Connection implements HttpConnection {
   }
 
   take(exchange: Http1Exchange): void {
-    if (this.#isBroken) return
+    if (this.#broken !== undefined) return
     this.#waiting.push(exchange)
     if (this.#active === undefined) return this.#next()
     if (this.#waiting.length > this.#facts.limits.pipelinedRequests) return this.destroy()
@@ -68,7 +71,7 @@ export class Http1Connection implements HttpConnection {
   /** An `Upgrade` or a CONNECT: the parser has stopped; `head` are bytes that came after. */
   upgrade(message: IncomingMessage, head: Buffer): void {
     this.#socket.off('data', this.#onData).off('end', this.#onEnd)
-    if (this.#isBroken) return
+    if (this.#broken !== undefined) return
     if (head.length > 0) this.#socket.unshift(head)
     if (isH2cOffer(message)) {
       this.#socket.unshift(withoutH2cOffer(message))
@@ -80,20 +83,21 @@ export class Http1Connection implements HttpConnection {
     this.take({ message, response, isExpecting: false, upgrade })
   }
 
-  /** The parser gave up, or the socket broke. */
+  /** The parser gave up, or the socket broke. Requests that came whole are answered first. */
   malformed(error: Error): void {
-    if (this.#isBroken) return
-    this.#isBroken = true
+    if (this.#broken !== undefined) return
+    // Half a request, and no more to come: what was written already still goes out.
+    if (isEarlyEnd(error)) return endSoon(this.#socket)
     const reply = codecReply(error)
-    const isAnswering = this.#active?.response.headersSent === true
-    if (reply === undefined || isAnswering || this.#socket.destroyed || !this.#socket.writable)
-      return this.destroy()
-    const { desk, limits } = this.#facts
-    if (this.#active === undefined) desk.observe(this.#stream).done(codecOutcome(reply))
-    writeCodecReply(this.#socket, reply)
-    this.#socket.removeAllListeners('data')
-    const bound = { bytes: limits.drainBytes, ms: limits.drainMs, clock: desk.clock }
-    void discard(this.#socket, bound).then(() => endSoon(this.#socket))
+    if (reply === undefined || this.#socket.destroyed || !this.#socket.writable) return this.destroy()
+    this.#broken = reply
+    this.#socket.off('data', this.#onData)
+    const active = this.#active
+    if (active === undefined) return this.#refuse(reply)
+    if (active.message.complete) return
+    if (active.response.headersSent) return this.destroy()
+    this.#aborter?.abort()
+    this.#answerBroken(reply)
   }
 
   drain(): void {
@@ -114,7 +118,7 @@ export class Http1Connection implements HttpConnection {
   #next(): void {
     const exchange = this.#waiting.shift()
     this.#active = exchange
-    if (exchange === undefined) return this.#rest()
+    if (exchange === undefined) return this.#onQuiet()
     this.#arm(undefined)
     if (this.#waiting.length === 0) this.#socket.resume()
     void this.#run(exchange).then(
@@ -126,6 +130,7 @@ export class Http1Connection implements HttpConnection {
   async #run(exchange: Http1Exchange): Promise<void> {
     const { message, response } = exchange
     const aborter = new AbortController()
+    this.#aborter = aborter
     const onClose = (): void => aborter.abort()
     this.#socket.once('close', onClose)
     const request = readHttp1Request(message, {
@@ -134,6 +139,7 @@ export class Http1Connection implements HttpConnection {
       onFirstRead: () => {
         if (exchange.isExpecting && !response.headersSent) response.writeContinue()
       },
+      brokenBy: () => (message.complete ? undefined : this.#broken),
     })
     // The rest of what has arrived is parsed before anything is decided: a small body is then complete.
     if (request.body !== undefined) await undefined
@@ -144,7 +150,8 @@ export class Http1Connection implements HttpConnection {
       clock: this.#facts.desk.clock,
       limits: this.#facts.limits,
       isUpgrade: exchange.upgrade !== undefined,
-      isLast: () => this.#isDraining || this.#socket.readableEnded,
+      isLast: () => this.#isDraining || this.#socket.readableEnded || request.problem !== undefined,
+      isBroken: () => this.#broken !== undefined && !message.complete,
       onHead: () => this.#arm(undefined),
     })
     if (!this.#socket.destroyed) await runExchange(request, downstream, this.#stream, this.#facts.desk)
@@ -152,7 +159,27 @@ export class Http1Connection implements HttpConnection {
     if (exchange.upgrade !== undefined) endSoon(this.#socket)
   }
 
+  /** Bytes that never became a request. */
+  #refuse(reply: CodecReply): void {
+    this.#facts.desk.observe(this.#stream).done(codecOutcome(reply))
+    this.#answerBroken(reply)
+  }
+
+  #answerBroken(reply: CodecReply): void {
+    const { desk, limits } = this.#facts
+    this.#isBrokenTold = true
+    writeCodecReply(this.#socket, reply)
+    this.#socket.removeAllListeners('data')
+    const bound = { bytes: limits.drainBytes, ms: limits.drainMs, clock: desk.clock }
+    void discard(this.#socket, bound).then(() => endSoon(this.#socket))
+  }
+
   /** Nothing is under way. */
+  #onQuiet(): void {
+    if (this.#broken === undefined) this.#rest()
+    else if (!this.#isBrokenTold) this.#refuse(this.#broken)
+  }
+
   #rest(): void {
     if (this.#socket.destroyed) return
     this.#arm('idle')

@@ -1,6 +1,7 @@
 /** A request of HTTP/1 as Node's parser gives it: its target, its fields, its body, and what that parser lets through. */
 import type { IncomingMessage } from 'node:http'
 import { CallerBody, callerGone } from './body.ts'
+import type { CodecReply } from './codec-error.ts'
 import type { IncomingRequest } from './downstream.ts'
 import { HeaderFields } from './header-fields.ts'
 import { httpLimits } from './limits.ts'
@@ -19,6 +20,8 @@ export interface Http1RequestOptions {
   readonly signal: AbortSignal
   /** Once, when somebody begins to read the body. */
   readonly onFirstRead: () => void
+  /** What the rest of the request was found to be while it was carried out. */
+  readonly brokenBy: () => CodecReply | undefined
   /** Lower case; `undefined` for an ordinary request. */
   readonly upgrade: string | undefined
 }
@@ -43,6 +46,7 @@ export function readHttp1Request(message: IncomingMessage, options: Http1Request
     trailers: () => (message.rawTrailers.length > 0 ? fieldsOf(message.rawTrailers) : undefined),
     upgrade: options.upgrade,
     signal: options.signal,
+    brokenBy: options.brokenBy,
     problem: problemOf(message, headers, options.upgrade),
   }
 }

@@ -19,6 +19,8 @@ export interface Http1ResponseOptions {
   readonly isUpgrade: boolean
   /** Asked when the head is written: this is to be the connection's last response. */
   readonly isLast: () => boolean
+  /** The rest of the request is no HTTP, which was answered already. */
+  readonly isBroken: () => boolean
   /** The caller has all that this response was to be, or is about to get it. */
   readonly onHead: () => void
 }
@@ -40,7 +42,7 @@ async function send(
   trailers: () => HeaderFields | undefined,
 ): Promise<Sent> {
   const { message, response, socket } = options
-  if (response.destroyed || socket.destroyed) {
+  if (response.destroyed || socket.destroyed || options.isBroken()) {
     if (body instanceof Readable) body.destroy()
     return { bytes: 0, end: 'caller' }
   }
@@ -59,7 +61,8 @@ async function send(
     if (copied.end === 'source') reset(socket, 'the upstream cut its response')
     if (copied.end !== 'complete') return { bytes, end: copied.end === 'source' ? 'upstream' : 'caller' }
     const fields = trailers()
-    if (fields !== undefined) response.addTrailers([...fields].map(([name, value]): [string, string] => [name, value]))
+    if (fields !== undefined)
+      response.addTrailers([...fields].map(([name, value]): [string, string] => [name, value]))
   } else if (body !== undefined) {
     bytes = body.length
     response.write(body)

@@ -47,6 +47,7 @@ export function readHttp2Request(stream: ServerHttp2Stream, options: Http2Reques
     trailers: () => trailers,
     upgrade,
     signal,
+    brokenBy: () => undefined,
     problem: problemOf(pseudo, headers, authority, upgrade),
   }
 }

@@ -8,6 +8,7 @@ import { createHttp1Room } from './http1.ts'
 import { serveHttp2 } from './http2.ts'
 import { httpLimits, type HttpLimits } from './limits.ts'
 import { sniff, type SniffedSocket, sniffSocket, sniffVersion } from './sniff.ts'
+import { endSoon } from './node-types.ts'
 import { reset } from './upgrade.ts'
 
 export interface ReadingRoomOptions {
@@ -44,11 +45,13 @@ export function createReadingRoom(options: ReadingRoomOptions): ReadingRoom {
   const connections = new Set<HttpConnection>()
   const sniffed = new Set<Duplex>()
   let isDraining = false
+  let isClosed = false
 
   const read = async (kind: 'http1' | 'http2', socket: Duplex, stream: InboundStream): Promise<Served> => {
     const connection = kind === 'http2' ? serveHttp2(socket, stream, facts) : http1.serve(socket, stream)
     connections.add(connection)
-    if (isDraining) connection.drain()
+    if (isClosed) connection.destroy()
+    else if (isDraining) connection.drain()
     await connection.closed
     connections.delete(connection)
     return { kind: 'http' }
@@ -59,7 +62,7 @@ export function createReadingRoom(options: ReadingRoomOptions): ReadingRoom {
   ): Promise<SniffedSocket | undefined> => {
     sniffed.add(socket)
     // Who says nothing may wait for a server that speaks first; not so where HTTP is declared.
-    const timer = declared && options.desk.clock.after(limits.idleMs, () => reset(socket, 'no request came'))
+    const timer = declared && options.desk.clock.after(limits.idleMs, () => endSoon(socket))
     const result = await sniffSocket(
       socket,
       declared ? sniffVersion : bytes => sniff(bytes, limits.sniffBytes),
@@ -81,7 +84,7 @@ export function createReadingRoom(options: ReadingRoomOptions): ReadingRoom {
       if (first.kind !== 'tcp') return read(first.kind, first.socket, stream)
       // A port that says it speaks HTTP has nothing else to be handed back for.
       if (declared === undefined) return { kind: 'tcp', socket: first.socket }
-      reset(first.socket, 'no request came')
+      endSoon(first.socket)
       return { kind: 'http' }
     },
     get connections() {
@@ -91,6 +94,7 @@ export function createReadingRoom(options: ReadingRoomOptions): ReadingRoom {
     async close({ graceMs = limits.graceMs } = {}) {
       drain()
       const timer = options.desk.clock.after(graceMs, () => {
+        isClosed = true
         for (const connection of connections) connection.destroy()
       })
       for (const socket of sniffed) reset(socket, 'the room is closed')
