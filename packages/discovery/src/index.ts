@@ -46,6 +46,20 @@ export {
   createAdsClient,
 } from './xds/ads-client.ts'
 export type { PolicySink } from './xds/apply.ts'
+export {
+  type ConfigDocument,
+  type ConfigType,
+  type Configuration,
+  configTypes,
+  noConfiguration,
+} from './configuration/document.ts'
+export {
+  type ConfigSink,
+  type ConfigStore,
+  type ConfigUpdate,
+  createConfigStore,
+  type WritableConfigStore,
+} from './configuration/store.ts'
 export type { AmbientState } from './ambient/state.ts'
 export { isEnrolled } from './ambient/enrolment.ts'
 export { type DeriveInput, deriveAmbient } from './ambient/derive.ts'
@@ -63,6 +77,67 @@ export {
   watchManifestFolder,
   type WatchFolderOptions,
 } from './manifests/folder.ts'
+export type {
+  BackendRef,
+  HttpBackendRef,
+  HttpRouteFilter,
+  HttpRouteMatch,
+  HttpRouteResource,
+  HttpRouteRetry,
+  HttpRouteRule,
+  HttpValueMatch,
+  ParentRef,
+  PathModifier,
+} from './resources/http-route-types.ts'
+export type {
+  VirtualServiceAction,
+  VirtualServiceDestination,
+  VirtualServiceFault,
+  VirtualServiceHttpRoute,
+  VirtualServiceMatch,
+  VirtualServiceResource,
+  VirtualServiceRetries,
+  VirtualServiceRewrite,
+  VirtualServiceRouteDestination,
+  VirtualServiceTcpMatch,
+  VirtualServiceTcpRoute,
+} from './resources/virtual-service-types.ts'
+export type {
+  ConnectionPool,
+  DestinationRuleResource,
+  SimpleLoadBalancer,
+  Subset,
+  TrafficPolicy,
+  TrafficPolicyGroups,
+} from './resources/destination-rule-types.ts'
+export {
+  type AllowedNamespaces,
+  type GatewayListener,
+  type GatewayResource,
+  isWaypoint,
+  WAYPOINT_CLASS,
+  type WaypointFor,
+} from './resources/gateway-types.ts'
+export type {
+  ConfigurationObject,
+  CorsPolicy,
+  HeaderModifier,
+  HeaderOperations,
+  HeaderValue,
+  NamedMatch,
+  ValueMatch,
+} from './resources/traffic-types.ts'
+export { fullHostname, hostMatches } from './resources/hostnames.ts'
+export {
+  type Attachment,
+  attach,
+  effectiveReference,
+  gatewayNameLabel,
+  useWaypointLabel,
+  useWaypointNamespaceLabel,
+  type WaypointName,
+} from './resources/use-waypoint.ts'
+export type { JsonObject, JsonValue } from './resources/json.ts'
 export {
   type Container,
   type ContainerPort,

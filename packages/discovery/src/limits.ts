@@ -31,6 +31,10 @@ export const limits = Object.freeze({
   watchDebounceMs: 50,
   /** A folder that cannot be read is tried again after this. */
   watchRetryMs: 1_000,
+  /** A regular expression of a route: those of people are some dozen characters; the Gateway API takes 4096. */
+  maxRegexChars: 4096,
+  /** Timeouts and delays of routes; longer ones would be typing errors. */
+  maxDurationMs: 86_400_000,
   /** One manifest file; the same bound as the YAML reader's. */
   maxManifestBytes: 4 * 1024 * 1024,
 })

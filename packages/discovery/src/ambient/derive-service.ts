@@ -1,7 +1,9 @@
 /** A Kubernetes Service to what ztunnel knows of it. */
 import type { LoadBalancing, LoadBalancingScope, Service } from '@ambient/core'
 import type { NamespaceResource, ServiceResource } from '../resources/types.ts'
+import { appProtocolsOf } from './app-protocols.ts'
 import type { DeriveInput } from './derive.ts'
+import type { WaypointPlan } from './derive-waypoints.ts'
 
 /** The field's predecessor, on the service or for a whole namespace. */
 const DISTRIBUTION_ANNOTATION = 'networking.istio.io/traffic-distribution'
@@ -9,12 +11,17 @@ const SAME_ZONE: readonly LoadBalancingScope[] = ['Network', 'Region', 'Zone']
 const SAME_NODE: readonly LoadBalancingScope[] = [...SAME_ZONE, 'Subzone', 'Node']
 
 /** `undefined` for an ExternalName: ztunnel is told nothing of those. */
-export function deriveService(service: ServiceResource, input: DeriveInput): Service | undefined {
+export function deriveService(
+  service: ServiceResource,
+  input: DeriveInput,
+  waypoints: Pick<WaypointPlan, 'serviceWaypoint'>,
+): Service | undefined {
   const { metadata, spec } = service
   if (spec.type === 'ExternalName') return undefined
   const ips = spec.headless
     ? []
     : (input.clusterIps.get(`${metadata.namespace}/${metadata.name}`) ?? spec.clusterIps)
+  const waypoint = waypoints.serviceWaypoint(service)
   return {
     name: metadata.name,
     namespace: metadata.namespace,
@@ -24,7 +31,9 @@ export function deriveService(service: ServiceResource, input: DeriveInput): Ser
     ports: new Map(
       spec.ports.map(({ port, targetPort }) => [port, typeof targetPort === 'number' ? targetPort : 0]),
     ),
+    appProtocols: appProtocolsOf(service),
     subjectAltNames: [],
+    ...(waypoint !== undefined && { waypoint }),
     weightedWaypoints: [],
     loadBalancer: {
       ...preferences(service, input),

@@ -8,6 +8,7 @@ import type { DeriveInput } from './derive.ts'
 import { hostnameOf } from './derive-service.ts'
 import { labelOf } from './enrolment.ts'
 import { canonicalNameOf, canonicalRevisionOf, workloadNameOf } from './names.ts'
+import { type WaypointPlan, waypointPorts } from './derive-waypoints.ts'
 import type { PodStatus } from './pod-status.ts'
 
 /** `http` says that the pod takes HBONE by itself, without a ztunnel. */
@@ -20,9 +21,11 @@ const SUBZONE_LABEL = 'topology.istio.io/subzone'
 export function createWorkloadDerivation(
   input: DeriveInput,
   peers: PeerAuthenticationPlan,
+  waypoints: WaypointPlan,
 ): (pod: PodStatus) => Workload {
   const localities = localitiesOf(input)
   return pod => {
+    const waypoint = waypoints.podWaypoint(pod)
     const nativeTunnel = labelOf(pod.labels, TUNNEL_LABEL) === 'http'
     return {
       uid: `${input.clusterId}//Pod/${pod.namespace}/${pod.name}`,
@@ -40,8 +43,13 @@ export function createWorkloadDerivation(
       workloadType: 'pod',
       workloadName: workloadNameOf(pod),
       nativeTunnel,
-      services: servicesOf(pod, input),
-      authorizationPolicies: [...policiesOf(pod, input), ...peers.policiesFor(pod)],
+      ...(waypoint !== undefined && { waypoint }),
+      services: servicesOf(pod, input, waypoints),
+      authorizationPolicies: [
+        ...policiesOf(pod, input),
+        ...peers.policiesFor(pod),
+        ...waypoints.policiesFor(pod),
+      ],
       status: pod.ready ? 'Healthy' : 'Unhealthy',
       clusterId: input.clusterId,
       locality: localities.get(pod.node) ?? noLocality,
@@ -67,14 +75,23 @@ function localitiesOf({ resources }: DeriveInput): ReadonlyMap<string, Locality>
   )
 }
 
-function servicesOf(pod: PodStatus, { resources, clusterDomain }: DeriveInput): ReadonlyMap<string, PortMap> {
+function servicesOf(
+  pod: PodStatus,
+  { resources, clusterDomain }: DeriveInput,
+  waypoints: WaypointPlan,
+): ReadonlyMap<string, PortMap> {
+  const own = waypoints.ownService(pod)
   const selecting = resources.services.filter(service => selects(service, pod))
-  return new Map(
-    selecting.map(service => [
-      `${service.metadata.namespace}/${hostnameOf(service, clusterDomain)}`,
-      portsOf(service, pod),
-    ]),
-  )
+  return new Map([
+    ...selecting.map(
+      service =>
+        [
+          `${service.metadata.namespace}/${hostnameOf(service, clusterDomain)}`,
+          portsOf(service, pod),
+        ] as const,
+    ),
+    ...(own === undefined ? [] : [[own, waypointPorts] as const]),
+  ])
 }
 
 /** A service without labels to select by has its endpoints from elsewhere. */

@@ -9,6 +9,8 @@ import { serviceKey } from '@ambient/core'
 import type { Resources } from '../resources/types.ts'
 import { deriveService } from './derive-service.ts'
 import { createWorkloadDerivation } from './derive-workload.ts'
+import { configurationOf } from '../configuration/document.ts'
+import { planWaypoints } from './derive-waypoints.ts'
 import type { PodStatus } from './pod-status.ts'
 import type { AmbientState } from './state.ts'
 
@@ -24,20 +26,29 @@ export interface DeriveInput {
   readonly rootNamespace: string
   /** `cluster.local` in most clusters. */
   readonly clusterDomain: string
+  /**
+   * Workloads behind a waypoint take connections from it only, as far as no other policy allows more: istiod's
+   * `PILOT_AUTO_ALLOW_WAYPOINT_POLICY`. When the waypoint that is named is missing, nobody may connect.
+   */
+  readonly requireWaypoint?: boolean
 }
 
 /** A pure function: equal input gives equal output. */
 export function deriveAmbient(input: DeriveInput): AmbientState {
   const { resources, rootNamespace } = input
   const peers = convertPeerAuthentications(resources.peerAuthentications, { rootNamespace })
-  const deriveWorkload = createWorkloadDerivation(input, peers)
+  const waypoints = planWaypoints(input)
+  const deriveWorkload = createWorkloadDerivation(input, peers, waypoints)
   const workloads = input.pods.filter(({ ip }) => ip !== '').map(deriveWorkload)
-  const services = resources.services.flatMap(service => deriveService(service, input) ?? [])
-  const policies = [...sentPolicies(input), ...peers.authorizations]
+  const own = new Map(waypoints.services.map(service => [serviceKey(service), service]))
+  const services = resources.services.flatMap(service => deriveService(service, input, waypoints) ?? [])
+  // After the workloads: those say which waypoints somebody is behind.
+  const policies = [...sentPolicies(input), ...peers.authorizations, ...waypoints.authorizations]
   return {
     workloads: new Map(workloads.map(workload => [workload.uid, workload])),
-    services: new Map(services.map(service => [serviceKey(service), service])),
+    services: new Map([...services.map(service => [serviceKey(service), service] as const), ...own]),
     authorizations: new Map(policies.map(policy => [authorizationKey(policy), policy])),
+    configuration: configurationOf(resources, input.pods),
   }
 }
 

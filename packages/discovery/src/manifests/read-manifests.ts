@@ -1,6 +1,7 @@
 /** A set of manifest files to typed resources, with every mistake of all of them and its position. */
 import { formatProblem, type Problem, readYaml, type YamlDocument, type YamlFile } from '@ambient/policy'
 import type { Known, ReferenceCheck, SelectablePods } from '../resources/context.ts'
+import { isJsonObject, writtenAt } from '../resources/json.ts'
 import { createCollector, type KindReader, kindReaders } from '../resources/kind-readers.ts'
 import { builtInNamespaces, isClusterScoped, judgeKind } from '../resources/kinds.ts'
 import type { PodSpec, Resources } from '../resources/types.ts'
@@ -38,6 +39,7 @@ export function readManifests(files: readonly ManifestFile[], options: ReadManif
   })
   const yamlFiles = files.map(file => readYaml(file.text, file.path))
   const acted = yamlFiles.flatMap(file => file.documents).flatMap(document => readerOf(document))
+  const otherHosts = serviceEntryHosts(yamlFiles.flatMap(file => file.documents))
   reportDuplicates(acted.map(({ document }) => document))
   for (const { document, read } of acted) {
     checkNamespace(document, checks)
@@ -46,6 +48,7 @@ export function readManifests(files: readonly ManifestFile[], options: ReadManif
   const known = knownNames(
     acted.map(({ document }) => document),
     collector.resources,
+    otherHosts,
   )
   for (const check of checks) check(known)
   return { resources: collector.resources, problems: yamlFiles.flatMap(sortedProblems) }
@@ -104,7 +107,11 @@ function checkNamespace({ root, kind, namespace }: YamlDocument, checks: Referen
 }
 
 /** Names count also when their documents have errors, so that one mistake is not reported as many. */
-function knownNames(documents: readonly YamlDocument[], resources: Resources): Known {
+function knownNames(
+  documents: readonly YamlDocument[],
+  resources: Resources,
+  otherHosts: ReadonlySet<string>,
+): Known {
   const namesOf = (kind: string): ReadonlySet<string> =>
     new Set(documents.filter(document => document.kind === kind).map(qualifiedName))
   const pods = [
@@ -119,7 +126,40 @@ function knownNames(documents: readonly YamlDocument[], resources: Resources): K
     serviceAccounts: namesOf('ServiceAccount'),
     nodes: namesOf('Node'),
     pods: pods.length === written ? pods : undefined,
+    namespaceObjects: new Map(resources.namespaces.map(object => [object.metadata.name, object])),
+    services: byName(namesOf('Service'), resources.services),
+    otherHosts,
+    gateways: byName(namesOf('Gateway'), resources.gateways),
+    virtualServices: resources.virtualServices,
+    destinationRules:
+      namesOf('DestinationRule').size === resources.destinationRules.length
+        ? resources.destinationRules
+        : undefined,
   }
+}
+
+/** Names of documents with errors stand for nothing that could be looked into. */
+function byName<T extends { readonly metadata: { readonly namespace: string; readonly name: string } }>(
+  names: ReadonlySet<string>,
+  objects: readonly T[],
+): ReadonlyMap<string, T | undefined> {
+  const found = new Map(
+    objects.map(object => [`${object.metadata.namespace}/${object.metadata.name}`, object]),
+  )
+  return new Map([...names].map(name => [name, found.get(name)]))
+}
+
+/** Read without judging: nothing else of them counts here. */
+function serviceEntryHosts(documents: readonly YamlDocument[]): ReadonlySet<string> {
+  return new Set(
+    documents
+      .filter(({ kind }) => kind === 'ServiceEntry')
+      .flatMap(({ root }) => {
+        const hosts = writtenAt(root)['spec']
+        const list = isJsonObject(hosts) ? hosts['hosts'] : undefined
+        return Array.isArray(list) ? list.map(String) : []
+      }),
+  )
 }
 
 function selectable(namespace: string, labels: SelectablePods['labels'], spec: PodSpec): SelectablePods {

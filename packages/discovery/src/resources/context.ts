@@ -1,5 +1,9 @@
 /** What readers of one kind share: the document's cursor and the checks that need all documents first. */
 import type { YamlReader } from '@ambient/policy'
+import type { DestinationRuleResource } from './destination-rule-types.ts'
+import type { GatewayResource } from './gateway-types.ts'
+import type { NamespaceResource, ServiceResource } from './types.ts'
+import type { VirtualServiceResource } from './virtual-service-types.ts'
 
 /** A pod, or the template of some, as selectors see it. */
 export interface SelectablePods {
@@ -17,6 +21,17 @@ export interface Known {
   readonly nodes: ReadonlySet<string>
   /** `undefined` when a document with pods has errors: then nobody knows what is selected. */
   readonly pods: readonly SelectablePods[] | undefined
+  /** By name; those with errors are left out. */
+  readonly namespaceObjects: ReadonlyMap<string, NamespaceResource>
+  /** By `namespace/name`; `undefined` for a document with errors. Empty when none is written: then any is taken. */
+  readonly services: ReadonlyMap<string, ServiceResource | undefined>
+  /** Hosts of ServiceEntries, which are not acted upon: what names them is no mistake. */
+  readonly otherHosts: ReadonlySet<string>
+  /** By `namespace/name`; `undefined` for a document with errors. */
+  readonly gateways: ReadonlyMap<string, GatewayResource | undefined>
+  readonly virtualServices: readonly VirtualServiceResource[]
+  /** `undefined` when a DestinationRule has errors: then nobody knows which subsets there are. */
+  readonly destinationRules: readonly DestinationRuleResource[] | undefined
 }
 
 /** Runs when every document was read; records its finding where the reference was written. */
@@ -24,6 +39,13 @@ export type ReferenceCheck = (known: Known) => void
 
 export interface ReadContext {
   readonly check: (check: ReferenceCheck) => void
+}
+
+/** What readers of parts need to know of the whole. */
+export interface ReadScope {
+  /** Of the document. */
+  readonly namespace: string
+  readonly context: ReadContext
 }
 
 export function matchesLabels(

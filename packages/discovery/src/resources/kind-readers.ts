@@ -7,10 +7,15 @@ import {
   toAuthorization,
   type YamlReader,
 } from '@ambient/policy'
+import { checkPolicyTargets, checkUseWaypoint } from './check-waypoints.ts'
 import { type ReadContext, warnWhenNothingSelected } from './context.ts'
+import { readDestinationRule } from './read-destination-rule.ts'
+import { oldGatewayNameLabel, readGateway } from './read-gateway.ts'
+import { readHttpRoute } from './read-http-route.ts'
 import { readDeployment, readPod } from './read-pods.ts'
 import { readService } from './read-service.ts'
 import { readNamespace, readNode, readServiceAccount } from './read-simple.ts'
+import { readVirtualService } from './read-virtual-service.ts'
 import type { Resources } from './types.ts'
 
 export interface CollectorContext extends ReadContext {
@@ -36,6 +41,10 @@ export function createCollector(context: CollectorContext): Collector {
       pods: [],
       authorizationPolicies: [],
       peerAuthentications: [],
+      gateways: [],
+      httpRoutes: [],
+      virtualServices: [],
+      destinationRules: [],
     },
   }
 }
@@ -49,6 +58,10 @@ export const kindReaders: ReadonlyMap<string, KindReader> = new Map<string, Kind
   ['Pod', reader('pods', readPod)],
   ['AuthorizationPolicy', reader('authorizationPolicies', readPolicy)],
   ['PeerAuthentication', reader('peerAuthentications', readPeer)],
+  ['Gateway', reader('gateways', readGateway)],
+  ['HTTPRoute', reader('httpRoutes', readHttpRoute)],
+  ['VirtualService', reader('virtualServices', readVirtualService)],
+  ['DestinationRule', reader('destinationRules', readDestinationRule)],
 ])
 
 function reader<K extends keyof Resources>(
@@ -58,19 +71,42 @@ function reader<K extends keyof Resources>(
   return (root, { context, resources }) => {
     const before = root.errorCount
     const value = read(root, context)
-    if (value !== undefined && root.errorCount === before) resources[list].push(value)
+    if (value === undefined || root.errorCount > before) return
+    resources[list].push(value)
+    checkUseWaypoint(root, value, context)
   }
 }
 
 /** What of a policy ztunnels do not enforce is said where it is written. */
 function readPolicy(root: YamlReader, context: CollectorContext): AuthorizationPolicy | undefined {
-  const policy = readAuthorizationPolicy(root)
-  if (policy === undefined) return undefined
+  const read = readAuthorizationPolicy(root)
+  if (read === undefined) return undefined
+  const policy = withoutOldSelector(root, read)
+  if ((policy.spec.targetRefs?.length ?? 0) > 0) {
+    checkPolicyTargets(root, policy, context)
+    return policy
+  }
   const translation = toAuthorization(policy, { rootNamespace: context.rootNamespace })
   const warnings = translation.kind === 'sent' ? translation.warnings : [translation.reason]
   for (const warning of warnings) root.problem(warning, 'warning')
   checkSelector(root, policy, context)
   return policy
+}
+
+/** Before there were targetRefs, the pods of a waypoint were selected. */
+function withoutOldSelector(root: YamlReader, policy: AuthorizationPolicy): AuthorizationPolicy {
+  const { selector, ...spec } = policy.spec
+  const [[label, name] = [], another] = Object.entries(selector?.matchLabels ?? {})
+  if (label !== oldGatewayNameLabel || name === undefined || another !== undefined) return policy
+  const reader = root.object()?.get('spec')?.object()?.get('selector')
+  reader?.problem(
+    `${oldGatewayNameLabel} is an older form, read as targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: ${name} }]`,
+    'warning',
+  )
+  return {
+    ...policy,
+    spec: { ...spec, targetRefs: [{ group: 'gateway.networking.k8s.io', kind: 'Gateway', name }] },
+  }
 }
 
 function readPeer(root: YamlReader, context: CollectorContext): PeerAuthentication | undefined {

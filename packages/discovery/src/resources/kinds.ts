@@ -1,6 +1,12 @@
 /** Which kinds we act on, and which of the groups that we know a cluster would refuse. */
 import type { YamlDocument } from '@ambient/policy'
 
+const ISTIO_NETWORKING = [
+  'networking.istio.io/v1',
+  'networking.istio.io/v1beta1',
+  'networking.istio.io/v1alpha3',
+]
+
 /** apiVersions under which each kind that we act on may be written. */
 const actedKinds: ReadonlyMap<string, readonly string[]> = new Map([
   ['Namespace', ['v1']],
@@ -11,6 +17,10 @@ const actedKinds: ReadonlyMap<string, readonly string[]> = new Map([
   ['Deployment', ['apps/v1']],
   ['AuthorizationPolicy', ['security.istio.io/v1', 'security.istio.io/v1beta1']],
   ['PeerAuthentication', ['security.istio.io/v1', 'security.istio.io/v1beta1']],
+  ['Gateway', ['gateway.networking.k8s.io/v1', 'gateway.networking.k8s.io/v1beta1']],
+  ['HTTPRoute', ['gateway.networking.k8s.io/v1', 'gateway.networking.k8s.io/v1beta1']],
+  ['VirtualService', ISTIO_NETWORKING],
+  ['DestinationRule', ISTIO_NETWORKING],
 ])
 
 const CLUSTER_SCOPED = new Set(['Namespace', 'Node'])

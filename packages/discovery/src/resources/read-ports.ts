@@ -17,8 +17,9 @@ export function readServicePort(reader: YamlReader): ServicePort | undefined {
   const target = object.get('targetPort')
   const targetPort = target === undefined ? port : readPortReference(target)
   const protocol = readProtocol(object.get('protocol'))
+  const appProtocol = object.get('appProtocol')?.text()
   if (port === undefined || targetPort === undefined) return undefined
-  return { name, port, targetPort, protocol }
+  return { name, port, targetPort, protocol, ...(appProtocol !== undefined && { appProtocol }) }
 }
 
 export function readContainerPort(reader: YamlReader): ContainerPort | undefined {

@@ -1,5 +1,9 @@
 /** Kubernetes objects as readonly data: the fields that an ambient mesh acts on, with their defaults filled in. */
 import type { AuthorizationPolicy, ObjectMeta, PeerAuthentication, SourcePosition } from '@ambient/policy'
+import type { DestinationRuleResource } from './destination-rule-types.ts'
+import type { GatewayResource } from './gateway-types.ts'
+import type { HttpRouteResource } from './http-route-types.ts'
+import type { VirtualServiceResource } from './virtual-service-types.ts'
 
 /** What every object has. `source` is where its document begins. */
 export interface KubernetesObject {
@@ -31,6 +35,8 @@ export interface ServicePort {
   /** A number, or the name of a container port; the port itself when not written. */
   readonly targetPort: number | string
   readonly protocol: TransportProtocol
+  /** What it speaks; beats what the name says. */
+  readonly appProtocol?: string
 }
 
 export interface ServiceResource extends KubernetesObject {
@@ -145,6 +151,10 @@ export interface Resources {
   readonly pods: readonly PodResource[]
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
   readonly peerAuthentications: readonly PeerAuthentication[]
+  readonly gateways: readonly GatewayResource[]
+  readonly httpRoutes: readonly HttpRouteResource[]
+  readonly virtualServices: readonly VirtualServiceResource[]
+  readonly destinationRules: readonly DestinationRuleResource[]
 }
 
 export const noResources: Resources = Object.freeze({
@@ -156,4 +166,8 @@ export const noResources: Resources = Object.freeze({
   pods: [],
   authorizationPolicies: [],
   peerAuthentications: [],
+  gateways: [],
+  httpRoutes: [],
+  virtualServices: [],
+  destinationRules: [],
 })

@@ -1,6 +1,13 @@
 /** The messages that workloads and services share: ports, addresses, gateways. */
 import { create } from '@bufbuild/protobuf'
-import { type GatewayAddress, ipFromBytes, ipToBytes, type NetworkAddress, type PortMap } from '@ambient/core'
+import {
+  type AppProtocol,
+  type GatewayAddress,
+  ipFromBytes,
+  ipToBytes,
+  type NetworkAddress,
+  type PortMap,
+} from '@ambient/core'
 import {
   type GatewayAddress as GatewayAddressMessage,
   GatewayAddressSchema,
@@ -12,6 +19,8 @@ import {
 import { DiscoveryError } from '../errors.ts'
 
 const PORT_MASK = 0xffff
+/** In the order of the enum, from 1. */
+const APP_PROTOCOLS: readonly AppProtocol[] = ['HTTP11', 'HTTP2', 'GRPC', 'TCP', 'TLS']
 
 /** What WDS refuses, per resource. */
 export function reject(reason: string): DiscoveryError {
@@ -23,10 +32,27 @@ export function readPorts(ports: readonly Port[]): PortMap {
   return new Map(ports.map(port => [port.servicePort & PORT_MASK, port.targetPort & PORT_MASK]))
 }
 
-export function writePorts(ports: PortMap): Port[] {
+export function writePorts(
+  ports: PortMap,
+  appProtocols: ReadonlyMap<number, AppProtocol> = new Map(),
+): Port[] {
   return [...ports]
     .sort(([a], [b]) => a - b)
-    .map(([servicePort, targetPort]) => create(PortSchema, { servicePort, targetPort }))
+    .map(([servicePort, targetPort]) => {
+      const spoken = appProtocols.get(servicePort)
+      const appProtocol = spoken === undefined ? 0 : APP_PROTOCOLS.indexOf(spoken) + 1
+      return create(PortSchema, { servicePort, targetPort, appProtocol })
+    })
+}
+
+/** Values that we do not know are as good as none. */
+export function readAppProtocols(ports: readonly Port[]): ReadonlyMap<number, AppProtocol> {
+  return new Map(
+    ports.flatMap(({ servicePort, appProtocol }) => {
+      const spoken = APP_PROTOCOLS[appProtocol - 1]
+      return spoken === undefined ? [] : [[servicePort & PORT_MASK, spoken] as const]
+    }),
+  )
 }
 
 /** @throws DiscoveryError unless there are 4 or 16 bytes. */

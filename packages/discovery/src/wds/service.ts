@@ -12,6 +12,7 @@ import {
 } from '../gen/workload_pb.js'
 import * as enums from './enums.ts'
 import {
+  readAppProtocols,
   readGateway,
   readIp,
   readPorts,
@@ -30,6 +31,7 @@ export function readService(message: ServiceMessage): Service {
     hostname: message.hostname,
     ...readVips(message.addresses),
     ports: readPorts(message.ports),
+    ...appProtocolsOf(message.ports),
     subjectAltNames: message.subjectAltNames,
     ...(message.waypoint && { waypoint: readGateway(message.waypoint) }),
     weightedWaypoints: message.weightedWaypoints.map(readWeighted),
@@ -58,7 +60,7 @@ export function writeService(service: Service): ServiceMessage {
     namespace: service.namespace,
     hostname: service.hostname,
     addresses: [...service.vips.map(writeNetworkAddress), ...service.cidrVips.map(writeBlock)],
-    ports: writePorts(service.ports),
+    ports: writePorts(service.ports, service.appProtocols),
     subjectAltNames: [...service.subjectAltNames],
     ...(service.waypoint && { waypoint: writeGateway(service.waypoint) }),
     weightedWaypoints: service.weightedWaypoints.map(({ destination, weight }) =>
@@ -75,6 +77,12 @@ export function writeService(service: Service): ServiceMessage {
     canonical: service.canonical,
     visibility: enums.visibility.write(service.visibility),
   })
+}
+
+/** Absent when no port says. */
+function appProtocolsOf(ports: ServiceMessage['ports']): Pick<Service, 'appProtocols'> {
+  const appProtocols = readAppProtocols(ports)
+  return appProtocols.size === 0 ? {} : { appProtocols }
 }
 
 function readVips(addresses: readonly NetworkAddressMessage[]): Pick<Service, 'vips' | 'cidrVips'> {

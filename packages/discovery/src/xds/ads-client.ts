@@ -1,4 +1,7 @@
-/** Delta ADS as ztunnel speaks it: fills a directory and a policy store, and survives every disconnect with its state. */
+/**
+ * Delta ADS as ztunnel speaks it: fills a directory, a policy store, and for a waypoint the configuration; survives every
+ * disconnect with its state.
+ */
 import { create } from '@bufbuild/protobuf'
 import { status as grpcStatus } from '@grpc/grpc-js'
 import {
@@ -18,7 +21,9 @@ import { limits } from '../limits.ts'
 import { type AdsConnection, type AdsTarget, openAdsConnection, readAdsAddress } from './ads-connection.ts'
 import { applyResponse, type PolicySink } from './apply.ts'
 import { isChurn, jittered, nextBackoff, type StreamEnding, terminationReason } from './backoff.ts'
+import type { ConfigSink } from '../configuration/store.ts'
 import {
+  ambientTypes,
   AUTHORIZATION_TYPE,
   isResourceType,
   type NodeInfo,
@@ -42,6 +47,8 @@ export interface AdsClientOptions {
   readonly alternativeHostname?: string
   readonly directory: WritableDirectory
   readonly policies: PolicySink
+  /** With it the configuration of waypoints is asked for as well. */
+  readonly configuration?: ConfigSink
   readonly clock?: Clock
   readonly logger?: Logger
   readonly meter?: Meter
@@ -125,7 +132,8 @@ class DeltaAdsClient implements AdsClient {
     this.#logger = options.logger ?? silentLogger
     this.#random = options.random ?? Math.random
     this.#metrics = createMetrics(options.meter ?? noMeter)
-    for (const type of resourceTypes)
+    const wanted = options.configuration === undefined ? ambientTypes : resourceTypes
+    for (const type of wanted)
       this.#types.set(type, { versions: new Map(), acknowledged: false, nack: undefined })
     this.ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject }
@@ -172,7 +180,7 @@ class DeltaAdsClient implements AdsClient {
     const connection = openAdsConnection(this.#target, this.#clock, {
       open: () => {
         this.#connection = connection
-        for (const type of resourceTypes) this.#subscribe(connection, type)
+        for (const type of this.#types.keys()) this.#subscribe(connection, type)
       },
       response: response => this.#receive(connection, response),
       end: ending => this.#ended(ending),
@@ -211,12 +219,8 @@ class DeltaAdsClient implements AdsClient {
   #apply(type: ResourceType, response: DeltaDiscoveryResponse): string | undefined {
     const state = this.#types.get(type)
     if (state === undefined) return undefined
-    const { rejected, failed } = applyResponse(
-      type,
-      response,
-      this.#options.directory,
-      this.#options.policies,
-    )
+    const { directory, policies, configuration } = this.#options
+    const { rejected, failed } = applyResponse(type, response, { directory, policies, configuration })
     const bad = new Set(rejected.map(({ name }) => name))
     for (const { name, version } of response.resources)
       if (failed) state.versions.delete(name)

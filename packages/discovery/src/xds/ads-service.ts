@@ -22,6 +22,13 @@ import {
   type AdsStream,
   openAdsStream,
 } from './ads-stream.ts'
+import { encodeDocument, MCP_RESOURCE } from '../configuration/codec.ts'
+import {
+  type ConfigDocument,
+  type Configuration,
+  configTypes,
+  noConfiguration,
+} from '../configuration/document.ts'
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, deltaMethod, type ResourceType } from './protocol.ts'
 import type { SubscriptionStatus } from './subscription.ts'
 import { createEncoder, type PublishedType, type ResourceSet } from './versioned.ts'
@@ -82,6 +89,7 @@ class DeltaAdsService implements AdsService {
   readonly #encodeWorkloads = createEncoder<Workload>(ADDRESS_TYPE, encodeWorkload)
   readonly #encodeServices = createEncoder<Service>(ADDRESS_TYPE, encodeService)
   readonly #encodePolicies = createEncoder<Authorization>(AUTHORIZATION_TYPE, encodeAuthorization)
+  readonly #encodeDocuments = createEncoder<ConfigDocument>(MCP_RESOURCE, encodeDocument)
   #closed = false
 
   constructor(options: AdsServiceOptions) {
@@ -105,7 +113,8 @@ class DeltaAdsService implements AdsService {
     )
     this.#put(ADDRESS_TYPE, new Map([...workloads.set, ...services.set]))
     this.#put(AUTHORIZATION_TYPE, policies.set)
-    const problems = [...workloads.problems, ...services.problems, ...policies.problems]
+    const documents = this.#putConfiguration(state.configuration ?? noConfiguration)
+    const problems = [...workloads.problems, ...services.problems, ...policies.problems, ...documents]
     for (const { name, reason } of problems)
       this.#options.logger.error({ name, reason }, 'resource cannot be published')
     for (const stream of this.#streams) this.#pushTo(stream)
@@ -113,6 +122,15 @@ class DeltaAdsService implements AdsService {
       versions: new Map([...this.#published].map(([type, { version }]) => [type, version])),
       problems,
     }
+  }
+
+  #putConfiguration(configuration: Configuration): readonly ResourceProblem[] {
+    return configTypes.flatMap(type => {
+      const before = this.#published.get(type)?.set ?? new Map()
+      const { set, problems } = this.#encodeDocuments(configuration.get(type) ?? new Map(), before)
+      this.#put(type, set)
+      return problems
+    })
   }
 
   clients(): readonly ClientStatus[] {

@@ -13,6 +13,7 @@ import {
   resourceTypes,
 } from './protocol.ts'
 import { createSubscription, type Subscription, type SubscriptionStatus } from './subscription.ts'
+import { configTypes } from '../configuration/document.ts'
 import type { PublishedType } from './versioned.ts'
 
 export type AdsCall = ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
@@ -99,6 +100,7 @@ class ServerStream implements AdsStream {
     this.#pushType(AUTHORIZATION_TYPE, this.#awaitsAddresses())
     if (!this.#lacksPolicies()) this.#pushType(ADDRESS_TYPE, false)
     this.#pushType(AUTHORIZATION_TYPE, this.#awaitsAddresses())
+    for (const type of configTypes) this.#pushType(type, false)
   }
 
   close(reason: string): void {

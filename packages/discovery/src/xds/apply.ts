@@ -1,15 +1,26 @@
-/** One response into the directory or the policy store: what can be read is applied, the rest is named. */
+/** One response to where it belongs, by its type: what can be read is applied, the rest is named. */
 import { messageOf, type Service, type Workload } from '@ambient/core'
 import type { Authorization } from '@ambient/policy'
 import type { DeltaDiscoveryResponse, Resource } from '../gen/discovery_pb.js'
 import type { ResourceProblem, WritableDirectory } from '../directory/directory.ts'
 import { type Decoded, decodeAddress } from '../wds/address.ts'
 import { decodeAuthorization } from '../wds/authorization.ts'
-import { ADDRESS_TYPE, type ResourceType } from './protocol.ts'
+import { decodeDocument } from '../configuration/codec.ts'
+import type { ConfigDocument, ConfigType } from '../configuration/document.ts'
+import type { ConfigSink } from '../configuration/store.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, type ResourceType } from './protocol.ts'
 
 /** Where policies go: the writing side of `PolicyStore`. */
 export interface PolicySink {
   apply(update: { readonly upsert: readonly Authorization[]; readonly remove: readonly string[] }): void
+}
+
+/** Where what is delivered goes. */
+export interface Sinks {
+  readonly directory: WritableDirectory
+  readonly policies: PolicySink
+  /** Absent for who asks for no configuration. */
+  readonly configuration: ConfigSink | undefined
 }
 
 export interface AppliedResponse {
@@ -22,13 +33,13 @@ export interface AppliedResponse {
 export function applyResponse(
   type: ResourceType,
   response: DeltaDiscoveryResponse,
-  directory: WritableDirectory,
-  policies: PolicySink,
+  { directory, policies, configuration }: Sinks,
 ): AppliedResponse {
   const rejected: ResourceProblem[] = []
   try {
     if (type === ADDRESS_TYPE) applyAddresses(response, directory, rejected)
-    else applyPolicies(response, policies, rejected)
+    else if (type === AUTHORIZATION_TYPE) applyPolicies(response, policies, rejected)
+    else applyDocuments(type, response, configuration, rejected)
     return { rejected, failed: false }
   } catch (error) {
     // A watcher failed: the response counts as refused, and is sent again on the next connection.
@@ -64,6 +75,22 @@ function applyPolicies(
   }
   const remove = response.removedResources
   if (upsert.length > 0 || remove.length > 0) policies.apply({ upsert, remove })
+}
+
+function applyDocuments(
+  type: ConfigType,
+  response: DeltaDiscoveryResponse,
+  configuration: ConfigSink | undefined,
+  rejected: ResourceProblem[],
+): void {
+  const upsert = new Map<string, ConfigDocument>()
+  for (const resource of response.resources) {
+    const value = accept(resource, decodeDocument, rejected)
+    if (value !== undefined) upsert.set(resource.name, value)
+  }
+  const remove = response.removedResources
+  if (configuration !== undefined && (upsert.size > 0 || remove.length > 0))
+    rejected.push(...configuration.apply(type, { upsert, remove }))
 }
 
 function accept<T>(

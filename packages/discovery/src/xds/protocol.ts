@@ -9,6 +9,7 @@ import {
 } from '../gen/discovery_pb.js'
 import type { Node } from '../gen/node_pb.js'
 import { NodeSchema } from '../gen/node_pb.js'
+import { configTypes } from '../configuration/document.ts'
 import { readOptions } from '../wds/address.ts'
 
 export const ADS_SERVICE = 'envoy.service.discovery.v3.AggregatedDiscoveryService'
@@ -16,8 +17,10 @@ export const ADS_SERVICE = 'envoy.service.discovery.v3.AggregatedDiscoveryServic
 export const ADDRESS_TYPE = 'type.googleapis.com/istio.workload.Address'
 export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorization'
 
-/** The types of this control plane, in the order in which ztunnel asks for them. */
-export const resourceTypes = Object.freeze([ADDRESS_TYPE, AUTHORIZATION_TYPE] as const)
+/** What ztunnels ask for, in their order. */
+export const ambientTypes = Object.freeze([ADDRESS_TYPE, AUTHORIZATION_TYPE] as const)
+/** The types of this control plane; those after the first two are for waypoints. */
+export const resourceTypes = Object.freeze([...ambientTypes, ...configTypes] as const)
 export type ResourceType = (typeof resourceTypes)[number]
 
 export function isResourceType(url: string): url is ResourceType {
@@ -55,9 +58,9 @@ export function readNode(node: Node): NodeInfo {
 }
 
 /** protobuf-es takes mutable JSON; ours is readonly. */
-type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
 
-function copyObject(from: NodeMetadata): { [key: string]: Json } {
+export function copyObject(from: NodeMetadata): { [key: string]: Json } {
   return Object.fromEntries(Object.entries(from).map(([key, value]) => [key, copyValue(value)]))
 }
 

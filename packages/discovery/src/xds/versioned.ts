@@ -6,7 +6,6 @@ import { messageOf } from '@ambient/core'
 import { type Resource, ResourceSchema } from '../gen/discovery_pb.js'
 import { limits } from '../limits.ts'
 import type { ResourceProblem } from '../directory/directory.ts'
-import type { ResourceType } from './protocol.ts'
 
 /** Hex digits of a SHA-256 that stand for a version; collisions among versions of one name do not happen. */
 const VERSION_CHARS = 16
@@ -38,9 +37,10 @@ export interface Difference {
 /**
  * Encodes a type's resources; one that is unchanged by identity is not encoded again. A resource that cannot be sent
  * is a problem and keeps its last good version.
+ * @param type of the message in each resource; for configuration it is not the type that clients ask for.
  */
 export function createEncoder<T extends object>(
-  type: ResourceType,
+  type: string,
   encode: (value: T) => Uint8Array,
 ): (values: ReadonlyMap<string, T>, previous: ResourceSet) => EncodeResult {
   const cache = new WeakMap<T, VersionedResource>()
@@ -84,7 +84,7 @@ export function difference(sent: ReadonlyMap<string, string>, target: ResourceSe
 }
 
 function encodeOne<T>(
-  type: ResourceType,
+  type: string,
   name: string,
   value: T,
   encode: (value: T) => Uint8Array,

@@ -1,0 +1,67 @@
+/** Configuration objects on their way to a waypoint: which kinds there are, and what each carries. */
+import type { ObjectMeta } from '@ambient/policy'
+import { type JsonObject, toJsonValue, isJsonObject } from '../resources/json.ts'
+import type { ConfigurationObject } from '../resources/traffic-types.ts'
+import type { Resources } from '../resources/types.ts'
+
+/** Type URLs, as istiod's `api` generator has them; `core/v1/Pod` carries labels only. */
+export const configTypes = Object.freeze([
+  'networking.istio.io/v1/VirtualService',
+  'networking.istio.io/v1/DestinationRule',
+  'gateway.networking.k8s.io/v1/HTTPRoute',
+  'gateway.networking.k8s.io/v1/Gateway',
+  'security.istio.io/v1/AuthorizationPolicy',
+  'core/v1/Pod',
+] as const)
+export type ConfigType = (typeof configTypes)[number]
+
+export interface ConfigDocument {
+  readonly metadata: ObjectMeta
+  readonly spec: JsonObject
+}
+
+/** By type, then by `namespace/name`. */
+export type Configuration = ReadonlyMap<ConfigType, ReadonlyMap<string, ConfigDocument>>
+
+/** A pod, as far as subsets look at it. */
+export interface LabelledPod {
+  readonly namespace: string
+  readonly name: string
+  readonly labels: Readonly<Record<string, string>>
+}
+
+export const noConfiguration: Configuration = new Map()
+
+/** What waypoints are told of these resources. Policies without `targetRefs` are ztunnels' alone. */
+export function configurationOf(resources: Resources, pods: readonly LabelledPod[]): Configuration {
+  const policies = resources.authorizationPolicies
+    .filter(({ spec }) => (spec.targetRefs?.length ?? 0) > 0)
+    .map(({ metadata, spec }) => ({ metadata, spec: jsonOf(spec) }))
+  return new Map([
+    ['networking.istio.io/v1/VirtualService', written(resources.virtualServices)],
+    ['networking.istio.io/v1/DestinationRule', written(resources.destinationRules)],
+    ['gateway.networking.k8s.io/v1/HTTPRoute', written(resources.httpRoutes)],
+    ['gateway.networking.k8s.io/v1/Gateway', written(resources.gateways)],
+    ['security.istio.io/v1/AuthorizationPolicy', byName(policies)],
+    ['core/v1/Pod', byName(pods.map(podDocument))],
+  ])
+}
+
+function podDocument({ namespace, name, labels }: LabelledPod): ConfigDocument {
+  return { metadata: { namespace, name, labels, annotations: {} }, spec: {} }
+}
+
+function written(objects: readonly ConfigurationObject[]): ReadonlyMap<string, ConfigDocument> {
+  return byName(objects.map(({ metadata, written: spec }) => ({ metadata, spec })))
+}
+
+function byName(documents: readonly ConfigDocument[]): ReadonlyMap<string, ConfigDocument> {
+  return new Map(
+    documents.map(document => [`${document.metadata.namespace}/${document.metadata.name}`, document]),
+  )
+}
+
+function jsonOf(value: unknown): JsonObject {
+  const json = toJsonValue(value)
+  return isJsonObject(json) ? json : {}
+}
