@@ -392,3 +392,31 @@ function watchTopics(): { requests: RequestRecord[]; connections: ConnectionReco
   cleanup(topics.connection.subscribe(record => connections.push(record)))
   return { requests, connections }
 }
+
+type Rule = NonNullable<AuthorizationPolicy['spec']['rules']>[number]
+type PolicySource = NonNullable<Rule['from']>[number]['source']
+type PolicyOperation = NonNullable<Rule['to']>[number]['operation']
+
+/** A policy for the service `web` with one rule. */
+export function policy(
+  name: string,
+  action: 'ALLOW' | 'DENY',
+  match: Pick<PolicySource, 'principals'> & Pick<PolicyOperation, 'methods' | 'paths'>,
+): AuthorizationPolicy & { readonly source: { file: string; line: number; column: number } } {
+  const { principals, ...operation } = match
+  return {
+    kind: 'AuthorizationPolicy',
+    metadata: { namespace: 'default', name, labels: {}, annotations: {} },
+    spec: {
+      targetRefs: [{ group: '', kind: 'Service', name: 'web' }],
+      action,
+      rules: [
+        {
+          ...(principals === undefined ? {} : { from: [{ source: { principals } }] }),
+          ...(Object.keys(operation).length === 0 ? {} : { to: [{ operation }] }),
+        },
+      ],
+    },
+    source: { file: 'test', line: 1, column: 1 },
+  }
+}

@@ -1,0 +1,106 @@
+/** Who is not served: authorities that are not ours, callers that are not ours, requests that a policy refuses. */
+import { createTestIdentities } from '@ambient/identity/testing'
+import { createHbonePool } from '@ambient/hbone'
+import { describe, expect, it } from 'vitest'
+import { cleanup, createWorld, loopbackAddress, policy } from './world.ts'
+
+describe('a tunnel', () => {
+  it.each([
+    ['an address that nobody has', () => `${loopbackAddress()}:80`],
+    ['a port that the service does not declare', (vip: string) => `${vip}:81`],
+    ['a name', () => 'web.default.svc.cluster.local:80'],
+  ])('to %s is 503', async (_what, authority) => {
+    const world = await createWorld()
+    const vip = world.web.vips[0]?.ip ?? ''
+    await expect(world.tunnel({ authority: authority(vip) })).rejects.toMatchObject({ status: 503 })
+    expect(await world.line(/"CONNECT - HTTP\/2" 503 NR/)).toContain(authority(vip).split(':')[1])
+  })
+
+  it('to a service of another waypoint is 503', async () => {
+    const world = await createWorld()
+    const { web } = world
+    world.directory.apply({
+      services: [
+        {
+          ...web,
+          waypoint: {
+            destination: {
+              kind: 'hostname',
+              namespace: 'default',
+              hostname: 'other.default.svc.cluster.local',
+            },
+            hboneMtlsPort: 15008,
+          },
+        },
+      ],
+    })
+    await expect(world.tunnel()).rejects.toMatchObject({ status: 503 })
+    expect(await world.line(/tunnel refused/)).toContain('is not behind the waypoint default/waypoint')
+  })
+
+  it('of a foreign trust domain does not come to be', async () => {
+    const world = await createWorld()
+    const foreign = await createTestIdentities({ trustDomain: 'elsewhere' })
+    const pool = createHbonePool()
+    cleanup(() => pool.close({ graceMs: 0 }))
+    const credentials = await foreign.credentials({ namespace: 'default', serviceAccount: 'client' })
+    const own = await world.identities.credentials({ namespace: 'default', serviceAccount: 'waypoint' })
+    await expect(
+      pool.connect({
+        credentials: {
+          ...credentials,
+          verifyPeer: own.verifyPeer.bind(own),
+          privateKey: () => credentials.privateKey(),
+        },
+        to: { address: world.waypointIp, port: 15008 },
+        expect: [own.id],
+        authority: `${world.web.vips[0]?.ip}:80`,
+      }),
+    ).rejects.toThrow()
+    expect(await world.line(/carried no tunnel/)).toContain('AMBIENT_E_')
+    expect(world.tunnels).toEqual([])
+  })
+})
+
+describe('a request that a policy refuses', () => {
+  const onlyGet = policy('only-get', 'ALLOW', { methods: ['GET'] })
+
+  it('is 403 in Istio’s words; line, log and record name policy and rule', async () => {
+    const world = await createWorld({ policies: [policy('no-delete', 'DENY', { methods: ['DELETE'] })] })
+    expect(await world.fetch('/a', { method: 'GET' })).toMatchObject({ status: 200 })
+    const answer = await world.fetch('/secret?token=1', { method: 'DELETE' })
+    expect(answer).toMatchObject({ status: 403, body: 'RBAC: access denied' })
+    expect(await world.line(/"DELETE /)).toMatch(
+      /"DELETE \/secret\?token=1 HTTP\/1\.1" 403 - rbac_access_denied_matched_policy\[ns\[default\]-policy\[no-delete\]-rule\[0\]\] - "-" 0 19 /,
+    )
+    const told = await world.line(/denied by policy/)
+    expect(told).toMatch(/method="DELETE" path="\/secret" authority="web" policy="default\/no-delete" rule=0/)
+    expect(world.requests.at(-1)).toMatchObject({
+      status: 403,
+      attempts: 0,
+      denial: { by: { policy: 'default/no-delete', rule: 0 } },
+    })
+    expect(world.tunnels).toHaveLength(1)
+    const metrics = await world.metrics()
+    const refused = metrics
+      .split('\n')
+      .find(line => line.startsWith('istio_requests_total') && line.includes('response_code="403"'))
+    expect(refused).toContain('destination_workload="unknown"')
+    expect(refused).toContain('destination_service="web.default.svc.cluster.local"')
+  })
+
+  it('names every ALLOW that missed', async () => {
+    const world = await createWorld({ policies: [onlyGet] })
+    expect((await world.fetch('/', { method: 'PUT' })).status).toBe(403)
+    expect(await world.line(/denied by policy/)).toContain(
+      'policy="default/only-get" reason="allow policies exist, but none allowed"',
+    )
+  })
+
+  it('is judged by the policies of now', async () => {
+    const world = await createWorld({ policies: [onlyGet] })
+    expect((await world.fetch('/', { method: 'PUT' })).status).toBe(403)
+    world.store.set({ authorizationPolicies: [] })
+    expect((await world.fetch('/', { method: 'PUT' })).status).toBe(200)
+  })
+})
