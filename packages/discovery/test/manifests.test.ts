@@ -135,7 +135,7 @@ metadata: { name: c, namespace: shop }
 data: { a: b }
 ---
 apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
+kind: GRPCRoute
 metadata: { name: r, namespace: shop }
 spec: { parentRefs: [] }
 ---
@@ -146,7 +146,7 @@ whatever: 1
 `
     expect(problemsOf(GOOD, others)).toEqual([
       'b.yaml:1:1: warning: ConfigMap (v1) is not acted upon here',
-      'b.yaml:6:1: warning: HTTPRoute (gateway.networking.k8s.io/v1) is not acted upon here',
+      'b.yaml:6:1: warning: GRPCRoute (gateway.networking.k8s.io/v1) is not acted upon here',
       'b.yaml:11:1: warning: Service (example.com/v1) is not acted upon here',
     ])
   })
