@@ -2,7 +2,9 @@
 import {
   type AmbientState,
   deriveAmbient,
+  type GatewayResource,
   isEnrolled,
+  isWaypoint,
   noResources,
   type PodStatus,
   readManifests,
@@ -10,7 +12,6 @@ import {
 } from '@ambient/discovery'
 import type { Problem } from '@ambient/policy'
 import { meshDefaults } from './defaults.ts'
-import { type GatewayResource, waypointsOf } from './plane/gateway.ts'
 import type { ResolvedMeshOptions } from './options.ts'
 import { plansOf } from './pods/plans-of.ts'
 import type { WorkloadPlan } from './pods/plan.ts'
@@ -72,7 +73,7 @@ class FolderConfiguration implements Configuration {
   }
 
   get waypoints(): readonly GatewayResource[] {
-    return waypointsOf(this.#resources)
+    return (this.#resources?.gateways ?? []).filter(isWaypoint)
   }
 
   get namespaces(): readonly string[] {
@@ -138,7 +139,7 @@ class FolderConfiguration implements Configuration {
       network: meshDefaults.network,
       rootNamespace: meshDefaults.rootNamespace,
       clusterDomain: meshDefaults.clusterDomain,
-      ...{ requireWaypoint: this.#options.requireWaypoint },
+      requireWaypoint: this.#options.requireWaypoint,
     })
   }
 }
@@ -171,7 +172,7 @@ function clusterIps(
     const key = `${metadata.namespace}/${metadata.name}`
     addresses.set(key, spec.clusterIps.length > 0 ? spec.clusterIps : [serviceAddress(key)])
   }
-  for (const { metadata } of waypointsOf(resources)) {
+  for (const { metadata } of resources.gateways.filter(isWaypoint)) {
     const key = `${metadata.namespace}/${metadata.name}`
     addresses.set(key, [serviceAddress(key)])
   }

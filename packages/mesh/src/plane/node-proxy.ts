@@ -1,14 +1,17 @@
 /** The ztunnel of one node, as a process of its own that knows the control plane's address and nothing else. */
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Clock, formatHostPort } from '@ambient/core'
+import { configFromEnvironment, createZtunnel } from '@ambient/ztunnel'
 import { meshDefaults, proxyPorts } from '../defaults.ts'
 import { MeshError } from '../errors.ts'
 import type { MeshListener } from '../events.ts'
+import { embedProgram } from '../process/embedded.ts'
 import { createHeldSockets } from '../process/held-sockets.ts'
 import type { Reaper } from '../process/reaper.ts'
-import { type Program, superviseProgram } from '../process/supervise.ts'
+import { type Program, type ProgramEvents, superviseProgram } from '../process/supervise.ts'
 import { askProxy, podsServed } from './proxy-state.ts'
 import type { NodeFiles } from './secret-files.ts'
 
@@ -27,6 +30,8 @@ export interface NodeProxyOptions {
   readonly logLevel: string
   readonly execPath: string
   readonly environment: Readonly<Record<string, string>>
+  /** No process of its own. */
+  readonly inProcess: boolean
   readonly clock: Clock
   readonly reaper: Reaper
   readonly emit: MeshListener
@@ -49,23 +54,9 @@ export interface NodeProxy {
 }
 
 export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
-  const { node, address, clock, emit } = options
-  const source = { kind: 'ztunnel', name: node } as const
+  const { node, address, clock } = options
   const url = (port: number): string => `http://${formatHostPort(address, port)}`
-  const program = superviseProgram({
-    argv: [options.execPath, ztunnelFiles().bin],
-    cwd: options.files.folder,
-    env: proxyEnvironment(options),
-    restart: 'Always',
-    clock,
-    reaper: options.reaper,
-    sockets: createHeldSockets(),
-    events: {
-      started: pid => emit({ kind: 'started', source, pid }),
-      line: (stream, line) => emit({ kind: 'output', source, stream, line }),
-      exited: exit => emit({ kind: 'exited', source, ...exit }),
-    },
-  })
+  const program = createProgram(options)
   const proxy: NodeProxy = {
     node,
     address,
@@ -79,6 +70,39 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
     awaitPod: podWaiter(url(proxyPorts.admin), clock),
   }
   return proxy
+}
+
+function createProgram(options: NodeProxyOptions): Program {
+  const { emit, clock, node } = options
+  const source = { kind: 'ztunnel', name: node } as const
+  const env = proxyEnvironment(options)
+  const events: ProgramEvents = {
+    started: pid => emit({ kind: 'started', source, pid }),
+    line: (stream, line) => emit({ kind: 'output', source, stream, line }),
+    exited: exit => emit({ kind: 'exited', source, ...exit }),
+  }
+  if (options.inProcess) {
+    const config = configFromEnvironment(env, { read: readIfPresent })
+    return embedProgram({ clock, events, create: write => createZtunnel({ config, write, clock }) })
+  }
+  return superviseProgram({
+    argv: [options.execPath, ztunnelFiles().bin],
+    cwd: options.files.folder,
+    env,
+    restart: 'Always',
+    clock,
+    reaper: options.reaper,
+    sockets: createHeldSockets(),
+    events,
+  })
+}
+
+export function readIfPresent(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
 }
 
 /** The built entry files of the ztunnel package, wherever it is installed. */

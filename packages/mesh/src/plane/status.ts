@@ -1,5 +1,5 @@
 /** What the proxies of a mesh have been told, what they answered, and what they have: gathered from all of them. */
-import type { ClientStatus } from '@ambient/discovery'
+import type { ClientStatus, GatewayResource } from '@ambient/discovery'
 import type {
   MeshPodFacts,
   ProxyCertificate,
@@ -7,7 +7,6 @@ import type {
   TypeStatus,
   WaypointStatus,
 } from '../control/types.ts'
-import type { GatewayResource } from './gateway.ts'
 import { meshDefaults } from '../defaults.ts'
 import type { Pod } from '../pods/pod.ts'
 import type { Program } from '../process/supervise.ts'

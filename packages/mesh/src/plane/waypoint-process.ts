@@ -2,13 +2,15 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { type Clock, formatHostPort } from '@ambient/core'
-import type { PodStatus } from '@ambient/discovery'
-import type { GatewayResource } from './gateway.ts'
+import type { GatewayResource, PodStatus } from '@ambient/discovery'
+import { configFromEnvironment, createWaypoint } from '@ambient/waypoint'
 import { meshDefaults, proxyPorts } from '../defaults.ts'
 import type { MeshListener } from '../events.ts'
+import { embedProgram } from '../process/embedded.ts'
 import { createHeldSockets } from '../process/held-sockets.ts'
 import type { Reaper } from '../process/reaper.ts'
-import { type Program, superviseProgram } from '../process/supervise.ts'
+import { type Program, type ProgramEvents, superviseProgram } from '../process/supervise.ts'
+import { readIfPresent } from './node-proxy.ts'
 import type { ProxyFiles } from './secret-files.ts'
 
 /** What all waypoints of a mesh have in common. */
@@ -21,6 +23,8 @@ export interface WaypointHost {
   readonly environment: Readonly<Record<string, string>>
   readonly telemetry: { readonly otlpEndpoint?: string; readonly sampling?: number }
   readonly execPath: string
+  /** No process of its own. */
+  readonly inProcess: boolean
   readonly clock: Clock
   readonly reaper: Reaper
   readonly emit: MeshListener
@@ -55,25 +59,9 @@ export function createWaypointProcess(
   host: WaypointHost,
   onReadiness: (ready: boolean) => void,
 ): WaypointProcess {
-  const { emit, clock, reaper } = host
-  const source = { kind: 'waypoint', name: gatewayKey(gateway) } as const
   const url = (port: number): string => `http://${formatHostPort(placement.address, port)}`
   let ending = false
-  const program = superviseProgram({
-    argv: [host.execPath, waypointBin()],
-    cwd: placement.files.folder,
-    env: waypointEnvironment(gateway, placement, host),
-    restart: 'Always',
-    clock,
-    reaper,
-    sockets: createHeldSockets(),
-    events: {
-      started: pid => emit({ kind: 'started', source, pid }),
-      line: (stream, line) => emit({ kind: 'output', source, stream, line }),
-      exited: exit => emit({ kind: 'exited', source, ...exit }),
-      readiness: onReadiness,
-    },
-  })
+  const program = createProgram(gateway, placement, host, onReadiness)
   return {
     ...placement,
     gateway,
@@ -92,6 +80,37 @@ export function createWaypointProcess(
       await program.stop(graceMs)
     },
   }
+}
+
+function createProgram(
+  gateway: GatewayResource,
+  placement: WaypointPlacement,
+  host: WaypointHost,
+  onReadiness: (ready: boolean) => void,
+): Program {
+  const { emit, clock, reaper } = host
+  const source = { kind: 'waypoint', name: gatewayKey(gateway) } as const
+  const env = waypointEnvironment(gateway, placement, host)
+  const events: ProgramEvents = {
+    started: pid => emit({ kind: 'started', source, pid }),
+    line: (stream, line) => emit({ kind: 'output', source, stream, line }),
+    exited: exit => emit({ kind: 'exited', source, ...exit }),
+    readiness: onReadiness,
+  }
+  if (host.inProcess) {
+    const config = configFromEnvironment(env, { read: readIfPresent })
+    return embedProgram({ clock, events, create: write => createWaypoint({ config, write, clock }) })
+  }
+  return superviseProgram({
+    argv: [host.execPath, waypointBin()],
+    cwd: placement.files.folder,
+    env,
+    restart: 'Always',
+    clock,
+    reaper,
+    sockets: createHeldSockets(),
+    events,
+  })
 }
 
 /** `namespace/name` */

@@ -1,6 +1,6 @@
 /** The waypoints of a mesh: one process for each Gateway of the waypoint class, made and ended with it. */
 import { createHash } from 'node:crypto'
-import { type GatewayResource, isWaypoint } from './gateway.ts'
+import { type GatewayResource, isWaypoint } from '@ambient/discovery'
 import { meshDefaults } from '../defaults.ts'
 import { podSuffix, stableText } from '../pods/plan.ts'
 import { chooseNode } from '../pods/schedule.ts'

@@ -49,6 +49,7 @@ class Pods implements PodSet {
   /** Pods that no manifest asks for. */
   readonly #joined = new Set<Pod>()
   readonly #endings = new Set<Promise<void>>()
+  #placing: Promise<unknown> = Promise.resolve()
   #stopped = false
 
   constructor(host: PodSetHost) {
@@ -84,11 +85,7 @@ class Pods implements PodSet {
   }
 
   async join(plan: WorkloadPlan, signal: AbortSignal): Promise<Pod> {
-    const { namespace, name } = plan
-    if ([...this.#pods].some(pod => fullName(pod) === `${namespace}/${name}`))
-      throw new MeshError('AMBIENT_E_MESH_OPTIONS', `there is a pod ${namespace}/${name} already`)
-    const pod = await this.#place(plan)
-    if (pod === undefined) throw new MeshError('AMBIENT_E_MESH_NOT_FOUND', 'there is no node for it')
+    const pod = await this.#placeJoined(plan)
     this.#joined.add(pod)
     this.#host.changed()
     try {
@@ -97,6 +94,22 @@ class Pods implements PodSet {
       await this.leave(pod)
       throw error
     }
+    return pod
+  }
+
+  /** One after the other: each looks at the places that are taken. */
+  #placeJoined(plan: WorkloadPlan): Promise<Pod> {
+    const placed = this.#placing.then(() => this.#placeNew(plan))
+    this.#placing = placed.catch(() => {})
+    return placed
+  }
+
+  async #placeNew(plan: WorkloadPlan): Promise<Pod> {
+    const { namespace, name } = plan
+    if ([...this.#pods].some(pod => fullName(pod) === `${namespace}/${name}`))
+      throw new MeshError('AMBIENT_E_MESH_OPTIONS', `there is a pod ${namespace}/${name} already`)
+    const pod = await this.#place(plan)
+    if (pod === undefined) throw new MeshError('AMBIENT_E_MESH_NOT_FOUND', 'there is no node for it')
     return pod
   }
 
