@@ -118,7 +118,7 @@ class LiveGuard implements Guard {
     const own = this.#options.store.gateways.find(
       ({ metadata }) => metadata.namespace === namespace && metadata.name === name,
     )
-    return own?.spec.gatewayClassName ?? defaults.gatewayClass
+    return own?.spec.className ?? defaults.gatewayClass
   }
 
   #targetOf({ target }: InboundStream): WaypointTarget {

@@ -56,7 +56,10 @@ async function send(
   options.onHead()
   let bytes = 0
   if (body instanceof Readable) {
+    // A body may begin long after its head: events, streams of messages. One that is there already goes with it.
+    const flush = setImmediate(() => response.flushHeaders())
     const copied = await copyBody(body, response)
+    clearImmediate(flush)
     bytes = copied.bytes
     if (copied.end === 'source') reset(socket, 'the upstream cut its response')
     if (copied.end !== 'complete') return { bytes, end: copied.end === 'source' ? 'upstream' : 'caller' }
