@@ -1,33 +1,7 @@
 /** Restarts with drain: the next process listens on the same sockets before the old one goes. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Execution } from '@ambient/mesh'
 import type { TestMesh } from '@ambient/mesh/testing'
-import { hold, startShop } from './shop.ts'
-
-/** Requests one after the other on so many lanes, until the input ends; then how many there were, and what failed. */
-const LOAD = `
-const http = require('node:http')
-const [lanes, keepAlive] = [Number(process.argv.at(-2)), process.argv.at(-1) === 'keep-alive']
-const agent = new http.Agent({ keepAlive, maxSockets: lanes })
-let [sent, stopped] = [0, false]
-const failed = []
-const once = () => new Promise(resolve => {
-  sent++
-  const request = http.get({ host: 'server', agent }, response => {
-    if (response.statusCode !== 200) failed.push(response.statusCode)
-    response.resume()
-    response.on('end', resolve)
-    response.on('error', error => { failed.push('response ' + error.code); resolve() })
-  })
-  request.on('error', error => { failed.push(error.code ?? error.message); resolve() })
-})
-const lane = async () => { while (!stopped) { await once(); if (sent === 20) console.log('running') } }
-process.stdin.on('end', () => { stopped = true }).resume()
-Promise.all(Array.from({ length: lanes }, lane)).then(() => {
-  agent.destroy()
-  console.log(JSON.stringify({ sent, failed }))
-})
-`
+import { hold, startLoad, startShop } from './shop.ts'
 
 let mesh: TestMesh
 
@@ -37,36 +11,10 @@ beforeAll(async () => {
 
 afterAll(() => mesh.close())
 
-interface Load {
-  stop(): Promise<{ readonly sent: number; readonly failed: readonly string[] }>
-}
-
-/** Resolves when requests flow. */
-async function startLoad(kind: 'new' | 'keep-alive'): Promise<Load> {
-  const execution: Execution = await mesh.exec('client', ['node', '-e', LOAD, '--', '4', kind], {
-    interactive: true,
-  })
-  execution.stderr.resume()
-  let output = ''
-  await new Promise<void>(resolve =>
-    execution.stdout.on('data', chunk => {
-      output += String(chunk)
-      if (output.includes('running')) resolve()
-    }),
-  )
-  return {
-    async stop() {
-      execution.stdin?.end()
-      await execution.exited
-      return JSON.parse(output.slice(output.indexOf('{')))
-    },
-  }
-}
-
 describe.each(['new', 'keep-alive'] as const)('under load, %s connections', kind => {
   test.each(['client', 'server'])('the ztunnel of the %s is restarted: no request fails', async pod => {
     const { node } = mesh.pod(pod)
-    const load = await startLoad(kind)
+    const load = await startLoad(mesh, kind)
     const { pid } = mesh.ztunnel(node)
     await mesh.ztunnel(node).restart()
     const second = mesh.ztunnel(node).pid

@@ -1,5 +1,5 @@
 /** A small mesh for tests: a server, a client on the other node, and what they say to each other. */
-import type { ExecResult } from '@ambient/mesh'
+import type { Execution, ExecResult } from '@ambient/mesh'
 import { startTestMesh, type TestMesh } from '@ambient/mesh/testing'
 
 const SERVER = `
@@ -30,6 +30,31 @@ socket.on('data', chunk => process.stdout.write(chunk))
 socket.on('error', error => console.log('error ' + error.code))
 socket.on('close', () => { console.log('closed'); process.exit() })
 process.stdin.on('data', chunk => socket.write(chunk))
+`
+
+/** Requests one after the other on so many lanes, until the input ends; then how many there were, and what failed. */
+const LOAD = `
+const http = require('node:http')
+const [lanes, keepAlive] = [Number(process.argv.at(-2)), process.argv.at(-1) === 'keep-alive']
+const agent = new http.Agent({ keepAlive, maxSockets: lanes })
+let [sent, stopped] = [0, false]
+const failed = []
+const once = () => new Promise(resolve => {
+  sent++
+  const request = http.get({ host: 'server', agent }, response => {
+    if (response.statusCode !== 200) failed.push(response.statusCode)
+    response.resume()
+    response.on('end', resolve)
+    response.on('error', error => { failed.push('response ' + error.code); resolve() })
+  })
+  request.on('error', error => { failed.push(error.code ?? error.message); resolve() })
+})
+const lane = async () => { while (!stopped) { await once(); if (sent === 20) console.log('running') } }
+process.stdin.on('end', () => { stopped = true }).resume()
+Promise.all(Array.from({ length: lanes }, lane)).then(() => {
+  agent.destroy()
+  console.log(JSON.stringify({ sent, failed }))
+})
 `
 
 export const namespace = (enrolled: boolean): string => `apiVersion: v1
@@ -153,5 +178,31 @@ export async function hold(mesh: TestMesh, from: string, host = 'server'): Promi
     say: text => void execution.stdin?.write(text),
     end: () => execution.kill(),
     ended: execution.exited,
+  }
+}
+
+export interface Load {
+  stop(): Promise<{ readonly sent: number; readonly failed: readonly string[] }>
+}
+
+/** Requests of the client; resolves when they flow. */
+export async function startLoad(mesh: TestMesh, kind: 'new' | 'keep-alive'): Promise<Load> {
+  const execution: Execution = await mesh.exec('client', ['node', '-e', LOAD, '--', '4', kind], {
+    interactive: true,
+  })
+  execution.stderr.resume()
+  let output = ''
+  await new Promise<void>(resolve =>
+    execution.stdout.on('data', chunk => {
+      output += String(chunk)
+      if (output.includes('running')) resolve()
+    }),
+  )
+  return {
+    async stop() {
+      execution.stdin?.end()
+      await execution.exited
+      return JSON.parse(output.slice(output.indexOf('{')))
+    },
   }
 }
