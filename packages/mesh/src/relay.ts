@@ -2,6 +2,7 @@
  * The network between nodes, as a SOCKS5 relay that can be watched from outside of the mesh: it counts connections and
  * bytes, and how often a text passes in the clear. It looks at bytes and changes none; half-closes and resets pass.
  */
+import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
 import { type Channel, type ChannelEvents, isLoopback, pump } from '@ambient/core'
 import { dial, type Listener, listen, socketChannel } from '@ambient/core/node'
@@ -64,6 +65,8 @@ class SocksRelay implements Relay {
   constructor(address: string, port: number) {
     this.address = address
     this.#wantedPort = port
+    // One for each connection that lives.
+    setMaxListeners(0, this.#closing.signal)
   }
 
   get port(): number {
