@@ -125,7 +125,14 @@ describe('a drain', () => {
   })
 
   it('fails readiness at once', async () => {
-    const world = await createWorld({ protocol: 'TCP', tcp: socket => void socket.write('hello') })
+    const world = await createWorld({
+      protocol: 'TCP',
+      tcp: socket =>
+        void socket
+          .resume()
+          .on('end', () => socket.end())
+          .write('hello'),
+    })
     const socket = (await world.tunnel()).socket()
     await once(socket, 'data')
     const closing = world.waypoint.close({ graceMs: 10_000 })

@@ -1,5 +1,5 @@
 /** The environment of a waypoint (the names that Istio's proxies know), read into one frozen configuration. */
-import { trustDomainProblem, workloadSpiffeId } from '@ambient/core'
+import { readSpiffeId, trustDomainProblem, workloadIdentityOf } from '@ambient/core'
 import {
   boolean,
   type ConfigFiles,
@@ -82,13 +82,11 @@ function readTrustDomain(env: Environment): string {
 
 /** As istiod's template: the service account has the name of the Gateway, unless the Gateway says otherwise. */
 function readServiceAccount(env: Environment, gateway: GatewayName, trustDomain: string): string {
-  const value = text(env, 'SERVICE_ACCOUNT') ?? gateway.name
-  try {
-    workloadSpiffeId({ trustDomain, namespace: gateway.namespace, serviceAccount: value })
-  } catch {
-    return invalid('SERVICE_ACCOUNT', value, 'it cannot be part of a SPIFFE ID')
-  }
-  return value
+  const serviceAccount = text(env, 'SERVICE_ACCOUNT') ?? gateway.name
+  const read = readSpiffeId(`spiffe://${trustDomain}/ns/${gateway.namespace}/sa/${serviceAccount}`)
+  return read.ok && workloadIdentityOf(read.id)?.serviceAccount === serviceAccount
+    ? serviceAccount
+    : invalid('SERVICE_ACCOUNT', serviceAccount, 'it cannot be part of a SPIFFE ID')
 }
 
 /** An empty XDS_ADDRESS is a statement: no xDS at all, somebody else fills the directory. */
