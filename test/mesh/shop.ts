@@ -57,11 +57,25 @@ Promise.all(Array.from({ length: lanes }, lane)).then(() => {
 })
 `
 
-export const namespace = (enrolled: boolean): string => `apiVersion: v1
-kind: Namespace
+export function namespace(enrolled: boolean, waypoint?: string): string {
+  const labels = {
+    ...(enrolled ? { 'istio.io/dataplane-mode': 'ambient' } : {}),
+    ...(waypoint === undefined ? {} : { 'istio.io/use-waypoint': waypoint }),
+  }
+  const metadata = { name: 'shop', labels }
+  return JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata })
+}
+
+export const waypoint = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
 metadata:
-  name: shop
-${enrolled ? '  labels:\n    istio.io/dataplane-mode: ambient\n' : ''}`
+  name: waypoint
+  namespace: shop
+  labels: { istio.io/waypoint-for: service }
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
+`
 
 export function deployment(
   name: string,

@@ -1,34 +1,19 @@
 /** The waypoint of a Gateway: made with it, supervised, restarted without a gap, removed with it. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { TestMesh } from '@ambient/mesh/testing'
-import { get, startLoad, startShop } from './shop.ts'
+import { get, namespace, startLoad, startShop, waypoint } from './shop.ts'
 
-const gateway = (account?: string): string => `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata:
-  name: waypoint
-  namespace: shop
-  labels: { istio.io/waypoint-for: service }
-${account === undefined ? '' : `  annotations: { istio.io/for-service-account: ${account} }\n`}spec:
-  gatewayClassName: istio-waypoint
-  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
-`
-
-const namespace = `apiVersion: v1
-kind: Namespace
-metadata:
-  name: shop
-  labels:
-    istio.io/dataplane-mode: ambient
-    istio.io/use-waypoint: waypoint
-`
+const withAccount = waypoint.replace(
+  'namespace: shop',
+  'namespace: shop\n  annotations: { istio.io/for-service-account: server }',
+)
 
 let mesh: TestMesh
 
 beforeAll(async () => {
   mesh = await startShop({
     enrolled: true,
-    more: { 'namespace.yaml': namespace, 'w-gateway.yaml': gateway() },
+    more: { 'namespace.yaml': namespace(true, 'waypoint'), 'w-gateway.yaml': waypoint },
   })
 })
 
@@ -43,10 +28,10 @@ async function requests(): Promise<number> {
 
 describe('a waypoint', () => {
   test('is a process of its own, with an address and an identity of its own', async () => {
-    const waypoint = mesh.waypoint('shop/waypoint')
-    expect(waypoint).toMatchObject({ name: 'waypoint', namespace: 'shop', ready: true, restarts: 0 })
+    const running = mesh.waypoint('shop/waypoint')
+    expect(running).toMatchObject({ name: 'waypoint', namespace: 'shop', ready: true, restarts: 0 })
     expect(mesh.waypoints).toHaveLength(1)
-    expect(mesh.pods.map(({ address }) => address)).not.toContain(waypoint.address)
+    expect(mesh.pods.map(({ address }) => address)).not.toContain(running.address)
     const status = await mesh.status()
     expect(status.waypoints).toEqual([
       {
@@ -61,7 +46,7 @@ describe('a waypoint', () => {
       },
     ])
     const proxy = status.proxies.find(({ kind }) => kind === 'waypoint')
-    expect(proxy).toMatchObject({ name: `${waypoint.pod}.shop`, ready: true, pid: waypoint.pid })
+    expect(proxy).toMatchObject({ name: `${running.pod}.shop`, ready: true, pid: running.pid })
     expect(proxy?.types.every(({ state }) => state === 'SYNCED')).toBe(true)
     expect(proxy?.types.length).toBeGreaterThan(2)
     expect(proxy?.certificates.map(({ identity }) => identity)).toEqual([
@@ -106,7 +91,7 @@ describe('a waypoint', () => {
 
   test('under another account it is another waypoint', async () => {
     const { pod } = mesh.waypoint('waypoint')
-    await mesh.write('w-gateway.yaml', gateway('server'))
+    await mesh.write('w-gateway.yaml', withAccount)
     await mesh.event(event => event.kind === 'waypoint-removed')
     await expect.poll(() => mesh.waypoint('waypoint').ready, { timeout: 10_000 }).toBe(true)
     await mesh.synced()
@@ -116,7 +101,7 @@ describe('a waypoint', () => {
 
   test('goes with its Gateway', async () => {
     const { pid, name } = mesh.waypoint('waypoint')
-    await mesh.write('namespace.yaml', namespace.replace(/.*use-waypoint.*\n/, ''))
+    await mesh.write('namespace.yaml', namespace(true))
     await mesh.remove('w-gateway.yaml')
     await expect.poll(() => isAlive(pid)).toBe(false)
     expect(mesh.waypoints).toEqual([])
