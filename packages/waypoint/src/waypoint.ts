@@ -239,6 +239,8 @@ class LiveWaypoint implements Waypoint {
     await this.#starting?.catch(() => {})
     await this.#becomingReady
     await Promise.all(this.#listeners.map(listener => listener.close()))
+    // A successor listens on the same sockets: what is asked from now on is for it to answer.
+    if (this.#options.bind !== undefined) await this.#endpoints.close()
     await this.#proxy.close({ graceMs })
     await this.#discovery?.close()
     await this.#identities.close()
