@@ -39,6 +39,10 @@ export function readTranscript(file: string): readonly TranscriptStep[] {
 /** What differs from run to run, and the widths of columns that follow from it. */
 export function masked(text: string): string {
   return text
+    .replace(/^Node\.js \S+ is past its end of life.*\n/m, '')
+    .replace(/^(node +)[\d.]+$/m, '$1VERSION')
+    .replace(/\bconfiguration \d+/g, 'configuration N')
+    .replace(/\b[0-9a-f]{16}\b/g, 'HASH')
     .replace(/\b127\.\d+\.(\d+\.\d+)/g, '127.R.$1')
     .replace(/\b(web|waypoint|bookinfo-productpage)-[a-z0-9]{8,10}-[a-z0-9]{5}\b/g, '$1-POD')
     .replace(/\b\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')

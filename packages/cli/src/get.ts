@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { addCommand, type CommandContext, dnsLabel, meshOption } from './command-line.ts'
 import { type CliHost, EXIT_OK } from './host.ts'
 import { type OutputFormat, render } from './output.ts'
-import type { MeshPodFacts } from '@ambient/mesh'
+import type { MeshPodFacts, MeshStatus, ProxyStatus } from '@ambient/mesh'
 import { withMesh } from './session/target.ts'
 import { formatAge, formatTable } from './table.ts'
 
@@ -22,6 +22,12 @@ interface GetOptions {
   readonly mesh?: string
   readonly output: OutputFormat | 'wide'
 }
+
+/** What kubectl would show. */
+type ListedPod = Pick<MeshPodFacts, 'namespace' | 'name' | 'labels' | 'node' | 'ready' | 'restarts'> &
+  Partial<Pick<MeshPodFacts, 'address' | 'enrolled' | 'startedAt'>> & { readonly status: string }
+
+const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 
 type LabelSelector = (labels: Readonly<Record<string, string>>) => boolean
 
@@ -49,8 +55,7 @@ export function registerGet(program: Command, context: CommandContext): void {
 
 async function getPods(options: GetOptions, host: CliHost): Promise<number> {
   const { allNamespaces, namespace, selector, output } = options
-  const { pods } = await withMesh(options.mesh, mesh => mesh.status())
-  const chosen = pods
+  const chosen = podsOf(await withMesh(options.mesh, mesh => mesh.status()))
     .filter(pod => (allNamespaces || pod.namespace === namespace) && selector(pod.labels))
     .sort((a, b) => `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`))
   const isWide = output === 'wide'
@@ -63,7 +68,31 @@ async function getPods(options: GetOptions, host: CliHost): Promise<number> {
   return EXIT_OK
 }
 
-function podTable(pods: readonly MeshPodFacts[], withNamespace: boolean, isWide: boolean): string {
+/** In a cluster, proxies are pods as well. */
+function podsOf({ pods, proxies }: MeshStatus): readonly ListedPod[] {
+  const listed = pods.map(pod => ({ ...pod, status: 'Running' }))
+  const names = new Set(pods.map(({ namespace, name }) => `${name}.${namespace}`))
+  return [...listed, ...proxies.filter(({ name }) => !names.has(name)).map(proxyAsPod)]
+}
+
+function proxyAsPod(proxy: ProxyStatus): ListedPod {
+  const dot = proxy.name.lastIndexOf('.')
+  const name = proxy.name.slice(0, dot)
+  const isZtunnel = proxy.kind === 'ztunnel'
+  return {
+    namespace: proxy.name.slice(dot + 1),
+    name,
+    labels: isZtunnel ? { app: 'ztunnel' } : { [GATEWAY_NAME]: name.replace(/(-[a-z0-9]+){2}$/, '') },
+    node: proxy.node,
+    ready: proxy.ready,
+    restarts: proxy.restarts,
+    // Between its end and its next start.
+    status: proxy.pid === undefined ? 'CrashLoopBackOff' : 'Running',
+    ...(proxy.startedAt === undefined ? {} : { startedAt: proxy.startedAt }),
+  }
+}
+
+function podTable(pods: readonly ListedPod[], withNamespace: boolean, isWide: boolean): string {
   const wide = isWide ? ['IP', 'NODE'] : []
   const head = [
     ...(withNamespace ? ['NAMESPACE'] : []),
@@ -78,10 +107,10 @@ function podTable(pods: readonly MeshPodFacts[], withNamespace: boolean, isWide:
     ...(withNamespace ? [pod.namespace] : []),
     pod.name,
     pod.ready ? '1/1' : '0/1',
-    'Running',
+    pod.status,
     String(pod.restarts),
-    formatAge(systemClock.now() - pod.startedAt),
-    ...(isWide ? [pod.address, pod.node] : []),
+    pod.startedAt === undefined ? '-' : formatAge(systemClock.now() - pod.startedAt),
+    ...(isWide ? [pod.address ?? '-', pod.node] : []),
   ])
   return formatTable([head, ...rows])
 }

@@ -8,7 +8,7 @@ import { CliError } from './errors.ts'
 import { type CliHost, EXIT_OK } from './host.ts'
 import { type OutputFormat, render } from './output.ts'
 import type { MeshStatus, ProxyStatus } from '@ambient/mesh'
-import { withMesh } from './session/target.ts'
+import { shownFolder, withMesh } from './session/target.ts'
 import { formatAge, formatTable } from './table.ts'
 
 const EXAMPLES = `
@@ -20,6 +20,8 @@ Examples:
 CONFIGURATION is SYNCED when the proxy has acknowledged all that was sent; else
 it names each type with STALE, NACK or NOT SENT.
 `
+
+const CERTIFICATE_HEAD = ['CERTIFICATE', 'STATUS', 'SERIAL NUMBER', 'NOT AFTER', 'NOT BEFORE']
 
 interface StatusOptions {
   readonly mesh?: string
@@ -92,16 +94,17 @@ function proxyDetails(proxy: ProxyStatus): string {
     timeOf(notAfter),
     timeOf(notBefore),
   ])
-  return [
+  const parts = [
     proxyTable([proxy]),
     formatTable([['TYPE', 'STATE', 'VERSION', ...(nacked ? ['LAST NACK'] : [])], ...types]),
-    formatTable([['CERTIFICATE', 'STATUS', 'SERIAL NUMBER', 'NOT AFTER', 'NOT BEFORE'], ...certificates]),
-  ].join('\n')
+  ]
+  if (certificates.length > 0) parts.push(formatTable([CERTIFICATE_HEAD, ...certificates]))
+  return parts.join('\n')
 }
 
 function tellProblems({ folder, problems }: MeshStatus, host: CliHost): void {
   for (const problem of problems)
-    host.stderr(`${formatProblem({ ...problem, file: join(folder, problem.file) })}\n`)
+    host.stderr(`${formatProblem({ ...problem, file: join(shownFolder(folder), problem.file) })}\n`)
   if (problems.some(({ severity }) => severity === 'error'))
     host.stderr('the mesh goes on with the last good configuration\n')
 }

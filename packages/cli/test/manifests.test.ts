@@ -176,7 +176,7 @@ describe('a folder', () => {
           missing: [],
         },
       ],
-      files: ['namespace-new.yaml'],
+      files: [{ path: 'namespace-new.yaml', change: 'written' }],
     })
     expect(parse(await read('namespace-new.yaml'))).toEqual({
       apiVersion: 'v1',

@@ -143,13 +143,14 @@ describe('get pods', () => {
       .map(line => line.split(/ +/)[0] ?? '')
 
   test("kubectl's columns, namespaces and selectors", async () => {
-    await fakeMesh({ status: { pods } })
+    await fakeMesh({ status: { pods, proxies: [ztunnel] } })
     expect((await run('get', 'pods', '-n', 'shop')).out).toMatch(
       /^NAME {2}READY {2}STATUS {3}RESTARTS {2}AGE\na {5}0\/1 {4}Running {2}2 {9}\ds\nb {5}1\/1 /,
     )
     expect((await run('get', 'po', '-A', '-o', 'wide')).out).toMatch(
       /^NAMESPACE +NAME +READY +STATUS +RESTARTS +AGE +IP +NODE\n/,
     )
+    expect(await names('-n', 'istio-system', '-l', 'app=ztunnel')).toEqual(['z', 'ztunnel-node-a'])
     expect(await names('-n', 'shop', '-l', 'app=web')).toEqual(['b'])
     expect(await names('-n', 'shop', '-l', 'app!=web')).toEqual(['a'])
     expect(await names('-n', 'shop', '-l', 'v')).toEqual(['b'])
@@ -160,7 +161,7 @@ describe('get pods', () => {
       err: 'No resources found in default namespace.\n',
     })
     expect((await run('get', 'pods', '-l', 'a in (b)')).code).toBe(2)
-    expect(JSON.parse((await run('get', 'pods', '-A', '-o', 'json')).out)).toHaveLength(3)
+    expect(JSON.parse((await run('get', 'pods', '-A', '-o', 'json')).out)).toHaveLength(4)
   })
 })
 

@@ -16,6 +16,12 @@ export interface ManifestFolder {
   readonly files: ReadonlyMap<string, string>
 }
 
+export interface FileChange {
+  /** Relative to the folder. */
+  readonly path: string
+  readonly change: 'written' | 'removed'
+}
+
 /** @throws DiscoveryError `AMBIENT_E_MANIFESTS` */
 export async function readFolder(folder: string): Promise<ManifestFolder> {
   const files = await readManifestFolder(resolve(folder))
@@ -74,22 +80,35 @@ export function problemsOf(from: ManifestFolder): readonly Problem[] {
 
 /**
  * Writes what differs: each file to a temporary one beside it, which then takes its name.
- * @returns paths of what was written or removed.
  * @throws CliError `AMBIENT_E_CLI_MANIFESTS` when the edit brings errors that were not there; nothing is written.
  * @throws CliError `AMBIENT_E_CLI_WRITE`
  */
-export async function saveFolder(before: ManifestFolder, after: ManifestFolder): Promise<readonly string[]> {
-  const paths = [...new Set([...before.files.keys(), ...after.files.keys()])].filter(
-    path => before.files.get(path) !== after.files.get(path),
-  )
-  if (paths.length === 0) return []
+export async function saveFolder(
+  before: ManifestFolder,
+  after: ManifestFolder,
+): Promise<readonly FileChange[]> {
+  const changes = changesOf(before, after)
+  if (changes.length === 0) return []
   assertNoNewErrors(before, after)
-  for (const path of paths) {
+  for (const { path } of changes) {
     const file = join(before.folder, path)
     await assertUnchanged(file, before.files.get(path))
     await replaceFile(file, after.files.get(path))
   }
-  return paths
+  return changes
+}
+
+/** Additions first and removals last, so that nothing refers to nothing meanwhile. */
+function changesOf(before: ManifestFolder, after: ManifestFolder): readonly FileChange[] {
+  const added = [...after.files.keys()].filter(path => !before.files.has(path))
+  const kept = [...before.files.keys()].filter(
+    path => after.files.has(path) && after.files.get(path) !== before.files.get(path),
+  )
+  const removed = [...before.files.keys()].filter(path => !after.files.has(path))
+  return [
+    ...[...added, ...kept].map(path => ({ path, change: 'written' }) as const),
+    ...removed.map(path => ({ path, change: 'removed' }) as const),
+  ]
 }
 
 function assertNoNewErrors(before: ManifestFolder, after: ManifestFolder): void {

@@ -1,10 +1,10 @@
 /** An edit of a mesh's folder: written, taken by the mesh that runs from it, and told. */
 import { join } from 'node:path'
 import { systemClock } from '@ambient/core'
-import { formatProblem } from '@ambient/policy'
+import { formatProblem, type Problem } from '@ambient/policy'
 import { CliError } from '../errors.ts'
 import type { CliHost } from '../host.ts'
-import { type ManifestFolder, readFolder, saveFolder } from '../manifests/folder.ts'
+import { type FileChange, type ManifestFolder, readFolder, saveFolder } from '../manifests/folder.ts'
 import type { MeshClient } from '@ambient/mesh'
 import { findTarget, type Target, withMesh } from './target.ts'
 
@@ -17,8 +17,7 @@ export interface Edit<Result> {
 export interface Edited<Result> {
   readonly result: Result
   readonly folder: string
-  /** Relative to the folder. */
-  readonly files: readonly string[]
+  readonly files: readonly FileChange[]
   /** The configuration that the running mesh took; absent without a mesh or without a change. */
   readonly generation?: number
 }
@@ -26,6 +25,8 @@ export interface Edited<Result> {
 /** A mesh that follows its folder takes an edit in a fraction of a second. */
 const TAKEN_WITHIN_MS = 15_000
 const LOOK_EVERY_MS = 50
+/** Longer than the folder's watcher waits. */
+const QUIET_LOOKS = 3
 
 /**
  * Resolves when every proxy of the running mesh has the edit; at once when none runs.
@@ -38,13 +39,18 @@ export async function editMesh<Result>(
   const target = await findTarget(named)
   const before = await readFolder(target.folder)
   const { folder: after, result } = edit(before)
-  const write = async (): Promise<readonly string[]> => saveFolder(before, after)
+  const write = async (): Promise<readonly FileChange[]> => saveFolder(before, after)
   if (!target.running) return { result, folder: target.folder, files: await write() }
   return withMesh(target.folder, async mesh => {
     const { generation } = await mesh.status()
     const files = await write()
     if (files.length === 0) return { result, folder: target.folder, files }
-    return { result, folder: target.folder, files, generation: await taken(mesh, generation, target) }
+    return {
+      result,
+      folder: target.folder,
+      files,
+      generation: await taken(mesh, generation, files.length, target),
+    }
   })
 }
 
@@ -54,25 +60,35 @@ export function tellEdit(
   host: Pick<CliHost, 'stderr'>,
 ): void {
   if (files.length === 0) return
-  const names = files.map(file => join(folder, file)).join(', ')
+  const list = (wanted: FileChange['change']): string => {
+    const names = files.filter(({ change }) => change === wanted).map(({ path }) => join(folder, path))
+    return names.length === 0 ? '' : `${names.join(', ')} ${wanted}; `
+  }
   const taker =
     generation === undefined ? 'no mesh runs from this folder' : `configuration ${generation} is in place`
-  host.stderr(`${names} written; ${taker}\n`)
+  host.stderr(`${list('written')}${list('removed')}${taker}\n`)
 }
 
-async function taken(mesh: MeshClient, before: number, { folder }: Target): Promise<number> {
+/** A folder is read when it has been quiet: of several files the first alone may have been taken before the last. */
+async function taken(mesh: MeshClient, before: number, files: number, target: Target): Promise<number> {
   const deadline = systemClock.now() + TAKEN_WITHIN_MS
+  let last = before
+  let quiet = 0
   for (;;) {
     const { generation, problems } = await mesh.status()
-    if (generation > before) {
+    quiet = generation === last ? quiet + 1 : 0
+    last = generation
+    if (generation > before && quiet >= (files > 1 ? QUIET_LOOKS : 0)) {
       await mesh.synced(AbortSignal.timeout(TAKEN_WITHIN_MS))
       return generation
     }
-    if (systemClock.now() > deadline) {
-      const reasons = problems.map(problem => formatProblem({ ...problem, file: join(folder, problem.file) }))
-      const why = reasons.length === 0 ? 'does it follow its folder?' : `\n${reasons.join('\n')}`
-      throw new CliError('AMBIENT_E_CLI_NOT_TAKEN', `written, but the mesh goes on as it was: ${why}`)
-    }
+    if (systemClock.now() > deadline) throw notTaken(problems, target)
     await new Promise<void>(resolve => systemClock.after(LOOK_EVERY_MS, resolve, { keepAlive: true }))
   }
+}
+
+function notTaken(problems: readonly Problem[], { folder }: Target): CliError {
+  const reasons = problems.map(problem => formatProblem({ ...problem, file: join(folder, problem.file) }))
+  const why = reasons.length === 0 ? 'does it follow its folder?' : `\n${reasons.join('\n')}`
+  return new CliError('AMBIENT_E_CLI_NOT_TAKEN', `written, but the mesh goes on as it was: ${why}`)
 }

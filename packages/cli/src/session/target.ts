@@ -28,7 +28,7 @@ export async function findTarget(named: string | undefined): Promise<Target> {
       'AMBIENT_E_CLI_NO_MESH',
       'no mesh is running; name the folder of manifests with --mesh',
     )
-  if (others.length === 0) return { folder: shortest(only.folder), running: true }
+  if (others.length === 0) return { folder: shownFolder(only.folder), running: true }
   const list = running.map(({ folder, pid }) => `${folder} (pid ${pid})`).join(', ')
   throw new CliError('AMBIENT_E_CLI_NO_MESH', `several meshes are running; name one with --mesh: ${list}`)
 }
@@ -58,8 +58,8 @@ async function canonical(folder: string): Promise<string> {
   return realpath(folder).catch(() => resolve(folder))
 }
 
-/** Relative when that is shorter. */
-function shortest(folder: string): string {
+/** A folder as a person here would write it: relative when it is below. */
+export function shownFolder(folder: string): string {
   const near = relative('.', folder)
   return near !== '' && !near.startsWith('..') ? near : folder
 }
