@@ -1,12 +1,11 @@
 #!/usr/bin/env node
 /** `ambient-waypoint`: reads argv and the environment, runs until a signal, drains, exits. */
 import { readFileSync } from 'node:fs'
-import { messageOf } from '@ambient/core'
+import { isAmbientError, messageOf } from '@ambient/core'
 import { followSupervisor } from '@ambient/core/node'
 import { configFromEnvironment } from './config/environment.ts'
 import { packageVersion } from './config/version.ts'
-import type { WaypointConfig } from './config/config.ts'
-import { createWaypoint } from './waypoint.ts'
+import { createWaypoint, type Waypoint } from './waypoint.ts'
 
 const HELP = `ambient-waypoint: the L7 proxy of an ambient mesh
 
@@ -43,27 +42,21 @@ async function main(command: string | undefined): Promise<number> {
 }
 
 async function proxy(): Promise<number> {
-  let config: WaypointConfig
-  try {
-    config = configFromEnvironment(process.env, { read: readIfPresent })
-  } catch (error) {
-    process.stderr.write(`ambient-waypoint: ${messageOf(error)}\n`)
-    return 1
-  }
-  if (Number(process.versions.node.split('.')[0]) <= LAST_UNSUPPORTED_MAJOR)
-    process.stderr.write(
-      `ambient-waypoint: Node ${process.versions.node} is past its end of life and gets no security fixes; use 22, 24 or newer\n`,
-    )
   // Whoever reads the log may leave first.
   process.stdout.on('error', () => {})
   const supervisor = process.env['LISTEN_HANDLES'] === 'ipc' ? followSupervisor(process) : undefined
-  const waypoint = createWaypoint({
-    config,
-    write: text => void process.stdout.write(text),
-    ...(supervisor === undefined ? {} : { bind: supervisor.bind }),
-  })
+  let waypoint: Waypoint
+  try {
+    waypoint = createWaypoint({
+      config: configFromEnvironment(process.env, { read: readIfPresent }),
+      write: text => void process.stdout.write(text),
+      ...(supervisor === undefined ? {} : { bind: supervisor.bind }),
+    })
+  } catch (error) {
+    return failed(error)
+  }
+  warnOfOldNode()
   supervisor?.onDrain(options => void waypoint.close(options))
-  waypoint.ready.then(() => supervisor?.ready()).catch(() => {})
   let interrupted = false
   process.on('SIGTERM', () => void waypoint.close())
   process.on('SIGINT', () => {
@@ -71,14 +64,32 @@ async function proxy(): Promise<number> {
     interrupted = true
     void waypoint.close()
   })
+  let code = 0
+  waypoint.ready.then(
+    () => supervisor?.ready(),
+    error => {
+      if (!isAmbientError(error) || error.code !== 'AMBIENT_E_CLOSED') code = failed(error)
+    },
+  )
   try {
     await waypoint.start()
   } catch (error) {
-    process.stderr.write(`ambient-waypoint: ${messageOf(error)}\n`)
-    return 1
+    return failed(error)
   }
   await waypoint.closed
-  return 0
+  return code
+}
+
+function failed(error: unknown): 1 {
+  process.stderr.write(`ambient-waypoint: ${messageOf(error)}\n`)
+  return 1
+}
+
+function warnOfOldNode(): void {
+  if (Number(process.versions.node.split('.')[0]) <= LAST_UNSUPPORTED_MAJOR)
+    process.stderr.write(
+      `ambient-waypoint: Node ${process.versions.node} is past its end of life and gets no security fixes; use 22, 24 or newer\n`,
+    )
 }
 
 function readIfPresent(path: string): string | undefined {

@@ -31,8 +31,6 @@ export const defaults = Object.freeze({
   drainMs: 5_000,
   /** istiod gives Envoy waypoints this many tunnels per connection. */
   maxTunnelsPerConnection: 100,
-  /** Live TCP byte counters move at least this often, as Istio's do; HTTP counts at the end of a request. */
-  tcpReportMs: 5_000,
   /** As ztunnel: what an operator has to know, nothing per byte. */
   logFilter: 'info',
 })

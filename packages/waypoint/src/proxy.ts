@@ -18,7 +18,7 @@ import type { InboundStream } from './stream.ts'
 import { createLedger, type Ledger } from './telemetry/ledger.ts'
 import type { SpanExporter } from './telemetry/otlp.ts'
 import { createDispatcher, type Dispatcher } from './upstream/dispatch.ts'
-import { workloadTable } from './workload-table.ts'
+import { withWorkloadClusters, workloadTable } from './workload-table.ts'
 import type { RouteTable } from './route/ir.ts'
 
 export interface ProxyOptions {
@@ -134,7 +134,7 @@ class LiveProxy implements WaypointProxy {
     const { target } = stream
     return target.kind === 'service'
       ? this.#switchboard.tableFor(target.service, target.port)
-      : workloadTable(target.workload, stream.destination)
+      : workloadTable(target.workload.namespace, stream.destination)
   }
 
   #desk(): RequestDesk {
@@ -157,7 +157,7 @@ class LiveProxy implements WaypointProxy {
       pool: this.#pool,
       credentials,
       self,
-      directory,
+      directory: withWorkloadClusters(directory, config.network),
       config: store,
       clock,
       random,

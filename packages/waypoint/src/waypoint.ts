@@ -63,7 +63,7 @@ export interface Waypoint {
    * is waited for.
    */
   start(): Promise<void>
-  /** Configuration and certificate are there, and 15008 listens. Rejects when closed before. */
+  /** Configuration and certificate are there, and 15008 listens. Rejects when that fails, or when closed before. */
   readonly ready: Promise<void>
   /** Resolves when the waypoint is closed, by `close` or by its admin port. */
   readonly closed: Promise<void>
@@ -198,6 +198,8 @@ class LiveWaypoint implements Waypoint {
       this.#settleReady.resolve()
     } catch (error) {
       this.#settleReady.reject(error)
+      // A port that somebody has is no state to wait in.
+      void this.close({ graceMs: 0 })
     }
   }
 

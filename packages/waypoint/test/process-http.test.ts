@@ -2,6 +2,22 @@
 import { describe, expect, it } from 'vitest'
 import { createWorld } from './world.ts'
 
+describe('a workload behind the waypoint', () => {
+  it('is reached at the address and port that were asked for', async () => {
+    const world = await createWorld()
+    const { waypoint } = world.web
+    const server = { ...world.server, ...(waypoint === undefined ? {} : { waypoint }) }
+    world.directory.apply({ workloads: [server] })
+    const authority = `${server.addresses[0]}:${world.web.ports.get(80)}`
+    expect(await world.fetch('/', { authority })).toMatchObject({ status: 200, body: 'hello' })
+    expect(await world.line(/"GET /)).toContain(` inbound-vip|${authority.split(':')[1]}|http|${authority} `)
+    expect(await world.metrics()).toMatch(/destination_workload="server".*destination_service="unknown"/)
+    await expect(world.tunnel({ authority: `${server.addresses[0]}:15008` })).rejects.toMatchObject({
+      status: 503,
+    })
+  })
+})
+
 describe('a request', () => {
   it('goes through the waypoint with the waypoint’s identity, and is one line, one record', async () => {
     const world = await createWorld({

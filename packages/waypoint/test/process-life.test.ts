@@ -1,11 +1,14 @@
 /** Start, admin and drain of a waypoint. */
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { dial } from '@ambient/core/node'
+import { createLocalSigner } from '@ambient/identity'
+import { createTestIdentities } from '@ambient/identity/testing'
 import { describe, expect, it } from 'vitest'
-import { createWorld } from './world.ts'
+import { configFromEnvironment, createWaypoint, type Waypoint } from '../src/index.ts'
+import { cleanup, createWorld } from './world.ts'
 
 describe('the endpoints', () => {
   it('tell that it is ready, what it serves, and end it', async () => {
@@ -156,4 +159,29 @@ async function exchangeKeptAlive(socket: Socket): Promise<string> {
   request.end()
   const [response] = (await once(request, 'response')) as [IncomingMessage]
   return text(response)
+}
+
+describe('a port that somebody has', () => {
+  it('ends the waypoint, and `ready` says why', async () => {
+    const { waypoint, waypointIp } = await createWorld()
+    const other = createServer()
+    await waypoint.close()
+    other.listen(15008, waypointIp)
+    await once(other, 'listening')
+    cleanup(() => void other.close())
+    const again = await createWaypointAt(waypointIp)
+    await again.start()
+    await expect(again.ready).rejects.toThrow(`cannot listen on ${waypointIp}:15008: port 15008 is in use`)
+    await again.closed
+    await expect(again.start()).rejects.toMatchObject({ code: 'AMBIENT_E_CLOSED' })
+  })
+})
+
+async function createWaypointAt(ip: string): Promise<Waypoint> {
+  const env = { POD_NAMESPACE: 'a', GATEWAY_NAME: 'w', INSTANCE_IP: ip, XDS_ADDRESS: '', CA_ADDRESS: '' }
+  const { ca } = await createTestIdentities()
+  return createWaypoint({
+    config: configFromEnvironment(env, { read: () => undefined }),
+    signer: createLocalSigner(ca),
+  })
 }

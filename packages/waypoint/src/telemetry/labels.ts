@@ -103,7 +103,8 @@ export function serviceOf(
   target: InboundStream['target'],
   directory: Directory,
 ): ServiceName | undefined {
-  if (cluster === undefined) return target.kind === 'service' ? target.service : undefined
+  if (target.kind === 'workload') return undefined
+  if (cluster === undefined) return target.service
   const { namespace, hostname } = cluster
   return (
     directory.service(namespace, hostname) ?? { namespace, hostname, name: hostname.split('.', 1)[0] ?? '' }
