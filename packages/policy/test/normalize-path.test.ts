@@ -30,6 +30,10 @@ describe('BASE', () => {
     ['/a/.;x/b', '/a/b'],
     ['/a/b/..;x', '/a/'],
     ['/a/%2e%2e;x/b', '/a/..;x/b'],
+    ['/a/.%2e;x/b', '/a/..;x/b'],
+    ['/a\\..;x/b', '/a/..;x/b'],
+    ['/..;.\\b/c', '/c'],
+    ['/a;x/../b', '/b'],
     ['/%zz%', '/%zz%'],
     ['/a?{"x":1}', '/a?{"x":1}'],
     ['/a?b?c', '/a?b?c'],
@@ -45,6 +49,11 @@ describe('other modes', () => {
     ['NONE', '/a/../b//c%2e\\', '/a/../b//c%2e\\'],
     ['MERGE_SLASHES', '//a///b/', '/a/b/'],
     ['MERGE_SLASHES', '/a//../b', '/a/b'],
+    // Envoy keeps the first slash and the last.
+    ['MERGE_SLASHES', '////', '//'],
+    ['MERGE_SLASHES', '//a/..', '//'],
+    ['MERGE_SLASHES', '//..', '/'],
+    ['DECODE_AND_MERGE_SLASHES', '/%2f', '//'],
     ['MERGE_SLASHES', '/a?x=//', '/a?x=//'],
     ['MERGE_SLASHES', '/a%2f%2fb', '/a%2f%2fb'],
     ['DECODE_AND_MERGE_SLASHES', '/a%2F/b%5c%5Cc?x=%2f', '/a/b/c?x=%2f'],
@@ -98,7 +107,7 @@ describe('whatever comes', () => {
         expect(path.split('/').filter(part => part === '.' || part === '..')).toEqual([])
         expect(path).not.toContain('\\')
         expect(path.startsWith('/')).toBe(true)
-        if (how !== 'BASE') expect(path).not.toContain('//')
+        if (how !== 'BASE' && path !== '//') expect(path).not.toContain('//')
       }),
       { numRuns: 2000 },
     )

@@ -111,6 +111,8 @@ describe('path templates', () => {
     ['/foo/{*}', '/foo/bar?x', true],
     ['/foo/{*}', '/foo/[x]', false],
     ['/foo/{*}', '/foo/a%20b', true],
+    ['/foo/{*}', '/foo/*', true],
+    ['/foo/{**}', '/foo/a*/%zz', true],
     ['/foo/{**}/', '/foo/bar/', true],
     ['/foo/{**}/', '/foo//', true],
     ['/foo/{**}/', '/foo/', false],

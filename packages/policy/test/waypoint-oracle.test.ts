@@ -197,7 +197,7 @@ function matchesField(field: string, value: string, what: HttpRequestFacts, p: A
     case 'paths': {
       const path = what.path.split('?')[0]
       if (!value.includes('{')) return full(starred(value, '.+'), path)
-      const char = "[A-Za-z0-9\\-._~%!$&'()+,;:@="
+      const char = "[A-Za-z0-9\\-._~%!$&'()*+,;:@="
       return full(value.replace('{**}', `${char}/]*`).replaceAll('{*}', `${char}]+`), path)
     }
     default:

@@ -32,8 +32,8 @@ export function normalizePath(target: string, mode: PathNormalization): Normaliz
   if (PLAIN.test(path)) return { ok: true, path: target }
   const opened = mode === 'DECODE_AND_MERGE_SLASHES' ? path.replace(/%(?:2f|5c)/gi, slashOf) : path
   if (/%00/.test(opened)) return { ok: false, reason: 'the path holds an escaped NUL' }
-  const resolved = resolve(opened)
-  return { ok: true, path: (mode === 'BASE' ? resolved : resolved.replace(/\/{2,}/g, '/')) + query }
+  const resolved = resolve(withoutDotParameters(opened))
+  return { ok: true, path: (mode === 'BASE' ? resolved : mergeSlashes(resolved)) + query }
 }
 
 /** What no mode forwards. */
@@ -52,28 +52,34 @@ function slashOf(escaped: string): string {
   return /f$/i.test(escaped) ? '/' : '\\'
 }
 
+/** A parameter after literal dots does not hide them (`/..;x/`): some servers drop it. Backslashes are no ends here. */
+function withoutDotParameters(path: string): string {
+  if (!path.includes('.;')) return path
+  const bare = (segment: string): string =>
+    segment.startsWith('.;') ? '.' : segment.startsWith('..;') ? '..' : segment
+  return path.split('/').map(bare).join('/')
+}
+
 /** Resolves dot segments and writes each other segment in its canonical form. */
 function resolve(path: string): string {
   const segments = path.slice(1).split(/[/\\]/)
   const kept: string[] = []
   for (const [index, segment] of segments.entries()) {
     const canonical = canonicalSegment(segment)
-    const dots = dotsOf(segment, canonical)
-    if (dots === 0) {
+    if (canonical !== '.' && canonical !== '..') {
       kept.push(canonical)
       continue
     }
-    if (dots === 2) kept.pop()
+    if (canonical === '..') kept.pop()
     // A dot segment at the end leaves the slash before it.
     if (index === segments.length - 1) kept.push('')
   }
   return `/${kept.join('/')}`
 }
 
-/** 1 for `.`, 2 for `..`, else 0. A parameter after literal dots does not hide them: some servers drop it. */
-function dotsOf(segment: string, canonical: string): 0 | 1 | 2 {
-  if (canonical === '.' || segment.startsWith('.;')) return 1
-  return canonical === '..' || segment.startsWith('..;') ? 2 : 0
+/** Nothing but slashes becomes two of them, as at Envoy: its first and its last one stay. */
+function mergeSlashes(path: string): string {
+  return /^\/{2,}$/.test(path) ? '//' : path.replace(/\/{2,}/g, '/')
 }
 
 /** Unreserved characters unescaped, forbidden ones escaped; other escapes keep their case. */

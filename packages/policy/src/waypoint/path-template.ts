@@ -5,9 +5,9 @@
  */
 import type { TextTest } from './text-match.ts'
 
-/** What an operator takes: RFC 3986 pchar without `*`, and percent signs. */
-const SEGMENT = /[A-Za-z0-9\-._~%!$&'()+,;:@=]*/y
-const SEGMENTS = /[A-Za-z0-9\-._~%!$&'()+,;:@=/]*/y
+/** What an operator takes: RFC 3986 pchar, and percent signs whatever follows them. */
+const SEGMENT = /[A-Za-z0-9\-._~%!$&'()*+,;:@=]*/y
+const SEGMENTS = /[A-Za-z0-9\-._~%!$&'()*+,;:@=/]*/y
 
 export function isPathTemplate(value: string): boolean {
   return value.includes('{*}') || value.includes('{**}')
