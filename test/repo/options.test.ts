@@ -10,7 +10,7 @@ const textOf = (files: readonly string[]): string => files.map(read).join('\n')
 describe('flags of the ambient command', () => {
   const code = textOf(sourcesOf('cli'))
   const readme = read('packages/cli/README.md')
-  const inCode = matches(code, /option\(\s*'(?:-\w, )?--([a-z][a-z-]*)/g)
+  const inCode = matches(code, /[oO]ption\(\s*'(?:-\w, )?--([a-z][a-z-]*)/g)
 
   it('are in its README', () => {
     expect(inCode.filter(flag => !readme.includes(`--${flag}`))).toEqual([])
