@@ -49,7 +49,7 @@ function isWanted(event: Extract<MeshEvent, { kind: 'output' }>, logs: PrintOpti
   return PROXY_TROUBLE.test(event.line) && !ACCESS_LINE.test(event.line)
 }
 
-/** Workloads and nodes as they are now. */
+/** Workloads, nodes and waypoints as they are now. */
 export function meshTable(mesh: Mesh): string {
   const workloads = mesh.pods.map(pod => [
     `${pod.namespace}/${pod.name}`,
@@ -60,8 +60,22 @@ export function meshTable(mesh: Mesh): string {
     String(pod.pid ?? '-'),
   ])
   const nodes = mesh.nodes.map(node => [node.name, node.address, String(node.pid ?? '-'), node.adminUrl])
-  return `${formatTable([['WORKLOAD', 'NODE', 'ADDRESS', 'ENROLLED', 'READY', 'PID'], ...workloads])}
-${formatTable([['NODE', 'ADDRESS', 'ZTUNNEL', 'ADMIN'], ...nodes])}`
+  const waypoints = mesh.waypoints.map(waypoint => [
+    `${waypoint.namespace}/${waypoint.name}`,
+    waypoint.node,
+    waypoint.address,
+    waypoint.ready ? 'yes' : 'no',
+    String(waypoint.pid ?? '-'),
+    waypoint.adminUrl,
+  ])
+  const tables = [
+    [['WORKLOAD', 'NODE', 'ADDRESS', 'ENROLLED', 'READY', 'PID'], ...workloads],
+    [['NODE', 'ADDRESS', 'ZTUNNEL', 'ADMIN'], ...nodes],
+    ...(waypoints.length === 0
+      ? []
+      : [[['WAYPOINT', 'NODE', 'ADDRESS', 'READY', 'PID', 'ADMIN'], ...waypoints]]),
+  ]
+  return tables.map(formatTable).join('\n')
 }
 
 /** `undefined` for what is not worth a line. */
@@ -115,7 +129,9 @@ function list(verb: string, names: readonly string[]): string {
 
 function label(source: EventSource): string {
   const container = source.container === undefined ? '' : `[${source.container}]`
-  return source.kind === 'ztunnel' ? `ztunnel ${source.name}` : `${source.name}${container}`
+  return source.kind === 'ztunnel' || source.kind === 'waypoint'
+    ? `${source.kind} ${source.name}`
+    : `${source.name}${container}`
 }
 
 function isTrouble(event: MeshEvent): boolean {

@@ -103,8 +103,8 @@ async function up(folder: string, options: UpOptions, host: CliHost): Promise<nu
 
 function showReady(mesh: Mesh, options: UpOptions, host: CliHost): void {
   const { output } = options
-  const { cidr, folder, pods, nodes } = mesh
-  const ready = { kind: 'ready', folder, cidr, block: Number(cidr.split('.')[1]), pods, nodes }
+  const { cidr, folder, pods, nodes, waypoints } = mesh
+  const ready = { kind: 'ready', folder, cidr, block: Number(cidr.split('.')[1]), pods, nodes, waypoints }
   if (output === 'table') host.stdout(`\n${meshTable(mesh)}\n`)
   else host.stdout(renderEvent(output, ready))
   const follows = options.watch ? ' The folder is watched: edit it.' : ''
