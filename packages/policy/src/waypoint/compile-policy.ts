@@ -147,7 +147,7 @@ function compileRule(
     id,
     clauses,
     dropped,
-    matches: facts => clauses.every(clause => clauseMatches(clause, facts)),
+    matches: facts => allClausesHold(clauses, facts),
     verdict,
     ...(skipped === undefined ? {} : { skipped }),
   }
@@ -244,7 +244,11 @@ function giveUp(field: string, reason: string, context: RuleContext): readonly F
   return []
 }
 
-/** A field test, and with it the whole rule, in the order in which the document has them. */
+function allClausesHold(clauses: readonly CompiledClause[], facts: WaypointFacts): boolean {
+  for (const clause of clauses) if (!clauseMatches(clause, facts)) return false
+  return true
+}
+
 function clauseMatches({ alternatives }: CompiledClause, facts: WaypointFacts): boolean {
   for (const tests of alternatives) if (allHold(tests, facts)) return true
   return false
