@@ -2,7 +2,8 @@
 import { createTestIdentities } from '@ambient/identity/testing'
 import { createHbonePool } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
-import { cleanup, createWorld, loopbackAddress, policy } from './world.ts'
+import { policy } from './process-fixtures.ts'
+import { cleanup, createWorld, loopbackAddress } from './world.ts'
 
 describe('a tunnel', () => {
   it.each([

@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import type { AuthorizationPolicy } from '@ambient/policy'
 import { describe, expect, it } from 'vitest'
-import { createWorld, loopbackAddress, policy } from './world.ts'
+import { policy } from './process-fixtures.ts'
+import { createWorld, loopbackAddress } from './world.ts'
 
 describe('a port that declares TCP', () => {
   it('lets the server speak first', async () => {

@@ -134,31 +134,46 @@ function createContext(
       const extra = denial === undefined ? {} : denialFields(denial)
       log.line(config.accessLog === 'json' ? formatAccessJson(entry, extra) : formatAccessText(entry))
     },
-    denied(connection, decision, what) {
-      const fields = denialFields(decision)
-      denials.add(1, [fields['policy'] === undefined ? 'none' : String(fields['policy'])])
-      const { source } = connection
-      logger.info(
-        {
-          'src.addr': formatHostPort(source.address, source.port),
-          'src.identity': source.identity?.uri,
-          'dst.service': connection.destination.service?.hostname,
-          ...what,
-          ...fields,
-          reason: decision.reason,
-        },
-        'denied by policy',
-      )
-      if (topics.decision.hasSubscribers)
-        topics.decision.publish({
-          connection,
-          allowed: false,
-          reason: decision.reason,
-          ...(decision.by === undefined ? {} : { policy: decision.by.policy }),
-          ...(decision.by?.rule === undefined ? {} : { rule: decision.by.rule }),
-        })
-    },
+    denied: (connection, decision, what) => tellDenial({ connection, decision, what }, logger, denials),
   }
+}
+
+function tellDenial(
+  {
+    connection,
+    decision,
+    what,
+  }: {
+    readonly connection: Connection
+    readonly decision: WaypointDecision
+    readonly what: Readonly<Record<string, string>>
+  },
+  logger: Logger,
+  denials: Counter,
+): void {
+  const fields = denialFields(decision)
+  const { source, destination } = connection
+  denials.add(1, [fields['policy'] === undefined ? 'none' : String(fields['policy'])])
+  logger.info(
+    {
+      'src.addr': formatHostPort(source.address, source.port),
+      'src.identity': source.identity?.uri,
+      'dst.service': destination.service?.hostname,
+      ...what,
+      ...fields,
+      reason: decision.reason,
+    },
+    'denied by policy',
+  )
+  if (!topics.decision.hasSubscribers) return
+  const { by, reason } = decision
+  topics.decision.publish({
+    connection,
+    allowed: false,
+    reason,
+    ...(by === undefined ? {} : { policy: by.policy }),
+    ...(by?.rule === undefined ? {} : { rule: by.rule }),
+  })
 }
 
 /** The policy and the rule; for a miss, every policy that was asked. */
