@@ -3,13 +3,12 @@
  * (or `--require`). Connections of `net.Socket`, hence of http, fetch and tls, go through the workload's SOCKS5 entrance
  * with names unresolved; servers without an address of their own listen on the workload's. Programs that resolve names
  * first (grpc-js) are given stand-in addresses. Without the variables it does nothing. Imports nothing but Node, because it comes before the program's own modules.
+ * Why so long: a preload is one file; nothing of ours may be loaded before the program's own modules.
  *
  * AMBIENT_CAPTURE_PROXY=socks5://USER:PASSWORD@IP:PORT (percent-encoded), AMBIENT_CAPTURE_ADDRESS=IP.
  *
  * It stands between the socket and its `connect` event: the socket really connects to the proxy, and what Node calls
  * `_write`, `_read` and `push` on a socket carry the negotiation before the program sees it as connected.
- *
- * Why so long: a preload is one file; nothing of ours may be loaded before the program's own modules.
  */
 import dns from 'node:dns'
 import net from 'node:net'

@@ -64,46 +64,29 @@ function extend(
     await mesh.close(options)
     await removeFolder()
   }
-  return {
-    start: () => mesh.start(),
+  const additions = {
     close: closed,
     [Symbol.asyncDispose]: () => closed(),
-    folder: mesh.folder,
-    cidr: mesh.cidr,
-    get nodes() {
-      return mesh.nodes
-    },
-    ztunnel: node => mesh.ztunnel(node),
-    get waypoints() {
-      return mesh.waypoints
-    },
-    waypoint: name => mesh.waypoint(name),
-    get pods() {
-      return mesh.pods
-    },
-    pod: name => mesh.pod(name),
-    relay: mesh.relay,
-    controlPlane: mesh.controlPlane,
-    get problems() {
-      return mesh.problems
-    },
-    get generation() {
-      return mesh.generation
-    },
-    synced: signal => mesh.synced(signal),
-    status: () => mesh.status(),
-    join: (request, signal) => mesh.join(request, signal),
-    exec: (pod, argv, options) => mesh.exec(pod, argv, options),
-    issueIdentity: id => mesh.issueIdentity(id),
-    subscribe: listener => mesh.subscribe(listener),
     events,
-    event: isWanted => {
+    event(isWanted: (event: MeshEvent) => boolean) {
       const past = events.find(isWanted)
       return past === undefined ? nextEvent(mesh, isWanted) : Promise.resolve(past)
     },
-    write: (file, text) => verdictOf(mesh, () => writeFile(join(folder, file), text)),
-    remove: file => verdictOf(mesh, () => rm(join(folder, file))),
+    write: (file: string, text: string) => verdictOf(mesh, () => writeFile(join(folder, file), text)),
+    remove: (file: string) => verdictOf(mesh, () => rm(join(folder, file))),
   }
+  return joined(mesh, additions)
+}
+
+/** Both objects as one: what the second has wins, everything else is asked of the mesh as it is then. */
+function joined<Additions extends object>(mesh: Mesh, additions: Additions): Mesh & Additions {
+  return new Proxy(Object.assign(Object.create(null), additions), {
+    get(target, name) {
+      if (Reflect.has(target, name)) return Reflect.get(target, name)
+      const value: unknown = Reflect.get(mesh, name)
+      return typeof value === 'function' ? value.bind(mesh) : value
+    },
+  })
 }
 
 /** What the mesh says of a change of its folder. */
