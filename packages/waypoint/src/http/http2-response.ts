@@ -1,14 +1,25 @@
 /** A response over HTTP/2: trailers, and a cut that is a RST_STREAM without an END_STREAM before it. */
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { Readable } from 'node:stream'
-import { copyBody } from './body.ts'
+import type { Clock } from '@ambient/core'
+import { copyBody, discard } from './body.ts'
 import type { Downstream, ResponseHead, Sent } from './downstream.ts'
 import type { HeaderFields } from './header-fields.ts'
+import type { HttpLimits } from './limits.ts'
 import { join } from './upgrade.ts'
 
-export function http2Downstream(stream: ServerHttp2Stream): Downstream {
+export interface Http2ResponseContext {
+  readonly clock: Clock
+  readonly limits: HttpLimits
+}
+
+export function http2Downstream(stream: ServerHttp2Stream, context: Http2ResponseContext): Downstream {
   return {
-    send: (head, body, trailers) => send(stream, head, body, trailers),
+    send: async (head, body, trailers) => {
+      const sent = await send(stream, head, body, trailers)
+      if (sent.end === 'complete') void settleRequest(stream, context)
+      return sent
+    },
     async switch(head, upgraded) {
       // RFC 8441 §5: a 200 stands for the 101, and the handshake's fields are HTTP/1.1's alone.
       const headers = head.headers.copy()
@@ -46,10 +57,17 @@ async function send(
     bytes = body.length
     stream.write(body)
   }
-  const isSent = await finished(stream)
-  // The rest of a request that nobody reads (RFC 9113 §8.1).
-  if (isSent && !stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
-  return { bytes, end: isSent ? 'complete' : 'caller' }
+  return { bytes, end: (await finished(stream)) ? 'complete' : 'caller' }
+}
+
+/** The response is out. What of the request is still coming nobody reads: RFC 9113 §8.1 ends it without blame. */
+async function settleRequest(
+  stream: ServerHttp2Stream,
+  { clock, limits }: Http2ResponseContext,
+): Promise<void> {
+  if (stream.readableEnded || stream.destroyed) return
+  const isAll = await discard(stream, { bytes: limits.drainBytes, ms: limits.drainMs, clock })
+  if (!isAll && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR)
 }
 
 /** `false`: Node does not take these fields, or the stream is gone; nothing was written. */

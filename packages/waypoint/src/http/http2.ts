@@ -17,7 +17,6 @@ import { runExchange } from './exchange.ts'
 import { readHttp2Request } from './http2-request.ts'
 import { http2Downstream } from './http2-response.ts'
 import type { HttpLimits } from './limits.ts'
-import { reset } from './upgrade.ts'
 
 /** RFC 9113 §6.8: the notice that a GOAWAY with the true last stream will follow. */
 const ANY_STREAM = 2 ** 31 - 1
@@ -55,7 +54,9 @@ class Http2Connection implements HttpConnection {
     const session = this.#session
     this.#socket.on('error', ignore)
     session.on('error', ignore)
-    session.on('close', () => reset(this.#socket, 'the session is over'))
+    session.on('close', () => this.#socket.destroy())
+    // There is no half of an HTTP/2 connection that would be of use.
+    this.#socket.on('end', () => session.destroy())
     session.on(
       'stream',
       (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, raw: string[]) =>
@@ -73,8 +74,8 @@ class Http2Connection implements HttpConnection {
   }
 
   destroy(): void {
+    // Its streams have not ended, so nothing of it looks complete. The socket goes with it.
     this.#session.destroy()
-    reset(this.#socket, 'the connection is over')
   }
 
   /** The timer of a session without streams, and of the notice of a drain. */
@@ -109,8 +110,9 @@ class Http2Connection implements HttpConnection {
       signal: aborter.signal,
     })
     try {
-      const { desk } = this.#facts
-      await runExchange(request, http2Downstream(stream), this.#stream, desk)
+      const { desk, limits } = this.#facts
+      const downstream = http2Downstream(stream, { clock: desk.clock, limits })
+      await runExchange(request, downstream, this.#stream, desk)
     } finally {
       stream.off('aborted', onGone).off('close', onGone)
       this.#exchanges--
