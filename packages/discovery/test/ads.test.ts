@@ -198,6 +198,24 @@ describe('publishing', () => {
     expect(left.nodeId).toBe(present.nodeId)
     await expect(client.ready).resolves.toBeUndefined()
   })
+
+  it('of two clients with one node id, as in a restart, the newer counts, also after the older has left', async () => {
+    const plane = await controlPlane()
+    plane.ads.publish(state({ workloads: [pod('a', '10.0.0.1')] }))
+    const older = connect(plane.address)
+    await older.client.ready
+    const newer = connect(plane.address)
+    await newer.client.ready
+    const { versions } = plane.ads.publish(state({ workloads: [pod('b', '10.0.0.2')] }))
+    await plane.client(acknowledged(versions))
+    await older.client.close()
+    expect(plane.ads.clients()).toMatchObject([{ connected: true }])
+    const again = plane.ads.publish(state({ workloads: [pod('c', '10.0.0.3')] }))
+    await plane.client(acknowledged(again.versions))
+    expect(newer.directory.workloadByAddress('', '10.0.0.3')).toBeDefined()
+    await newer.client.close()
+    await plane.client(status => !status.connected)
+  })
 })
 
 describe('refused resources', () => {

@@ -166,7 +166,11 @@ class LocalMesh implements Mesh {
   join(request: JoinRequest, signal: AbortSignal = this.#closing.signal): Promise<JoinedWorkload> {
     const { trustDomain, random } = this.#options
     const { namespaces } = this.#configuration
-    const synced = (until: AbortSignal): Promise<void> => this.synced(until)
+    // A proxy that is stuck is told of elsewhere; it must not keep others out.
+    const synced = (until: AbortSignal): Promise<void> =>
+      this.synced(AbortSignal.any([until, AbortSignal.timeout(meshDefaults.settleTimeoutMs)])).catch(() =>
+        until.throwIfAborted(),
+      )
     const pods = this.#mustRun('pods')
     const { capture } = ztunnelFiles()
     return joinMesh(request, { pods, trustDomain, random, capture, namespaces, synced }, signal)

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parseSpiffeId, silentLogger } from '@ambient/core'
 import { createAdsClient, createDirectory } from '@ambient/discovery'
@@ -84,6 +85,41 @@ describe('certificates', () => {
     for (const token of [undefined, 'guess', replaced])
       await expect(ask(token === undefined ? {} : { token })).rejects.toThrow()
     expect(refusals).toEqual(Array.from({ length: 3 }, () => '-: certificates: the token is unknown'))
+  })
+
+  describe('a waypoint', () => {
+    const waypoint = {
+      kind: 'workload',
+      namespace: 'shop',
+      serviceAccount: 'waypoint',
+      pod: 'waypoint-abc',
+    } as const
+    const own = 'spiffe://cluster.local/ns/shop/sa/waypoint'
+
+    test('gets its own certificate, whatever it asks for', async () => {
+      const token = plane.issueToken(waypoint)
+      const chain = await ask({ token, id: own, impersonate: false })
+      expect(new X509Certificate(chain[0] ?? '').subjectAltName).toBe(`URI:${own}`)
+      await expect(ask({ token, id: web, impersonate: false })).rejects.toThrow()
+      expect(refusals).toEqual([])
+    })
+
+    test('may not speak for another workload, nor for itself in that way', async () => {
+      const token = plane.issueToken(waypoint)
+      await expect(ask({ token })).rejects.toThrow()
+      await expect(ask({ token, id: own })).rejects.toThrow()
+      expect(refusals).toEqual([
+        `waypoint-abc.shop: certificates: waypoint-abc.shop may not speak for ${web}`,
+        `waypoint-abc.shop: certificates: waypoint-abc.shop may not speak for ${own}`,
+      ])
+    })
+
+    test('that is gone gets nothing', async () => {
+      const token = plane.issueToken(waypoint)
+      plane.revokeToken(waypoint)
+      await expect(ask({ token, id: own, impersonate: false })).rejects.toThrow()
+      expect(refusals).toEqual(['-: certificates: the token is unknown'])
+    })
   })
 
   test('a caller that trusts another root does not speak to us', async () => {

@@ -83,7 +83,7 @@ export function createAdsService(options: AdsServiceOptions): AdsService {
 class DeltaAdsService implements AdsService {
   readonly #options: Required<AdsServiceOptions>
   readonly #streams = new Set<AdsStream>()
-  readonly #clients = new Map<string, { stream: AdsStream; status: ClientStatus }>()
+  readonly #clients = new Map<string, { readonly status: ClientStatus }>()
   readonly #listeners = new Set<(client: ClientStatus) => void>()
   readonly #published = new Map<ResourceType, PublishedType>()
   readonly #encodeWorkloads = createEncoder<Workload>(ADDRESS_TYPE, encodeWorkload)
@@ -174,14 +174,17 @@ class DeltaAdsService implements AdsService {
     this.#published.set(type, { set, version: hash.digest('hex').slice(0, 16) })
   }
 
-  /** Of two streams with one node id, as during a restart, the newer speaks for it. */
+  /** Of several open streams with one node id, as during a restart, the newest speaks for it. */
   #changed(stream: AdsStream, connected: boolean): void {
     const nodeId = stream.node?.id
     if (nodeId === undefined) return
-    if (!connected && this.#clients.get(nodeId)?.stream !== stream) return
-    const status: ClientStatus = { nodeId, peer: stream.peer, connected, types: stream.status() }
+    const newest = [...this.#streams].filter(({ node }) => node?.id === nodeId).at(-1)
+    if (newest !== undefined && newest !== stream && connected) return
+    const speaker = newest ?? stream
+    const { peer } = speaker
+    const status: ClientStatus = { nodeId, peer, connected: newest !== undefined, types: speaker.status() }
     this.#clients.delete(nodeId)
-    this.#clients.set(nodeId, { stream, status })
+    this.#clients.set(nodeId, { status })
     this.#forgetOldest()
     for (const listener of [...this.#listeners]) listener(status)
   }
