@@ -1,6 +1,6 @@
 /** Edits of one manifest's text: strings in maps, whole objects. What is not meant stays, comments always. */
 import { isDeepStrictEqual } from 'node:util'
-import { type Document, isMap, isScalar, isSeq, type YAMLMap } from 'yaml'
+import { type Document, isMap, isScalar, isSeq, Lexer, type YAMLMap } from 'yaml'
 import { mapAt, parseText, type Place } from './objects.ts'
 import { splice, type StringChange } from './splice.ts'
 
@@ -20,8 +20,7 @@ export function removeObject(text: string, place: Place): string | undefined {
   }
   const rest = documents.filter((document, index) => index !== place.document && document.toJS() !== null)
   if (rest.length === 0) return undefined
-  const start = documents[place.document - 1]?.range[2] ?? 0
-  const end = documents[place.document]?.range[2] ?? text.length
+  const [start, end] = boundsOf(documents, text, place.document)
   // A header that stands apart belongs to the file.
   const header =
     start === 0 ? (/^(?:[ \t]*#.*\r?\n)+(?=[ \t]*\r?\n)/.exec(text)?.[0] ?? '') : text.slice(0, start)
@@ -34,8 +33,51 @@ function setString(text: string, place: Place, change: StringChange): string {
   if (map === undefined) return text
   const spliced = isJson(place.path) ? undefined : splice(text, map, change)
   setInMap(map, change, wanted[place.document])
-  if (spliced !== undefined && says(spliced, wanted)) return spliced
-  return written(wanted, text, place.path)
+  if (spliced !== undefined && says(spliced, wanted) && lostComments(text, spliced).length === 0)
+    return spliced
+  const whole = written(wanted, text, place.path)
+  if (isJson(place.path)) return whole
+  const [start, end] = boundsOf(wanted, text, place.document)
+  const alone = withLost(
+    text.slice(start, end),
+    written(wanted.slice(place.document, place.document + 1), text, ''),
+  )
+  const joined = text.slice(0, start) + alone + text.slice(end)
+  return says(joined, wanted) ? joined : withLost(text, whole)
+}
+
+/** Where a document begins and ends, with the comments before and behind it. */
+function boundsOf(
+  documents: readonly Document.Parsed[],
+  text: string,
+  index: number,
+): readonly [start: number, end: number] {
+  return [documents[index - 1]?.range[2] ?? 0, documents[index]?.range[2] ?? text.length]
+}
+
+/** The Document API moves comments, and may drop one of a removed value; here none goes. */
+function withLost(before: string, after: string): string {
+  const newline = before.includes('\r\n') ? '\r\n' : '\n'
+  return (
+    after +
+    lostComments(before, after)
+      .map(comment => `${comment}${newline}`)
+      .join('')
+  )
+}
+
+/** Comments of one text that another does not have. */
+function lostComments(before: string, after: string): readonly string[] {
+  const left = commentsIn(after)
+  return commentsIn(before).filter(comment => {
+    const index = left.indexOf(comment)
+    if (index >= 0) left.splice(index, 1)
+    return index < 0
+  })
+}
+
+function commentsIn(text: string): string[] {
+  return [...new Lexer().lex(text)].filter(token => token.startsWith('#')).map(token => token.trimEnd())
 }
 
 /** Whether a text means the same as documents do. */

@@ -24,12 +24,25 @@ export function splice(text: string, root: YAMLMap, change: StringChange): strin
   }
   const above = mapIn(root, path.slice(0, -1))
   const name = path.at(-1) ?? ''
-  if (above === undefined || above.items.length === 0 || pairOf(above, name) !== undefined) return undefined
+  if (above === undefined || above.items.length === 0) return undefined
+  const owner = pairOf(above, name)
   if (value === undefined) return text
+  if (owner !== undefined) return fill(text, owner, `${key}: ${scalarText(value)}`)
   return append(text, above, [
     [name, ''],
     [key, scalarText(value)],
   ])
+}
+
+/** Puts a first entry into `labels:` or `labels: {}`. */
+function fill(text: string, owner: Pair, entry: string): string | undefined {
+  const { key, value } = owner
+  if (isMap(value) && value.flow === true && value.range)
+    return `${text.slice(0, value.range[0])}{ ${entry} }${text.slice(value.range[1])}`
+  if (!isScalar(value) || value.source !== '' || !isScalar(key) || !key.range) return undefined
+  const indent = text.slice(lineStart(text, key.range[0]), key.range[0]).replace(/\S/g, ' ')
+  const at = lineEnd(text, key.range[1])
+  return `${text.slice(0, at)}${newlineOf(text)}${indent}  ${entry}${text.slice(at)}`
 }
 
 function replaceValue(text: string, pair: Pair, value: string): string | undefined {
@@ -117,6 +130,8 @@ function endOf(pair: Pair): number | undefined {
   let node: unknown = pair.value
   for (;;) {
     if (isScalar(node) && node.value === null && node.source === '') return undefined
+    // Of a block scalar the range takes the line end in.
+    if (isScalar(node) && node.type?.startsWith('BLOCK')) return node.range ? node.range[1] - 1 : undefined
     if (isScalar(node) || (isMap(node) && node.flow) || (isSeq(node) && node.flow)) return node.range?.[1]
     if (isMap(node)) node = node.items.at(-1)?.value
     else if (isSeq(node)) node = node.items.at(-1)
