@@ -1,4 +1,5 @@
 /** One client session: TCP, TLS, the verdict on the peer, HTTP/2; and the tunnels through it. */
+import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
 import {
   canonicalIp,
@@ -86,12 +87,15 @@ export class ClientSession {
   readonly #limits: HboneLimits
   readonly #clock: Clock
   readonly #name: string
+  readonly #draining = new AbortController()
 
   constructor(proven: ProvenPeer, socket: Socket, request: ConnectRequest, options: SessionOptions) {
     const { address, port } = request.to
     this.#limits = options.limits
     this.#clock = options.clock
     this.#name = formatHostPort(address, port)
+    // One listener for each tunnel that is kept idle, of which a session may have many.
+    setMaxListeners(0, this.#draining.signal)
     this.peer = Object.freeze({
       id: proven.id,
       address: canonicalIp(address) ?? address,
@@ -111,8 +115,14 @@ export class ClientSession {
       clock: options.clock,
       handlers: {
         onCapacity: () => options.onCapacity(this),
-        onDraining: () => options.onDraining(this),
-        onClosed: () => options.onClosed(this),
+        onDraining: () => {
+          options.onDraining(this)
+          this.#draining.abort()
+        },
+        onClosed: () => {
+          options.onClosed(this)
+          this.#draining.abort()
+        },
         onGone: () => options.onGone(this),
       },
     })
@@ -245,6 +255,7 @@ export class ClientSession {
       peer,
       local,
       responseHeaders,
+      draining: this.#draining.signal,
       socket: () =>
         new TunnelSocket(channel, {
           remoteAddress: peer.address,

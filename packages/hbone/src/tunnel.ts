@@ -24,6 +24,11 @@ export interface Tunnel {
   readonly peer: TunnelPeer
   readonly local: SocketAddress
   readonly responseHeaders: HeaderList
+  /**
+   * Aborted when its session takes no new tunnels (GOAWAY, retirement) or has ended. The tunnel itself lives on: whoever
+   * keeps idle connections inside should end them now, and whoever works on should not use it for anything new.
+   */
+  readonly draining: AbortSignal
   /** The tunnel as a `net.Socket`-like stream. Use either this or `channel`, once. */
   socket(): TunnelSocket
 }

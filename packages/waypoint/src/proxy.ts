@@ -68,7 +68,7 @@ class LiveProxy implements WaypointProxy {
     this.#options = options
     this.#guard = createGuard({ config, store })
     this.#switchboard = createSwitchboard({
-      directory,
+      directory: withWorkloadClusters(directory, config.network),
       config: store,
       gatewayNamespace: config.gateway.namespace,
       clusterDomain: config.clusterDomain,
@@ -152,13 +152,13 @@ class LiveProxy implements WaypointProxy {
   }
 
   #createDispatcher(): Dispatcher {
-    const { config, credentials, self, directory, store, dial, clock, random, log } = this.#options
+    const { config, credentials, self, directory, dial, clock, random, log } = this.#options
     return createDispatcher({
       pool: this.#pool,
       credentials,
       self,
       directory: withWorkloadClusters(directory, config.network),
-      config: store,
+      resolve: cluster => this.#switchboard.resolve(cluster),
       clock,
       random,
       baggage: baggageOf(config),

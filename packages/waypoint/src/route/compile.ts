@@ -31,7 +31,8 @@ export function compileRoutes(input: RouteInput): RouteTable {
   const http = sources.flatMap(source => source.routes(problems))
   const tcp = virtualServices.flatMap(one => virtualServiceTcpRoutes(one, input))
   return {
-    http: sources.length > 0 ? http : [implicitRoute(input)],
+    // Routes of other ports only are none of this one's; a route that cannot be read is not as if it were not there.
+    http: http.length > 0 || problems.length > 0 ? http : [implicitRoute(input)],
     tcp: tcp.length > 0 ? tcp : [implicitTcpRoute(input)],
     problems,
   }

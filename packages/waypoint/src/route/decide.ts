@@ -111,7 +111,7 @@ function forward(
   random: Random,
 ): RouteDecision {
   const destination = chooseDestination(destinations, random)
-  const isAlone = destinations.length === 1
+  const isAlone = destinations.filter(({ weight }) => weight > 0).length === 1
   const responseHeaders = inOrderOf(isAlone, route.responseHeaders, destination?.responseHeaders)
   const routed = { route, fault, responseHeaders }
   const backend = destination?.backend ?? nothingToChoose(route.origin.resource)
@@ -139,12 +139,15 @@ function editRequest(
     applyHeaderEdits(headers, edits)
   const change = rewrite?.path
   if (change !== undefined) headers.set(ORIGINAL_PATH, request.path)
-  const ofRoute = rewrite?.authority ?? authorityFrom(route.requestHeaders)
-  const ofDestination = destination && authorityFrom(destination.requestHeaders)
+  // The route's word counts more than its destination's.
+  const authority =
+    rewrite?.authority ??
+    authorityFrom(route.requestHeaders) ??
+    (destination && authorityFrom(destination.requestHeaders))
   return {
     method: request.method,
     scheme: request.scheme,
-    authority: (isAlone ? (ofRoute ?? ofDestination) : (ofDestination ?? ofRoute)) ?? request.authority,
+    authority: authority ?? request.authority,
     path: change === undefined ? request.path : change(pathOf(request.path)) + queryOf(request.path),
     headers,
   }

@@ -66,8 +66,9 @@ export function toHttpRoute({ resource, rule, ruleIndex, match }: RankedMatch, i
   const routeName = rule.name ?? `${namespace}.${name}.${ruleIndex}`
   const requestMs = rule.requestTimeoutMs ?? 0
   const backendMs = rule.backendRequestTimeoutMs ?? 0
-  // Without retries of its own a rule has one attempt's time for all of them.
-  const timeouts = [requestMs, rule.retry === undefined ? backendMs : 0].filter(ms => ms > 0)
+  // Where a rule says nothing of retries, or wants none, the time of an attempt is that of the exchange.
+  const isOneAttempt = rule.retry === undefined || rule.retry.attempts === 0
+  const timeouts = [requestMs, isOneAttempt ? backendMs : 0].filter(ms => ms > 0)
   return {
     name: routeName,
     origin: { kind: 'HTTPRoute', resource: `${namespace}/${name}`, source: rule.source },

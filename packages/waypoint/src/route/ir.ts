@@ -15,9 +15,9 @@ export interface RouteOrigin {
 
 /** Everything that applies to one port of one service, in the order in which it is tried. */
 export interface RouteTable {
-  /** Never empty: without routes it holds the implicit route to the service itself. */
+  /** Without routes it holds the implicit route to the service itself. Empty only when `problems` says why. */
   readonly http: readonly HttpRoute[]
-  /** Never empty either; the first one is taken, since nothing of a connection is matched but its port. */
+  /** Never empty; the first one is taken, since nothing of a connection is matched but its port. */
   readonly tcp: readonly TcpRoute[]
   /** What was written but cannot be carried out, one sentence each; discovery finds most of it earlier. */
   readonly problems: readonly string[]

@@ -70,9 +70,10 @@ function isReachable(
   { port, gatewayNamespace }: RouteInput,
 ): boolean {
   const { sourceLabels, sourceNamespace, gateways } = match
+  if (match.port !== undefined && match.port !== port) return false
+  // Where gateways are named they alone decide.
+  if (gateways !== undefined && gateways.length > 0) return gateways.includes(MESH)
   return (
-    (match.port === undefined || match.port === port) &&
-    (gateways === undefined || gateways.length === 0 || gateways.includes(MESH)) &&
     (sourceNamespace === undefined || sourceNamespace === '' || sourceNamespace === gatewayNamespace) &&
     (sourceLabels === undefined || Object.keys(sourceLabels).length === 0)
   )

@@ -1,0 +1,28 @@
+/** Every limit of this package with its default and its reason. Anything that a peer can make grow has a row here. */
+
+/** Room 10, towards the back ends. */
+export const upstreamLimits = Object.freeze({
+  hbonePort: 15_008, // where every ztunnel listens for HBONE
+  connectMs: 10_000, // a plain TCP connect, as ztunnel's and the mesh's default
+  replayBytes: 1_048_576, // Envoy's buffer: a longer request body is sent once only
+  maxRequests: 10_000, // exchanges under way; each holds buffers on both sides
+  maxConcurrentRetries: 1_000, // retries under way: an outage must not multiply the load without end
+  hostReselections: 5, // Istio's: so often another host is looked for before one is tried twice
+  tcpConnectAttempts: 3, // no byte has moved yet, so another endpoint may be asked
+  idleMs: 60_000, // an unused connection costs both ends memory
+  keepAliveMarginMs: 1_000, // what we stop short of the time that a server says it keeps a connection
+  maxIdlePerEndpoint: 64, // a burst of callers leaves at most these behind
+  maxHeaderBytes: 61_440, // Envoy's 60 KiB, of a response's head
+  maxStreamsPerSession: 100, // what most HTTP/2 servers allow
+  maxHeaderPairs: 200, // fields of a response over HTTP/2, twice what a caller may send
+  http2WindowBytes: 1_048_576, // a stream whose reader has stopped costs at most this
+  http2ConnectionWindowBytes: 16_777_216, // and a session with all of its streams this
+  discardBytes: 65_536, // of a response that nobody wants, before its connection is cut instead
+  discardMs: 2_000, // likewise, in time
+  maxMirrors: 100, // copies under way; further ones are not sent
+  mirrorBacklogBytes: 1_048_576, // of a body that a copy's target takes too slowly; then the copy is dropped
+  mirrorMs: 15_000, // a copy is given up after this time
+  graceMs: 5_000, // `close()` without `graceMs`
+})
+
+export type UpstreamLimits = { readonly [Name in keyof typeof upstreamLimits]: number }

@@ -1,0 +1,156 @@
+/** One exchange as a stream of HTTP/2, by node:http2: trailers both ways, resets with their codes. */
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
+import { HeaderFields } from '../http/header-fields.ts'
+import type { ExchangeOutcome, ExchangeRequest } from './exchange.ts'
+import { attemptFailure, type FailureReason } from './failure.ts'
+import { endToEnd, http2Fields, pairsOfRecord, recordOf } from './fields.ts'
+import type { Http2Session } from './http2-sessions.ts'
+import type { BodyReader } from './request-body.ts'
+import { ResponseBody } from './response-body.ts'
+
+/** Never rejects. The session is released when the exchange is over. */
+export function exchangeHttp2(session: Http2Session, request: ExchangeRequest): Promise<ExchangeOutcome> {
+  return new Promise(resolve => new Http2Exchange(session, request, resolve).start())
+}
+
+class Http2Exchange {
+  readonly #session: Http2Session
+  readonly #order: ExchangeRequest
+  readonly #resolve: (outcome: ExchangeOutcome) => void
+  readonly #isReused: boolean
+  #stream: ClientHttp2Stream | undefined
+  #body: BodyReader | undefined
+  #trailers: HeaderFields | undefined
+  #isAnswered = false
+  #isOver = false
+
+  constructor(session: Http2Session, order: ExchangeRequest, resolve: (outcome: ExchangeOutcome) => void) {
+    this.#session = session
+    this.#order = order
+    this.#resolve = resolve
+    this.#isReused = session.uses > 1
+  }
+
+  start(): void {
+    const { signal, head, fields, body } = this.#order
+    if (signal.aborted) return this.#fail('remote-reset', signal.reason)
+    let stream: ClientHttp2Stream
+    try {
+      stream = this.#session.node.request(http2Fields(head, fields), {
+        endStream: body.isEmpty,
+        waitForTrailers: !body.isEmpty,
+      })
+    } catch (error) {
+      // A session that ended between being chosen and being used.
+      return this.#fail('refused-stream', error)
+    }
+    this.#stream = stream
+    signal.addEventListener('abort', this.#onAbort)
+    stream.on('response', headers => this.#onResponse(stream, headers))
+    stream.on('trailers', headers => {
+      this.#trailers = new HeaderFields(pairsOfRecord(headers))
+    })
+    stream.on('error', error => this.#onEnd(error))
+    stream.on('close', () => this.#onEnd(undefined))
+    if (!body.isEmpty) this.#send(stream)
+  }
+
+  #send(stream: ClientHttp2Stream): void {
+    let trailers: HeaderFields | undefined
+    stream.on('wantTrailers', () => stream.sendTrailers(trailers === undefined ? {} : recordOf(trailers)))
+    const reader = this.#order.body.read({
+      data: bytes => stream.write(bytes),
+      end: last => {
+        trailers = last
+        stream.end()
+      },
+    })
+    stream.on('drain', () => reader.resume())
+    this.#body = reader
+  }
+
+  #onResponse(stream: ClientHttp2Stream, headers: IncomingHttpHeaders): void {
+    if (this.#isAnswered || this.#isOver) return
+    this.#isAnswered = true
+    const status = Number(headers[':status'] ?? 0)
+    const fields = endToEnd(pairsOfRecord(headers))
+    let received = 0
+    stream.on('data', (bytes: Buffer) => {
+      received += bytes.length
+    })
+    const body = new ResponseBody({
+      source: stream,
+      endProblem: () => this.#endProblem(stream, fields, received),
+      onOver: isComplete => this.#over(stream, isComplete),
+    })
+    const hasBody = this.#order.head.method !== 'HEAD' && status !== 204 && status !== 304
+    if (!hasBody) body.resume()
+    this.#resolve({
+      kind: 'response',
+      response: { status, headers: fields, body: hasBody ? body : undefined, trailers: () => this.#trailers },
+    })
+  }
+
+  /** Node takes a stream that was reset with NO_ERROR for one that ended; what was promised tells them apart. */
+  #endProblem(stream: ClientHttp2Stream, fields: HeaderFields, received: number): Error | undefined {
+    if ((stream.rstCode ?? 0) !== constants.NGHTTP2_NO_ERROR) return new Error(`reset with ${stream.rstCode}`)
+    const length = fields.get('content-length')
+    if (this.#order.head.method !== 'HEAD' && length !== undefined && Number(length) !== received)
+      return new Error(`${received} bytes arrived of ${length}`)
+    const isGrpc = fields.get('content-type')?.startsWith('application/grpc') === true
+    const hasStatus = fields.has('grpc-status') || this.#trailers?.has('grpc-status') === true
+    return isGrpc && !hasStatus ? new Error('the call ended without a status') : undefined
+  }
+
+  /** Of the stream, before its response. */
+  #onEnd(error: Error | undefined): void {
+    if (this.#isAnswered || this.#isOver) return
+    const { signal } = this.#order
+    this.#fail(this.#reason(), signal.aborted ? signal.reason : error)
+  }
+
+  #reason(): FailureReason {
+    const { node } = this.#session
+    switch (this.#stream?.rstCode) {
+      case constants.NGHTTP2_REFUSED_STREAM:
+        return 'refused-stream'
+      case constants.NGHTTP2_PROTOCOL_ERROR:
+        return 'protocol-error'
+      default:
+        return node.destroyed || node.closed ? 'connection-termination' : 'remote-reset'
+    }
+  }
+
+  readonly #onAbort = (): void => {
+    const { reason } = this.#order.signal
+    const error = reason instanceof Error ? reason : new Error('cancelled')
+    if (!this.#isAnswered) this.#fail('remote-reset', error)
+    this.#stream?.close(constants.NGHTTP2_CANCEL)
+    this.#stream?.destroy(error)
+  }
+
+  #fail(reason: FailureReason, cause: unknown): void {
+    if (this.#isOver) return
+    const hasDied = reason === 'connection-termination' || reason === 'refused-stream'
+    const failure = attemptFailure(reason, cause, { isStale: this.#isReused && hasDied })
+    this.#finish()
+    this.#resolve({ kind: 'failed', failure })
+  }
+
+  /** The response is complete, or its body was given up. */
+  #over(stream: ClientHttp2Stream, isComplete: boolean): void {
+    // A server that has answered in full without reading all of the request gets no more of it.
+    if (!isComplete) stream.close(constants.NGHTTP2_CANCEL)
+    else if (!stream.writableFinished) stream.close(constants.NGHTTP2_NO_ERROR)
+    this.#finish()
+  }
+
+  #finish(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#body?.detach()
+    this.#order.signal.removeEventListener('abort', this.#onAbort)
+    this.#session.release()
+    if (this.#isAnswered) this.#order.onOver()
+  }
+}

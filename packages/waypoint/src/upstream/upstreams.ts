@@ -1,0 +1,107 @@
+/** The connections to all endpoints, and which of them an exchange takes. */
+import type { AppProtocol, Clock } from '@ambient/core'
+import type { ClusterEndpoint } from '../route/endpoints.ts'
+import type { ClusterRef } from '../route/ir.ts'
+import type { ExchangeOutcome, ExchangeRequest } from './exchange.ts'
+import { attemptFailure } from './failure.ts'
+import { type Http1Connection, Http1Connections } from './http1-connections.ts'
+import { exchangeHttp1 } from './http1-exchange.ts'
+import { exchangeHttp2 } from './http2-exchange.ts'
+import { type Http2Session, Http2Sessions } from './http2-sessions.ts'
+import { linkKey, type LinkOptions, openLink } from './link.ts'
+
+export interface UpstreamRequest extends ExchangeRequest {
+  readonly cluster: ClusterRef
+  readonly endpoint: ClusterEndpoint
+  readonly protocol: AppProtocol | undefined
+  readonly traceparent: string | undefined
+  /** The caller's protocol can carry trailers after the body, so a way for them is kept. */
+  readonly trailersExpected: boolean
+}
+
+/** RFC 9110 §9.2.2: only these may be repeated by a proxy that does not know whether the first one was acted upon. */
+const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+
+export class Upstreams {
+  readonly #options: LinkOptions
+  readonly #http1: Http1Connections
+
+  readonly #http2: Http2Sessions
+
+  constructor(options: LinkOptions, clock: Clock) {
+    this.#options = options
+    this.#http1 = new Http1Connections(clock)
+    this.#http2 = new Http2Sessions(clock)
+  }
+
+  get idle(): number {
+    return this.#http1.idle + this.#http2.idle
+  }
+
+  retire(): void {
+    this.#http1.retire()
+    this.#http2.retire()
+  }
+
+  close(): void {
+    this.#http1.close()
+    this.#http2.close()
+  }
+
+  cut(): void {
+    this.#http1.cut()
+    this.#http2.cut()
+  }
+
+  /** Never rejects. */
+  send(request: UpstreamRequest): Promise<ExchangeOutcome> {
+    return speaksHttp2(request) ? this.#sendHttp2(request) : this.#sendHttp1(request)
+  }
+
+  async #sendHttp2(request: UpstreamRequest): Promise<ExchangeOutcome> {
+    let outcome = await this.#tryHttp2(request)
+    if (outcome.kind === 'failed' && mayRepeat(outcome, request)) outcome = await this.#tryHttp2(request)
+    return outcome
+  }
+
+  async #tryHttp2(request: UpstreamRequest): Promise<ExchangeOutcome> {
+    let session: Http2Session
+    try {
+      const key = linkKey(this.#options, request.cluster, request.endpoint)
+      session = await this.#http2.take(key, () => openLink(this.#options, request))
+    } catch (error) {
+      return { kind: 'failed', failure: attemptFailure('connect-failure', error) }
+    }
+    return exchangeHttp2(session, request)
+  }
+
+  async #sendHttp1(request: UpstreamRequest): Promise<ExchangeOutcome> {
+    let fresh: Http1Connection
+    try {
+      const key = linkKey(this.#options, request.cluster, request.endpoint)
+      const kept = request.upgrade === undefined ? this.#http1.take(key) : undefined
+      if (kept !== undefined) {
+        const outcome = await exchangeHttp1(kept, request)
+        if (!mayRepeat(outcome, request)) return outcome
+      }
+      fresh = this.#http1.add(key, await openLink(this.#options, request))
+    } catch (error) {
+      return { kind: 'failed', failure: attemptFailure('connect-failure', error) }
+    }
+    return exchangeHttp1(fresh, request)
+  }
+}
+
+/** gRPC has no other; a port that declares HTTP/2 is believed. Upgrades are HTTP/1.1's. */
+function speaksHttp2({ protocol, upgrade, fields }: UpstreamRequest): boolean {
+  if (upgrade !== undefined) return false
+  const isGrpc = fields.get('content-type')?.startsWith('application/grpc') === true
+  return isGrpc || protocol === 'HTTP2' || protocol === 'GRPC'
+}
+
+/** The kept connection had died before it could take the request, or at least before it answered. */
+function mayRepeat(outcome: ExchangeOutcome, request: UpstreamRequest): boolean {
+  if (outcome.kind === 'response' || !outcome.failure.isStale || request.signal.aborted) return false
+  const isUntouched = outcome.failure.reason === 'refused-stream'
+  return (isUntouched || idempotent.has(request.head.method)) && request.body.isReplayable
+}
