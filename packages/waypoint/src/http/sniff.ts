@@ -61,18 +61,17 @@ export function sniffSocket(
       socket.unshift(bytes)
       finish({ kind, socket })
     }
-    // Too little to tell, and no more to come: the bytes go on as they are.
-    const onEnd = (): void =>
-      finish({ kind: 'tcp', socket: bytes.length === 0 ? socket : withReadable(socket, bytes) })
+    // Too little to tell, and no more to come: it goes on as it was, its end included.
+    const onEnd = (): void => finish({ kind: 'tcp', socket: withReadable(socket, bytes) })
     const onClose = (): void => finish(undefined)
     socket.on('readable', onReadable).on('end', onEnd).on('close', onClose).on('error', onClose)
     if (socket.destroyed) onClose()
   })
 }
 
-/** A stream cannot take bytes back after its end. */
+/** A stream cannot take bytes back after its end, nor end again. */
 function withReadable(socket: Duplex, bytes: Buffer): Duplex {
-  return Duplex.from({ readable: Readable.from([bytes]), writable: socket })
+  return Duplex.from({ readable: Readable.from(bytes.length > 0 ? [bytes] : []), writable: socket })
 }
 
 /** What may be in a request line before its end. */

@@ -1,0 +1,158 @@
+/** WebSocket through the reading room with `ws` at both ends, and curl's offer of h2c. */
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { promisify } from 'node:util'
+import { Readable } from 'node:stream'
+import { afterEach, describe, expect, it } from 'vitest'
+import { WebSocket, WebSocketServer } from 'ws'
+import { HeaderFields } from '../src/http/header-fields.ts'
+import type { DispatchOrder, DispatchResult } from '../src/upstream/order.ts'
+import { answer, type Fixture, startFixture } from './http-fixture.ts'
+
+let fixture: Fixture | undefined
+let server: WebSocketServer | undefined
+afterEach(async () => {
+  await fixture?.close()
+  fixture = undefined
+  for (const client of server?.clients ?? []) client.terminate()
+  server?.close()
+  server = undefined
+})
+
+async function startEcho(): Promise<number> {
+  server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+  server.on('connection', socket =>
+    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary })),
+  )
+  await once(server, 'listening')
+  return (server.address() as AddressInfo).port
+}
+
+/** Takes the upgrade to a server, as room 10 does. */
+function upgradeTo(port: number): (order: DispatchOrder) => Promise<DispatchResult> {
+  return ({ request }) =>
+    new Promise((resolve, reject) => {
+      const headers = {
+        ...Object.fromEntries(request.headers),
+        connection: 'upgrade',
+        upgrade: request.upgrade,
+      }
+      const upstream = httpRequest({ port, host: '127.0.0.1', path: request.path, headers })
+      upstream.on('upgrade', (message, socket, head) => {
+        if (head.length > 0) socket.unshift(head)
+        const fields = new HeaderFields()
+        for (let at = 0; at < message.rawHeaders.length; at += 2)
+          fields.add(message.rawHeaders[at] ?? '', message.rawHeaders[at + 1] ?? '')
+        resolve(answer({ status: 101, headers: fields, upgraded: socket }))
+      })
+      upstream.on('error', reject)
+      upstream.end()
+    })
+}
+
+describe('WebSocket', () => {
+  it('passes, and its end is the end of the exchange', async () => {
+    const port = await startEcho()
+    fixture = await startFixture({ protocol: 'HTTP11', respond: upgradeTo(port) })
+    const socket = new WebSocket(`ws://127.0.0.1:${fixture.port}/chat?room=1`)
+    await once(socket, 'open')
+    const big = Buffer.alloc(300_000, 'x')
+    socket.send(big)
+    const [data] = await once(socket, 'message')
+    expect(Buffer.compare(data, big)).toBe(0)
+    socket.close(1000, 'done')
+    const [code, reason] = await once(socket, 'close')
+    expect([code, String(reason)]).toEqual([1000, 'done'])
+    await fixture.recorded(1)
+    expect(fixture.orders[0]?.request).toMatchObject({
+      upgrade: 'websocket',
+      path: '/chat?room=1',
+      body: undefined,
+    })
+    const outcome = fixture.ledger[0]?.outcome
+    expect(outcome).toMatchObject({ status: 101, detail: 'via_upstream', isComplete: true })
+    expect(outcome?.receivedBytes).toBeGreaterThan(300_000)
+    expect(outcome?.sentBytes).toBeGreaterThan(300_000)
+    await expect.poll(() => fixture?.room.connections).toBe(0)
+  })
+
+  it('a server that is killed resets the caller; a caller that is cut ends the upstream', async () => {
+    const port = await startEcho()
+    fixture = await startFixture({ protocol: 'HTTP11', respond: upgradeTo(port) })
+    const first = new WebSocket(`ws://127.0.0.1:${fixture.port}/`)
+    await once(first, 'open')
+    for (const client of server?.clients ?? []) client.terminate()
+    const [code] = await once(first, 'close')
+    expect(code).toBe(1006)
+    const second = new WebSocket(`ws://127.0.0.1:${fixture.port}/`)
+    await once(second, 'open')
+    second.terminate()
+    await expect.poll(() => server?.clients.size).toBe(0)
+    await fixture.recorded(2)
+  })
+
+  it('may be denied, or answered without an upgrade', async () => {
+    fixture = await startFixture({
+      protocol: 'HTTP11',
+      desk: {
+        authorize: (_stream, head) => ({
+          allowed: head.path !== '/no',
+          reason: 'x',
+          detail: 'y',
+          considered: [],
+        }),
+      },
+      respond: () => answer({ status: 404, body: Readable.from([Buffer.alloc(200_000, 'x')]) }),
+    })
+    const statuses: unknown[] = []
+    for (const path of ['/no', '/absent']) {
+      const socket = new WebSocket(`ws://127.0.0.1:${fixture.port}${path}`)
+      const [, message] = await once(socket, 'unexpected-response')
+      let bytes = 0
+      for await (const chunk of message) bytes += chunk.length
+      statuses.push([message.statusCode, bytes])
+    }
+    expect(statuses).toEqual([
+      [403, 19],
+      [404, 200_000],
+    ])
+    await fixture.recorded(2)
+    expect(fixture.ledger.map(({ outcome }) => outcome?.status)).toEqual([403, 404])
+    await expect.poll(() => fixture?.room.connections).toBe(0)
+  })
+})
+
+describe('curl', () => {
+  const curl = async (...options: string[]): Promise<string> => {
+    const { stdout } = await promisify(execFile)('curl', [
+      '-s',
+      '-m',
+      '5',
+      '-w',
+      ' %{http_version} %{http_code}',
+      ...options,
+    ])
+    return stdout
+  }
+
+  it.each([
+    ['--http1.1', '1.1'],
+    // An upgrade that is left lying.
+    ['--http2', '1.1'],
+    ['--http2-prior-knowledge', '2'],
+  ])('%s', async (option, version) => {
+    fixture = await startFixture({
+      respond: async ({ request }) => {
+        let text = ''
+        for await (const chunk of request.body ?? []) text += String(chunk)
+        return answer({ body: Readable.from([Buffer.from(`${request.method} ${text}`)]) })
+      },
+    })
+    const url = `http://127.0.0.1:${fixture.port}/x`
+    expect(await curl(option, url)).toBe(`GET  ${version} 200`)
+    expect(await curl(option, '-d', 'some=form', url)).toBe(`POST some=form ${version} 200`)
+    expect(fixture.orders.map(({ request }) => request.headers.has('http2-settings'))).toEqual([false, false])
+  })
+})
