@@ -62,7 +62,7 @@ export interface PolicyDecisionMessage {
   readonly rule?: number
 }
 
-/** Label values in the order of the instrument's label names. */
+/** Label values in the order of the instrument's label names. An array that was given once never changes. */
 export type LabelValues = readonly string[]
 
 export interface Counter {

@@ -40,6 +40,8 @@ class SeriesTable<S> {
   readonly #make: (labels: LabelValues) => S
   readonly #maxSeries: number
   readonly #series = new Map<string, S>()
+  /** Who counts often keeps its labels: the same array is the same series, without its key being built. */
+  readonly #kept = new WeakMap<LabelValues, S>()
 
   constructor(maxSeries: number, make: (labels: LabelValues) => S) {
     this.#maxSeries = maxSeries
@@ -55,11 +57,19 @@ class SeriesTable<S> {
   }
 
   at(labels: LabelValues): S {
+    const kept = this.#kept.get(labels)
+    if (kept !== undefined) return kept
+    const series = this.#find(labels)
+    this.#kept.set(labels, series)
+    return series
+  }
+
+  #find(labels: LabelValues): S {
     const key = labels.join('\u0000')
     const known = this.#series.get(key)
     if (known !== undefined) return known
     if (this.#series.size >= this.#maxSeries && labels.some(value => value !== OVERFLOW))
-      return this.at(labels.map(() => OVERFLOW))
+      return this.#find(labels.map(() => OVERFLOW))
     const made = this.#make([...labels])
     this.#series.set(key, made)
     return made

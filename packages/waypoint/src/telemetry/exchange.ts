@@ -9,7 +9,7 @@ import { clusterName } from '../route/cluster-name.ts'
 import type { InboundStream } from '../stream.ts'
 import type { DispatchResult } from '../upstream/order.ts'
 import type { AccessEntry } from './access-log.ts'
-import { destinationParty, type Peers, requestLabels, serviceOf } from './labels.ts'
+import { type Peers, serviceOf } from './labels.ts'
 import type { LedgerContext } from './ledger.ts'
 import { requestTopic } from './records.ts'
 import { spanOf } from './span.ts'
@@ -84,7 +84,7 @@ class ExchangeEntry implements ExchangeObserver {
         requestBytes: outcome.requestHeadBytes + outcome.receivedBytes,
         responseBytes: outcome.responseHeadBytes + outcome.sentBytes,
       },
-      requestLabels(peers, {
+      this.#context.requestLabels(peers, {
         protocol: this.#request?.isGrpc === true ? 'grpc' : 'http',
         status: outcome.status,
         flags: flagsOf(outcome),
@@ -161,11 +161,11 @@ class ExchangeEntry implements ExchangeObserver {
   }
 
   #peers(): Peers {
-    const { directory, config } = this.#context
+    const { directory } = this.#context
     const cluster = this.#routing?.kind === 'forward' ? this.#routing.cluster : undefined
     return {
       source: this.#context.source(this.#stream),
-      destination: destinationParty(this.#result?.endpoint?.workload, config.trustDomain),
+      destination: this.#context.destination(this.#result?.endpoint?.workload),
       service: serviceOf(cluster, this.#stream.target, directory),
     }
   }

@@ -1,5 +1,5 @@
 /** Istio's standard labels as a waypoint reports them, in Istio's order. What is not known is `unknown`. */
-import type { Directory, SpiffeId, Workload } from '@ambient/core'
+import type { Directory, Workload } from '@ambient/core'
 import { workloadIdentityOf } from '@ambient/core'
 import { partyOf, type Party, workloadIdentity } from '@ambient/core/proxy'
 import { parseBaggage } from '@ambient/hbone'
@@ -59,15 +59,39 @@ export interface Peers {
 /** HBONE is the only way in. */
 const SECURITY_POLICY = 'mutual_tls'
 
-export function requestLabels(
-  peers: Peers,
-  request: {
-    readonly protocol: 'http' | 'grpc'
-    readonly status: number
-    readonly flags: string
-    readonly grpcStatus: number | undefined
-  },
-): readonly string[] {
+export interface RequestFacts {
+  readonly protocol: 'http' | 'grpc'
+  readonly status: number
+  readonly flags: string
+  readonly grpcStatus: number | undefined
+}
+
+/** The labels of requests between the same two in the same way are one array: what is counted by it is found by it. */
+export type RequestLabels = (peers: Peers, request: RequestFacts) => readonly string[]
+
+/** Ways in which requests between two ended that are remembered. */
+const MAX_REMEMBERED = 64
+
+export function createRequestLabels(): RequestLabels {
+  const known = new WeakMap<Party, WeakMap<Party, Map<string, readonly string[]>>>()
+  return (peers, request) => {
+    const from = known.get(peers.source) ?? new WeakMap<Party, Map<string, readonly string[]>>()
+    const between = from.get(peers.destination) ?? new Map<string, readonly string[]>()
+    from.set(peers.destination, between)
+    known.set(peers.source, from)
+    const { protocol, status, flags, grpcStatus } = request
+    const { namespace = '', hostname = '' } = peers.service ?? {}
+    const key = `${protocol} ${status} ${flags} ${grpcStatus ?? ''} ${namespace}/${hostname}`
+    const found = between.get(key)
+    if (found !== undefined) return found
+    if (between.size >= MAX_REMEMBERED) between.clear()
+    const made = requestLabels(peers, request)
+    between.set(key, made)
+    return made
+  }
+}
+
+function requestLabels(peers: Peers, request: RequestFacts): readonly string[] {
   const labels = peerLabels(peers, request.protocol)
   // Without gRPC there is no status of it: an empty value is an absent label.
   const grpcStatus = request.grpcStatus === undefined ? '' : String(request.grpcStatus)
@@ -90,11 +114,9 @@ export function sourceParty(stream: Pick<InboundStream, 'caller' | 'baggage'>): 
   return namespace === undefined ? party : { ...party, namespace }
 }
 
-/** Of the chosen endpoint; nobody is known when none was chosen. */
-export function destinationParty(workload: Workload | undefined, trustDomain: string): Party {
-  const principal: SpiffeId | undefined =
-    workload === undefined ? undefined : workloadIdentity(workload, trustDomain)
-  return partyOf({ workload, principal })
+/** Of the chosen endpoint, with the identity that its account stands for. */
+export function destinationParty(workload: Workload, trustDomain: string): Party {
+  return partyOf({ workload, principal: workloadIdentity(workload, trustDomain) })
 }
 
 /** The service that a request went to, or was meant for when it went nowhere. */

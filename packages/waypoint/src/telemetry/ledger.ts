@@ -11,8 +11,9 @@ import {
   type Logger,
   messageOf,
   topics,
+  type Workload,
 } from '@ambient/core'
-import type { LogSink, MetricsRegistry, Party } from '@ambient/core/proxy'
+import { type LogSink, type MetricsRegistry, type Party, unknownParty } from '@ambient/core/proxy'
 import type { WaypointDecision } from '@ambient/policy'
 import type { WaypointConfig } from '../config/config.ts'
 import type { ExchangeObserver } from '../http/desk.ts'
@@ -20,7 +21,7 @@ import type { InboundStream } from '../stream.ts'
 import { type AccessEntry, formatAccessJson, formatAccessText } from './access-log.ts'
 import { observeExchange } from './exchange.ts'
 import { createTrafficMetrics, type TrafficMetrics } from './http-metrics.ts'
-import { sourceParty } from './labels.ts'
+import { createRequestLabels, destinationParty, type RequestLabels, sourceParty } from './labels.ts'
 import { openTcpEntry, type TcpEntry } from './tcp-entry.ts'
 import type { SpanExporter } from './otlp.ts'
 
@@ -31,8 +32,10 @@ export interface LedgerContext {
   readonly directory: Directory
   readonly metrics: TrafficMetrics
   readonly spans: SpanExporter | undefined
-  /** The service or workload of a stream, `IP:PORT`. */
+  readonly requestLabels: RequestLabels
   source(stream: InboundStream): Party
+  /** Of the chosen endpoint. */
+  destination(workload: Workload | undefined): Party
   access(entry: AccessEntry, denial: WaypointDecision | undefined): void
   /** Says who refused what, and counts it. */
   denied(connection: Connection, decision: WaypointDecision, what: Readonly<Record<string, string>>): void
@@ -110,7 +113,10 @@ function createContext(
   { config, log, metrics, clock, directory, spans }: LedgerOptions,
   logger: Logger,
 ): LedgerContext {
-  const parties = new WeakMap<InboundStream, Party>()
+  const sources = new WeakMap<InboundStream, Party>()
+  // Workloads are other objects as soon as anything of them has changed.
+  const callers = new WeakMap<Workload, Party>()
+  const destinations = new WeakMap<Workload, Party>()
   const denials: Counter = metrics.counter({
     name: 'ambient_policy_denials',
     help: 'Requests and connections that a policy refused (unstable)',
@@ -122,13 +128,12 @@ function createContext(
     directory,
     metrics: createTrafficMetrics(metrics),
     spans,
-    source(stream) {
-      const known = parties.get(stream)
-      if (known !== undefined) return known
-      const party = sourceParty(stream)
-      parties.set(stream, party)
-      return party
-    },
+    requestLabels: createRequestLabels(),
+    source: stream => sourceOf(sources, callers, stream),
+    destination: workload =>
+      workload === undefined
+        ? unknownParty
+        : remembered(destinations, workload, () => destinationParty(workload, config.trustDomain)),
     access(entry, denial) {
       if (config.accessLog === 'off') return
       const extra = denial === undefined ? {} : denialFields(denial)
@@ -136,6 +141,28 @@ function createContext(
     },
     denied: (connection, decision, what) => tellDenial({ connection, decision, what }, logger, denials),
   }
+}
+
+/** One object for all streams of a workload, unless its proven identity is another one. */
+function sourceOf(
+  sources: WeakMap<InboundStream, Party>,
+  callers: WeakMap<Workload, Party>,
+  stream: InboundStream,
+): Party {
+  const { workload, identity } = stream.caller
+  const known = workload === undefined ? undefined : callers.get(workload)
+  if (known?.principal === identity.uri) return known
+  const party = remembered(sources, stream, () => sourceParty(stream))
+  if (workload !== undefined) callers.set(workload, party)
+  return party
+}
+
+function remembered<K extends object>(parties: WeakMap<K, Party>, key: K, make: () => Party): Party {
+  const known = parties.get(key)
+  if (known !== undefined) return known
+  const party = make()
+  parties.set(key, party)
+  return party
 }
 
 function tellDenial(

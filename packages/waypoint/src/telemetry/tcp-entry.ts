@@ -6,7 +6,7 @@ import type { ClusterEndpoint } from '../route/endpoints.ts'
 import type { ClusterRef } from '../route/ir.ts'
 import type { InboundStream } from '../stream.ts'
 import type { AccessEntry } from './access-log.ts'
-import { destinationParty, type Peers, serviceOf, tcpLabels } from './labels.ts'
+import { type Peers, serviceOf, tcpLabels } from './labels.ts'
 import type { LedgerContext } from './ledger.ts'
 
 export interface TcpOutcome {
@@ -98,10 +98,10 @@ class Entry implements TcpEntry {
 
   #open(): Peers {
     if (this.#peers !== undefined) return this.#peers
-    const { directory, config } = this.#context
+    const { directory } = this.#context
     this.#peers = {
       source: this.#context.source(this.#stream),
-      destination: destinationParty(this.#endpoint?.workload, config.trustDomain),
+      destination: this.#context.destination(this.#endpoint?.workload),
       service: serviceOf(this.#cluster, this.#stream.target, directory),
     }
     this.#context.metrics.opened(tcpLabels(this.#peers, '-'))
