@@ -25,17 +25,18 @@ try {
   await mesh.start()
   await mesh.synced()
   const caller = await mesh.join({ namespace: 'bookinfo', serviceAccount: 'default' })
+  const agent = caller.agent()
 
-  const without = await ask(caller)
+  const without = await ask(agent)
   console.log(`without a DestinationRule   ${without.status} ${without.body}`)
   for (const problem of mesh.problems) console.log(`  ${formatProblem(problem)}`)
   await edit('subsets.yaml', await readFile(join(here, 'manifests', 'subsets.yaml'), 'utf8'))
-  const withRule = await ask(caller, { version: 'v2' })
+  const withRule = await ask(agent, { version: 'v2' })
   console.log(`with one, asking for v2     ${withRule.status} ${withRule.body}\n`)
   if (without.status !== 503 || mesh.problems.length > 0 || withRule.body !== 'v2') failures++
 
   console.log('weight of v2   requests     v1     v2   failed')
-  const load = startLoad(caller)
+  const load = startLoad(agent)
   for (const share of STEPS) {
     await edit('routes.yaml', await routes(share))
     const { v1, v2, failed } = await load.next(REQUESTS_PER_STEP)
@@ -56,10 +57,10 @@ try {
 console.log(failures === 0 ? 'ok' : 'not what was expected')
 process.exitCode = failures === 0 ? 0 : 1
 
-/** One request as that caller, over a connection of the agent's choice. */
-function ask(caller, headers = {}) {
+/** One request. Its connection is kept for the next: the waypoint chooses for each request, not for each connection. */
+function ask(agent, headers = {}) {
   return new Promise((resolve, reject) => {
-    const request = http.get('http://reviews:9080/', { agent: caller.agent(), headers }, response => {
+    const request = http.get('http://reviews:9080/', { agent, headers }, response => {
       let body = ''
       response.setEncoding('utf8').on('data', text => {
         body += text
@@ -72,12 +73,12 @@ function ask(caller, headers = {}) {
 }
 
 /** Callers that never pause. `next(n)` counts n requests that begin from now on. */
-function startLoad(caller) {
+function startLoad(agent) {
   const total = { answered: 0, failed: 0 }
   let [running, count] = [true, undefined]
   const one = async () => {
     const mine = count !== undefined && count.left-- > 0 ? count : undefined
-    const result = await ask(caller).catch(error => ({ status: error.code }))
+    const result = await ask(agent).catch(error => ({ status: error.code }))
     const isGood = result.status === 200
     total[isGood ? 'answered' : 'failed']++
     if (mine === undefined) return
@@ -102,7 +103,7 @@ function startLoad(caller) {
 
 async function routes(share) {
   const text = await readFile(join(here, 'manifests', 'routes.yaml'), 'utf8')
-  return text.replace('weight: 90', `weight: ${100 - share}`).replace('weight: 10', `weight: ${share}`)
+  return text.replace(/weight: (90|10)$/gm, (_, weight) => `weight: ${weight === '90' ? 100 - share : share}`)
 }
 
 /** Replaces a manifest; resolves when every proxy has what follows from it. */
