@@ -167,7 +167,10 @@ function observer(ledger: LedgerEntry[], tell: () => void): ReturnType<RequestDe
   }
 }
 
-function inbound(socket: Socket, protocol: AppProtocol | undefined): InboundStream {
+export function inbound(
+  socket: Pick<Socket, 'remotePort'>,
+  protocol: AppProtocol | undefined,
+): InboundStream {
   return {
     caller: {
       address: '127.0.0.1',
