@@ -153,7 +153,7 @@ function bootstrap({
   const tls = {
     '@type': type('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'),
     common_tls_context: {
-      tls_params: { tls_minimum_protocol_version: 'TLSv1_3' },
+      tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
       alpn_protocols: ['h2'],
       tls_certificates: [
         {

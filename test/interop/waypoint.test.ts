@@ -55,7 +55,7 @@ spec:
   action: DENY
   rules:
     - from: [{ source: { principals: [cluster.local/ns/default/sa/client] } }]
-      to: [{ operation: { methods: [DELETE] } }]
+      to: [{ operation: { methods: [DELETE], ports: ["80"] } }]
 `
 
 afterEach(endHosts)
