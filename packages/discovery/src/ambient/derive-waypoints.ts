@@ -1,22 +1,19 @@
 /** Waypoints: their own services, who is behind which, and the policies that make going around them fail. */
 import type { GatewayAddress, PortMap, Service } from '@ambient/core'
-import type { Authorization } from '@ambient/policy'
-import { emptyMatch } from '@ambient/policy'
+import { type Authorization, requireWaypoint } from '@ambient/policy'
 import { matchesLabels } from '../resources/context.ts'
 import { type GatewayResource, isWaypoint } from '../resources/gateway-types.ts'
 import type { ServiceResource } from '../resources/types.ts'
-import { type Attachment, attach, effectiveReference, gatewayNameLabel } from '../resources/use-waypoint.ts'
+import { type Attachment, gatewayNameLabel } from '../resources/use-waypoint.ts'
 import { labelOf } from './enrolment.ts'
 import type { DeriveInput } from './derive.ts'
 import type { PodStatus } from './pod-status.ts'
+import { createWaypointLookUp, isManaged, type WaypointReference } from './waypoint-lookup.ts'
 
 /** Where a waypoint takes HBONE, always. */
 export const waypointHbonePort = 15_008
 /** Its readiness. */
 export const waypointStatusPort = 15_021
-/** What is part of the mesh itself never has a waypoint. */
-const MANAGED_LABEL = 'gateway.istio.io/managed'
-const MANAGERS = ['istio.io-mesh-controller', 'istio.io-eastwest-controller']
 
 export const waypointPorts: PortMap = new Map([
   [waypointStatusPort, waypointStatusPort],
@@ -37,23 +34,12 @@ export interface WaypointPlan {
 
 export function planWaypoints(input: DeriveInput): WaypointPlan {
   const { resources } = input
-  const gateways = new Map(resources.gateways.map(gateway => [keyOf(gateway.metadata), gateway]))
-  const labels = new Map(resources.namespaces.map(({ metadata }) => [metadata.name, metadata.labels]))
-  const lookUp = (object: Consumer, traffic: 'service' | 'workload'): Reference | undefined => {
-    if (isManaged(object.labels)) return undefined
-    const namespaceLabels = labels.get(object.namespace) ?? {}
-    const named = effectiveReference(object.labels, namespaceLabels, object.namespace)
-    if (named === undefined) return undefined
-    const consumer = { namespace: object.namespace, namespaceLabels }
-    return { ...named, attachment: attach(gateways.get(keyOf(named)), consumer, traffic) }
-  }
-  const serviceReference = (service: ServiceResource): Reference | undefined =>
-    gateways.has(keyOf(service.metadata)) ? undefined : lookUp(service.metadata, 'service')
+  const { gateways, ofService, ofPod } = createWaypointLookUp(input)
   const policies = input.requireWaypoint === true ? createPolicies(input) : undefined
   return {
     services: [...gateways.values()].filter(isWaypoint).map(gateway => waypointService(gateway, input)),
-    serviceWaypoint: service => addressOf(serviceReference(service), input),
-    podWaypoint: pod => addressOf(lookUp(pod, 'workload'), input),
+    serviceWaypoint: service => addressOf(ofService(service), input),
+    podWaypoint: pod => addressOf(ofPod(pod), input),
     ownService(pod) {
       const name = labelOf(pod.labels, gatewayNameLabel)
       const gateway = name === undefined ? undefined : gateways.get(`${pod.namespace}/${name}`)
@@ -61,24 +47,13 @@ export function planWaypoints(input: DeriveInput): WaypointPlan {
     },
     policiesFor(pod) {
       if (policies === undefined || isManaged(pod.labels)) return []
-      const behind = resources.services.filter(service => selects(service, pod)).map(serviceReference)
-      return policies.of([...behind, lookUp(pod, 'workload')])
+      const behind = resources.services.filter(service => selects(service, pod)).map(ofService)
+      return policies.of([...behind, ofPod(pod)])
     },
     get authorizations() {
       return policies?.all() ?? []
     },
   }
-}
-
-interface Consumer {
-  readonly namespace: string
-  readonly labels: Readonly<Record<string, string>>
-}
-
-interface Reference {
-  readonly namespace: string
-  readonly name: string
-  readonly attachment: Attachment
 }
 
 interface Named {
@@ -99,13 +74,6 @@ function serviceKeyOf(named: Named, input: DeriveInput): string {
   return `${named.namespace}/${hostnameOf(named, input)}`
 }
 
-/** Pods of a waypoint, and what istiod deployed. */
-function isManaged(labels: Readonly<Record<string, string>>): boolean {
-  return (
-    labelOf(labels, gatewayNameLabel) !== undefined || MANAGERS.includes(labelOf(labels, MANAGED_LABEL) ?? '')
-  )
-}
-
 function selects({ metadata, spec }: ServiceResource, pod: PodStatus): boolean {
   const { selector = {} } = spec
   return (
@@ -115,7 +83,7 @@ function selects({ metadata, spec }: ServiceResource, pod: PodStatus): boolean {
   )
 }
 
-function addressOf(reference: Reference | undefined, input: DeriveInput): GatewayAddress | undefined {
+function addressOf(reference: WaypointReference | undefined, input: DeriveInput): GatewayAddress | undefined {
   if (reference?.attachment.kind !== 'attached') return undefined
   const { namespace } = reference
   return {
@@ -149,13 +117,13 @@ function waypointService({ metadata }: GatewayResource, input: DeriveInput): Ser
 
 interface WaypointPolicies {
   /** Keys of the policies for these references; they count from now on. */
-  of(references: readonly (Reference | undefined)[]): readonly string[]
+  of(references: readonly (WaypointReference | undefined)[]): readonly string[]
   all(): readonly Authorization[]
 }
 
 /**
- * One per waypoint, named as istiod names it. For a waypoint that is named and cannot be used it admits nobody:
- * what was to be seen by a waypoint is not to be reached without one.
+ * One per waypoint, named as istiod names it. For a waypoint that is named and does not exist it admits nobody: what was
+ * to be seen by a waypoint is not to be reached without one.
  */
 function createPolicies(input: DeriveInput): WaypointPolicies {
   const made = new Map<string, Authorization>()
@@ -179,18 +147,13 @@ function isForOthers(attachment: Attachment): boolean {
   return attachment.kind === 'refused' && attachment.reason === 'UnsupportedTrafficType'
 }
 
-function waypointPolicy(reference: Reference, { trustDomain, resources }: DeriveInput): Authorization {
+function waypointPolicy(
+  reference: WaypointReference,
+  { trustDomain, resources }: DeriveInput,
+): Authorization {
   const { namespace, name } = reference
   const gateway = resources.gateways.find(({ metadata }) => keyOf(metadata) === keyOf(reference))
-  const admitted = gateway !== undefined && isWaypoint(gateway)
-  const principal = `${trustDomain}/ns/${namespace}/sa/${gateway?.spec.serviceAccount ?? name}`
-  const match = { ...emptyMatch, principals: [{ kind: 'exact' as const, value: principal }] }
-  return {
-    name: `istio_allow_waypoint_${namespace}_${name}`,
-    namespace,
-    scope: 'WorkloadSelector',
-    action: 'Allow',
-    dryRun: false,
-    rules: admitted ? [{ clauses: [{ matches: [match] }] }] : [],
-  }
+  const missing = gateway === undefined || !isWaypoint(gateway)
+  const serviceAccount = gateway?.spec.serviceAccount ?? name
+  return requireWaypoint({ namespace, name, trustDomain, serviceAccount, missing }).authorization
 }

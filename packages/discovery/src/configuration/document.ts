@@ -4,15 +4,22 @@ import { type JsonObject, toJsonValue, isJsonObject } from '../resources/json.ts
 import type { ConfigurationObject } from '../resources/traffic-types.ts'
 import type { Resources } from '../resources/types.ts'
 
-/** Type URLs, as istiod's `api` generator has them; `core/v1/Pod` carries labels only. */
-export const configTypes = Object.freeze([
-  'networking.istio.io/v1/VirtualService',
-  'networking.istio.io/v1/DestinationRule',
-  'gateway.networking.k8s.io/v1/HTTPRoute',
-  'gateway.networking.k8s.io/v1/Gateway',
+/** What has to be known before a service or a route that depends on it: policies first of all. */
+export const supportingTypes = Object.freeze([
   'security.istio.io/v1/AuthorizationPolicy',
+  'gateway.networking.k8s.io/v1/Gateway',
   'core/v1/Pod',
+  'networking.istio.io/v1/DestinationRule',
 ] as const)
+
+/** What leads to services. */
+export const routeTypes = Object.freeze([
+  'networking.istio.io/v1/VirtualService',
+  'gateway.networking.k8s.io/v1/HTTPRoute',
+] as const)
+
+/** Type URLs, as istiod's `api` generator has them; `core/v1/Pod` carries labels only. */
+export const configTypes = Object.freeze([...supportingTypes, ...routeTypes] as const)
 export type ConfigType = (typeof configTypes)[number]
 
 export interface ConfigDocument {

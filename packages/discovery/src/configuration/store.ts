@@ -9,7 +9,7 @@ import type { VirtualServiceResource } from '../resources/virtual-service-types.
 import type { ResourceProblem } from '../directory/directory.ts'
 import { type Configuration, type ConfigDocument, type ConfigType, configTypes } from './document.ts'
 
-/** Lists are in the order of namespace and name; one that did not change is the same array as before. */
+/** Lists are in Istio's order: the oldest first, then by name, then by namespace. One that did not change is the same array as before. */
 export interface ConfigStore {
   readonly virtualServices: readonly VirtualServiceResource[]
   readonly destinationRules: readonly DestinationRuleResource[]
@@ -147,11 +147,25 @@ class MemoryConfigStore implements WritableConfigStore {
     const cached = this.#lists.get(list)
     // What was put there came from the reader of this very list.
     if (cached !== undefined) return cached as unknown as Resources[List]
-    const objects = [...(this.#objects.get(type) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))
-    const items = objects.flatMap(([, lists]) => [...(lists[list] ?? [])])
+    const objects = [...(this.#objects.get(type)?.values() ?? [])]
+    const items = objects.flatMap(lists => [...(lists[list] ?? [])]).sort(byAge)
     this.#lists.set(list, items)
     return items as unknown as Resources[List]
   }
+}
+
+interface Aged {
+  readonly metadata: ConfigDocument['metadata']
+}
+
+function byAge({ metadata: a }: Aged, { metadata: b }: Aged): number {
+  const age = (a.creationTimestamp ?? 0) - (b.creationTimestamp ?? 0)
+  return age || compare(a.name, b.name) || compare(a.namespace, b.namespace)
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0
+  return a < b ? -1 : 1
 }
 
 type Read =

@@ -164,7 +164,7 @@ function serviceEntryHosts(documents: readonly YamlDocument[]): ReadonlySet<stri
 
 function selectable(namespace: string, labels: SelectablePods['labels'], spec: PodSpec): SelectablePods {
   const names = spec.containers.flatMap(({ ports }) => ports.flatMap(({ name }) => name ?? []))
-  return { namespace, labels, portNames: new Set(names) }
+  return { namespace, labels, serviceAccount: spec.serviceAccountName, portNames: new Set(names) }
 }
 
 function sortedProblems(file: YamlFile): readonly Problem[] {

@@ -1,10 +1,11 @@
 /** What routes refer to: services, ports, subsets. Said where the reference was written, when all documents are read. */
 import type { ObjectMeta, YamlObject, YamlReader } from '@ambient/policy'
+import { accountOfService, waypointOfAccount } from './account-waypoint.ts'
 import { type Known, matchesLabels, type ReadContext, type ReadScope } from './context.ts'
 import type { Subset } from './destination-rule-types.ts'
 import { fullHostname, hostMatches } from './hostnames.ts'
 import type { BackendRef, ParentRef } from './http-route-types.ts'
-import { attach, effectiveReference } from './use-waypoint.ts'
+import { attach, effectiveReference, namesNoWaypoint } from './use-waypoint.ts'
 import type { ServiceResource } from './types.ts'
 import type { VirtualServiceDestination } from './virtual-service-types.ts'
 
@@ -23,7 +24,7 @@ export function checkParent(reader: YamlReader, parent: ParentRef, scope: ReadSc
       return
     }
     if (kind === 'Gateway') {
-      if (known.gateways.size > 0 && !known.gateways.has(`${namespace}/${name}`))
+      if (known.gateways.size + known.services.size > 0 && !known.gateways.has(`${namespace}/${name}`))
         object?.get('name')?.problem(`refers to the Gateway ${namespace}/${name}, which is not defined`)
       return
     }
@@ -93,6 +94,9 @@ export function checkHosts(
       reader?.problem(`the host ${hostname} is there twice`)
     context.check(known => {
       warnUnknownHost(reader, hostname, known)
+      const service = serviceOf(hostname, known)
+      if (service !== undefined && !hasWaypoint(service, known))
+        reader?.problem(`${hostname} has no waypoint: nobody takes these routes`, 'warning')
       const others = known.virtualServices.filter(
         ({ metadata, spec }) =>
           (metadata.namespace !== namespace || metadata.name !== name) &&
@@ -205,15 +209,23 @@ function checkPort(reader: YamlReader | undefined, { metadata, spec }: ServiceRe
   )
 }
 
-/** A service that a waypoint serves. */
-export function hasWaypoint({ metadata }: ServiceResource, known: Known): boolean {
-  const { namespace } = metadata
+/** A service that a waypoint serves, as far as anybody can know. */
+export function hasWaypoint(service: ServiceResource, known: Known): boolean {
+  const { namespace, labels } = service.metadata
   const namespaceLabels = known.namespaceObjects.get(namespace)?.metadata.labels ?? {}
-  const reference = effectiveReference(metadata.labels, namespaceLabels, namespace)
+  const consumer = { namespace, namespaceLabels }
+  if (namesNoWaypoint(labels, namespaceLabels, namespace)) {
+    // A document with errors is one that somebody is about to mend.
+    if (known.pods === undefined) return true
+    const account = accountOfService(service, known.pods)
+    const gateway =
+      account === undefined ? undefined : waypointOfAccount(known.gateways.values(), namespace, account)
+    return attach(gateway, consumer, 'service').kind === 'attached'
+  }
+  const reference = effectiveReference(labels, namespaceLabels, namespace)
   if (reference === undefined) return false
   const key = `${reference.namespace}/${reference.name}`
   const gateway = known.gateways.get(key)
-  // A Gateway whose document has errors is one that somebody is about to mend.
   if (gateway === undefined) return known.gateways.has(key)
-  return attach(gateway, { namespace, namespaceLabels }, 'service').kind === 'attached'
+  return attach(gateway, consumer, 'service').kind === 'attached'
 }

@@ -9,6 +9,7 @@ import type { VirtualServiceResource } from './virtual-service-types.ts'
 export interface SelectablePods {
   readonly namespace: string
   readonly labels: Readonly<Record<string, string>>
+  readonly serviceAccount: string
   readonly portNames: ReadonlySet<string>
 }
 

@@ -1,5 +1,6 @@
 /** Gateways: the waypoints of a mesh, in today's form and in those that it had before. */
 import type { YamlObject, YamlReader } from '@ambient/policy'
+import { serviceAccountAnnotation, waypointForLabel } from './account-waypoint.ts'
 import { labelReader, type ReadContext } from './context.ts'
 import {
   type AllowedNamespaces,
@@ -13,8 +14,6 @@ import { labelSelectorFields } from './fields.ts'
 import { PORT_RANGE, shown } from './read-values.ts'
 import { openConfiguration } from './read-traffic.ts'
 
-export const waypointForLabel = 'istio.io/waypoint-for'
-export const serviceAccountAnnotation = 'istio.io/for-service-account'
 /** What `gateway.networking.k8s.io/gateway-name` was called before. */
 export const oldGatewayNameLabel = 'istio.io/gateway-name'
 
@@ -142,7 +141,7 @@ function warnOldForms(root: YamlReader, spec: YamlObject): void {
     ?.object()
     ?.get(serviceAccountAnnotation)
     ?.problem(
-      'is an older form: the waypoint runs under this account, and serves what is labelled to use it',
+      'is an older form: the waypoint runs under this account, and serves its workloads where no label istio.io/use-waypoint says otherwise',
       'warning',
     )
   spec.get('addresses')?.list(item => {

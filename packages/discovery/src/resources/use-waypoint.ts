@@ -36,6 +36,11 @@ export function effectiveReference(
   return reference?.kind === 'named' ? reference : undefined
 }
 
+/** Neither label says anything, `none` included. */
+export function namesNoWaypoint(labels: Labels, namespaceLabels: Labels, namespace: string): boolean {
+  return (referenceOf(labels, namespace) ?? referenceOf(namespaceLabels, namespace)) === undefined
+}
+
 /** Why a waypoint does not serve, or that it does. Reasons are those of istiod's status. */
 export type Attachment =
   | { readonly kind: 'attached'; readonly gateway: GatewayResource }

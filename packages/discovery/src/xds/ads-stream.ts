@@ -13,7 +13,7 @@ import {
   resourceTypes,
 } from './protocol.ts'
 import { createSubscription, type Subscription, type SubscriptionStatus } from './subscription.ts'
-import { configTypes } from '../configuration/document.ts'
+import { routeTypes, supportingTypes } from '../configuration/document.ts'
 import type { PublishedType } from './versioned.ts'
 
 export type AdsCall = ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
@@ -95,12 +95,14 @@ class ServerStream implements AdsStream {
   /**
    * New policies first, then the workloads that may list them; policies that are gone last, when the client has
    * answered for the workloads: otherwise a listed policy would be unknown for a moment, and unknown means denied.
+   * A waypoint learns in the same way what protects a service before it learns of the service, and routes last.
    */
   push(): void {
     this.#pushType(AUTHORIZATION_TYPE, this.#awaitsAddresses())
+    for (const type of supportingTypes) this.#pushType(type, false)
     if (!this.#lacksPolicies()) this.#pushType(ADDRESS_TYPE, false)
     this.#pushType(AUTHORIZATION_TYPE, this.#awaitsAddresses())
-    for (const type of configTypes) this.#pushType(type, false)
+    for (const type of routeTypes) this.#pushType(type, false)
   }
 
   close(reason: string): void {
