@@ -1,10 +1,11 @@
 /** A reading room behind a TCP listener, with small real desks, and a ledger that tests read. */
 import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import { type Duplex, Readable } from 'node:stream'
 import { type AppProtocol, parseSpiffeId, type Service, systemClock } from '@ambient/core'
 import { HeaderFields } from '../src/http/header-fields.ts'
 import type { ExchangeOutcome, ExchangeStart, RequestDesk } from '../src/http/desk.ts'
-import type { HttpLimits } from '../src/http/limits.ts'
+import type { HttpLimits } from '../src/limits.ts'
 import type { HttpResponse } from '../src/http/message.ts'
 import { createReadingRoom, type ReadingRoom, type Served } from '../src/http/room.ts'
 import type { RouteDecision } from '../src/route/decide.ts'
@@ -190,4 +191,48 @@ function listening(server: Server): Promise<number> {
   return new Promise(resolve =>
     server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
   )
+}
+
+export interface Reply {
+  readonly message: IncomingMessage
+  readonly body: string
+  readonly localPort: number | undefined
+}
+
+/** One request by Node’s client. */
+export function ask(port: number, options: RequestOptions = {}, body?: string | Readable): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ host: '127.0.0.1', port, agent: false, ...options }, message => {
+      let text = ''
+      const { localPort } = message.socket
+      message.setEncoding('utf8')
+      message.on('data', chunk => {
+        text += chunk
+      })
+      message.on('end', () => resolve({ message, body: text, localPort }))
+      message.on('error', reject)
+    })
+    request.on('error', reject)
+    if (body instanceof Readable) body.pipe(request)
+    else request.end(body)
+  })
+}
+
+export async function textOf(stream: Readable | undefined): Promise<string> {
+  let text = ''
+  for await (const chunk of stream ?? []) text += String(chunk)
+  return text
+}
+
+/** Gives some bytes, then breaks. */
+export function cutAfter(text: string): Readable {
+  let isGiven = false
+  return new Readable({
+    read() {
+      if (!isGiven) this.push(text)
+      // When the first bytes have gone.
+      else setImmediate(() => this.destroy(new Error('cut')))
+      isGiven = true
+    },
+  })
 }

@@ -1,5 +1,5 @@
 /** HTTP/1.1 at the reading room: real clients, raw bytes. */
-import { Agent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import { Agent } from 'node:http'
 import { connect } from 'node:net'
 import { once } from 'node:events'
 import { Readable } from 'node:stream'
@@ -10,12 +10,15 @@ import type { RouteDecision } from '../src/route/decide.ts'
 import { noEdits } from '../src/route/ir.ts'
 import {
   answer,
+  ask,
+  cutAfter,
   type Fixture,
   type FixtureOptions,
   forwardTo,
   rawExchange,
   route,
   startFixture,
+  textOf,
 } from './http-fixture.ts'
 
 let fixture: Fixture | undefined
@@ -27,30 +30,6 @@ afterEach(async () => {
 async function start(options: FixtureOptions = {}): Promise<Fixture> {
   fixture = await startFixture({ protocol: 'HTTP11', ...options })
   return fixture
-}
-
-interface Reply {
-  readonly message: IncomingMessage
-  readonly body: string
-  readonly localPort: number | undefined
-}
-
-function ask(port: number, options: RequestOptions = {}, body?: string | Readable): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest({ host: '127.0.0.1', port, agent: false, ...options }, message => {
-      let text = ''
-      const { localPort } = message.socket
-      message.setEncoding('utf8')
-      message.on('data', chunk => {
-        text += chunk
-      })
-      message.on('end', () => resolve({ message, body: text, localPort }))
-      message.on('error', reject)
-    })
-    request.on('error', reject)
-    if (body instanceof Readable) body.pipe(request)
-    else request.end(body)
-  })
 }
 
 describe('an exchange', () => {
@@ -371,182 +350,6 @@ describe('answers of our own', () => {
     ]).toEqual([200, '7', 'RBAC: access denied', ''])
   })
 })
-
-describe('header hygiene', () => {
-  it('toward the application', async () => {
-    const { port, orders } = await start()
-    await ask(port, {
-      headers: {
-        host: 'app',
-        connection: 'x-hop',
-        'x-hop': '1',
-        'keep-alive': 'timeout=1',
-        te: 'gzip, trailers',
-        'x-envoy-retry-on': '5xx',
-        'x-envoy-upstream-rq-timeout-ms': '1',
-        'x-forwarded-client-cert': 'By=me',
-        'x-forwarded-for': '1.2.3.4',
-        baggage: 'a=b',
-        forwarded: 'for=1.2.3.4',
-        traceparent: 'old',
-        'x-a': ['1', '2'],
-      },
-    })
-    const headers = orders[0]?.request.headers
-    expect(headers?.get('x-request-id')).toMatch(/^[\da-f]{8}-[\da-f]{4}-4/)
-    headers?.delete('x-request-id')
-    expect([...(headers ?? [])]).toEqual([
-      ['te', 'trailers'],
-      ['x-forwarded-for', '1.2.3.4'],
-      ['baggage', 'a=b'],
-      ['forwarded', 'for=1.2.3.4'],
-      ['x-a', '1'],
-      ['x-a', '2'],
-      ['x-forwarded-proto', 'http'],
-      ['traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'],
-    ])
-    await ask(port, { headers: { 'x-request-id': 'mine', 'x-forwarded-proto': 'https' } })
-    expect(orders[1]?.request.headers.get('x-request-id')).toBe('mine')
-    expect(orders[1]?.request.headers.get('x-forwarded-proto')).toBe('https')
-  })
-
-  it('a proxy form of the target names the authority', async () => {
-    const { port, orders } = await start()
-    await ask(port, { path: 'http://other:8080/x?y', headers: { host: 'app' } })
-    expect(orders[0]?.request).toMatchObject({ authority: 'other:8080', path: '/x?y' })
-    await ask(port, { path: '*', method: 'OPTIONS', headers: { host: 'app' } })
-    expect(orders[1]?.request.path).toBe('*')
-  })
-})
-
-describe('the caller goes', () => {
-  it('and what is under way is cancelled', async () => {
-    let cancelled: () => void = () => {}
-    const isCancelled = new Promise<void>(resolve => {
-      cancelled = resolve
-    })
-    const { port, ledger, recorded } = await start({
-      respond: order =>
-        new Promise(resolve => {
-          order.request.signal.addEventListener('abort', () => {
-            cancelled()
-            resolve(answer({ body: Readable.from(['late']) }))
-          })
-        }),
-    })
-    const socket = connect(port, '127.0.0.1')
-    socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
-    await vi.waitFor(() => expect(ledger[0]?.steps).toContain('forward'))
-    socket.resetAndDestroy()
-    await isCancelled
-    await recorded(1)
-    expect(ledger[0]?.outcome).toMatchObject({ status: 0, flags: ['DC'], isComplete: false })
-  })
-
-  it('half: whoever only ends its direction is still answered, for a while', async () => {
-    const { port, ledger, recorded } = await start({
-      limits: { halfCloseMs: 50 },
-      respond: order =>
-        order.request.path === '/fast'
-          ? answer({ body: Readable.from([Buffer.from('kind')]) })
-          : new Promise(resolve => {
-              order.request.signal.addEventListener('abort', () => resolve(answer()))
-            }),
-    })
-    expect(await rawExchange(port, 'GET /fast HTTP/1.1\r\nhost: a\r\n\r\n', true)).toMatch(
-      /^HTTP\/1.1 200[\s\S]*kind/,
-    )
-    await expect(rawExchange(port, 'GET /slow HTTP/1.1\r\nhost: a\r\n\r\n', true)).rejects.toMatchObject({
-      code: 'ECONNRESET',
-    })
-    await recorded(2)
-    expect(ledger.map(({ outcome }) => outcome?.status)).toEqual([200, 0])
-  })
-})
-
-describe('the end of a connection', () => {
-  it('a head that does not come is 408, an idle connection is closed', async () => {
-    const { port, ledger } = await start({ limits: { headMs: 30, idleMs: 60 } })
-    expect(await rawExchange(port, 'GET / HTTP/1.1\r\nhost')).toMatch(/^HTTP\/1.1 408/)
-    expect(ledger[0]?.outcome).toMatchObject({ status: 408, flags: ['DPE'] })
-    expect(await rawExchange(port, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n')).toMatch(/^HTTP\/1.1 200/)
-    expect(await rawExchange(port, '')).toBe('')
-  })
-
-  it('draining: the next answer says that it is the last, an idle connection is closed', async () => {
-    const { port, room, ledger } = await start({ limits: { drainIdleMs: 20 } })
-    const idle = connect(port, '127.0.0.1')
-    idle.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
-    await once(idle, 'data')
-    const busy = connect(port, '127.0.0.1')
-    busy.write('GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\n')
-    await once(busy, 'data')
-    room.drain()
-    busy.write('host: a\r\n\r\n')
-    expect(await textOf(busy)).toMatch(/\r\nconnection: close\r\n/)
-    expect(await textOf(idle)).toBe('')
-    await vi.waitFor(() => expect(room.connections).toBe(0))
-    expect(ledger.map(({ outcome }) => outcome?.status)).toEqual([200, 200, 200])
-  })
-
-  it('a request that was answered early does not become the next one', async () => {
-    const { port, ledger } = await start({
-      limits: { drainMs: 40 },
-      desk: { authorize: () => ({ allowed: false, reason: 'x', detail: 'y', considered: [] }) },
-    })
-    const text = await rawExchange(
-      port,
-      'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n',
-    )
-    expect(text).toMatch(/^HTTP\/1.1 403/)
-    expect(text).toContain('connection: close')
-    expect(ledger).toHaveLength(1)
-  })
-
-  it('garbage behind a request leaves its answer alone', async () => {
-    const { port, ledger } = await start({
-      respond: () => new Promise(resolve => setImmediate(() => resolve(answer()))),
-    })
-    const text = await rawExchange(port, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n\x00\x01garbage\r\n\r\n')
-    expect(text.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400'])
-    expect(ledger.map(({ outcome }) => outcome?.status)).toEqual([200, 400])
-  })
-
-  it('a broken chunk ends its exchange with 400', async () => {
-    const { port, ledger, recorded } = await start({
-      async respond(order) {
-        await textOf(order.request.body).catch(() => '')
-        return answer()
-      },
-    })
-    const text = await rawExchange(
-      port,
-      'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nxx\r\n',
-    )
-    expect(text).toMatch(/^HTTP\/1.1 400/)
-    await recorded(1)
-    expect(ledger.map(({ outcome }) => [outcome?.status, outcome?.flags.join()])).toEqual([[400, 'DPE']])
-  })
-})
-
-async function textOf(stream: Readable | undefined): Promise<string> {
-  let text = ''
-  for await (const chunk of stream ?? []) text += String(chunk)
-  return text
-}
-
-/** Gives some bytes, then breaks. */
-function cutAfter(text: string): Readable {
-  let isGiven = false
-  return new Readable({
-    read() {
-      if (!isGiven) this.push(text)
-      // When the first bytes have gone.
-      else setImmediate(() => this.destroy(new Error('cut')))
-      isGiven = true
-    },
-  })
-}
 
 /** Resolves when a number has stopped growing. */
 async function stalled(measure: () => number): Promise<void> {

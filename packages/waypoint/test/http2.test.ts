@@ -6,12 +6,20 @@ import {
   connect,
   type OutgoingHttpHeaders,
 } from 'node:http2'
-import { connect as connectTcp, type Socket } from 'node:net'
 import { PassThrough, Readable } from 'node:stream'
-import { Client, credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { HeaderFields } from '../src/http/header-fields.ts'
-import { answer, type Fixture, type FixtureOptions, startFixture } from './http-fixture.ts'
+import {
+  DATA,
+  frameHead,
+  GOAWAY,
+  HEADERS,
+  rawFrames,
+  rawSession,
+  requestFrame,
+  RST_STREAM,
+} from './http2-frames.ts'
+import { answer, type Fixture, type FixtureOptions, startFixture, textOf } from './http-fixture.ts'
 
 let fixture: Fixture | undefined
 let session: ClientHttp2Session | undefined
@@ -62,12 +70,6 @@ function reply(stream: ClientHttp2Stream): Promise<Reply> {
     stream.on('error', reject)
     stream.on('close', () => resolve({ headers, trailers, body: text, rstCode: stream.rstCode ?? 0 }))
   })
-}
-
-async function textOf(stream: Readable | undefined): Promise<string> {
-  let text = ''
-  for await (const chunk of stream ?? []) text += String(chunk)
-  return text
 }
 
 describe('HTTP/2', () => {
@@ -326,180 +328,3 @@ describe('HTTP/2', () => {
     })
   })
 })
-
-describe('gRPC', () => {
-  const identity = (bytes: Buffer): Buffer => bytes
-  const message = (text: string): Buffer =>
-    Buffer.concat([Buffer.from([0, 0, 0, 0, text.length]), Buffer.from(text)])
-
-  async function startGrpc(
-    options: FixtureOptions,
-  ): Promise<{ readonly fixture: Fixture; readonly client: Client }> {
-    fixture = await startFixture({ protocol: 'GRPC', ...options })
-    return { fixture, client: new Client(`127.0.0.1:${fixture.port}`, credentials.createInsecure()) }
-  }
-
-  const unary = (
-    client: Client,
-  ): Promise<{ readonly code: number; readonly details: string; readonly value?: string }> =>
-    new Promise(resolve => {
-      const call = client.makeUnaryRequest(
-        '/s/M',
-        identity,
-        identity,
-        Buffer.from('hi'),
-        new Metadata(),
-        (error, value) =>
-          resolve(
-            error === null
-              ? { code: 0, details: '', value: String(value) }
-              : { code: error.code, details: error.details },
-          ),
-      )
-      call.on('error', () => {})
-    })
-
-  it('unary and server streaming, with the status of the trailers', async () => {
-    const { fixture: room, client } = await startGrpc({
-      respond: order =>
-        answer({
-          headers: new HeaderFields([['content-type', 'application/grpc']]),
-          body: Readable.from(
-            order.request.path === '/s/Many' ? [message('a'), message('b')] : [message('one')],
-          ),
-          trailers: () =>
-            new HeaderFields(
-              order.request.path === '/s/Many'
-                ? [
-                    ['grpc-status', '5'],
-                    ['grpc-message', 'no more'],
-                  ]
-                : [['grpc-status', '0']],
-            ),
-        }),
-    })
-    expect(await unary(client)).toEqual({ code: 0, details: '', value: 'one' })
-    const call = client.makeServerStreamRequest('/s/Many', identity, identity, Buffer.from('hi'))
-    const got: string[] = []
-    call.on('data', value => got.push(String(value)))
-    const [error] = await once(call, 'error')
-    expect([got, error.code, error.details]).toEqual([['a', 'b'], grpcStatus.NOT_FOUND, 'no more'])
-    await room.recorded(2)
-    expect(room.ledger.map(({ outcome }) => outcome?.grpcStatus)).toEqual([0, 5])
-    expect(room.ledger[0]?.start?.isGrpc).toBe(true)
-    client.close()
-  })
-
-  it('a denial is PERMISSION_DENIED, an upstream that failed UNAVAILABLE, a cut one neither OK', async () => {
-    let mode: 'denied' | 'failed' | 'cut' = 'denied'
-    const { client } = await startGrpc({
-      desk: { authorize: () => ({ allowed: mode !== 'denied', reason: 'x', detail: 'y', considered: [] }) },
-      respond: () =>
-        mode === 'failed'
-          ? {
-              kind: 'failed',
-              status: 503,
-              flag: 'UH',
-              flags: ['UH'],
-              body: 'no healthy upstream',
-              detail: 'no_healthy_upstream',
-              reason: '',
-              endpoint: undefined,
-              attempts: 0,
-            }
-          : answer({
-              headers: new HeaderFields([['content-type', 'application/grpc']]),
-              body: new Readable({
-                read() {
-                  this.destroy(new Error('cut'))
-                },
-              }),
-            }),
-    })
-    expect(await unary(client)).toEqual({
-      code: grpcStatus.PERMISSION_DENIED,
-      details: 'RBAC: access denied',
-    })
-    mode = 'failed'
-    expect(await unary(client)).toEqual({ code: grpcStatus.UNAVAILABLE, details: 'no healthy upstream' })
-    mode = 'cut'
-    expect((await unary(client)).code).toBe(grpcStatus.INTERNAL)
-    client.close()
-  })
-})
-
-const [DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY] = [0, 1, 3, 4, 7]
-
-interface Frame {
-  readonly type: number
-  readonly flags: number
-  readonly stream: number
-  readonly body: Buffer
-}
-
-/** GET / on stream 1, END_STREAM; every field a literal without index. */
-function requestFrame(
-  fields: readonly (readonly [string, string])[] = [],
-  authority = 'app',
-  isEnd = true,
-): Buffer {
-  const pseudo: (readonly [string, string])[] = [
-    [':method', 'GET'],
-    [':scheme', 'http'],
-    [':path', '/'],
-  ]
-  if (authority !== '') pseudo.push([':authority', authority])
-  const isPseudo = ([name]: readonly [string, string]): boolean => name.startsWith(':')
-  const all = [...pseudo, ...fields.filter(isPseudo), ...fields.filter(field => !isPseudo(field))]
-  const block = Buffer.concat(
-    all.map(([name, value]) =>
-      Buffer.concat([
-        Buffer.from([0, name.length]),
-        Buffer.from(name),
-        Buffer.from([value.length]),
-        Buffer.from(value),
-      ]),
-    ),
-  )
-  return Buffer.concat([frameHead(block.length, HEADERS, isEnd ? 0x5 : 0x4, 1), block])
-}
-
-function frameHead(length: number, type: number, flags: number, stream: number): Buffer {
-  const head = Buffer.alloc(9)
-  head.writeUIntBE(length, 0, 3)
-  head[3] = type
-  head[4] = flags
-  head.writeUInt32BE(stream, 5)
-  return head
-}
-
-/** Sends the preface and these frames. */
-function rawSession(port: number, frames: Buffer): Socket {
-  const socket = connectTcp(port, '127.0.0.1')
-  socket.on('error', () => {})
-  socket.write(
-    Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frameHead(0, SETTINGS, 0, 0), frames]),
-  )
-  return socket
-}
-
-/** Collects what comes until stream 1 is over or the connection is. */
-function rawFrames(port: number, frames: Buffer): Promise<Frame[]> {
-  const socket = rawSession(port, frames)
-  const got: Frame[] = []
-  let bytes = Buffer.alloc(0)
-  return new Promise(resolve => {
-    socket.on('close', () => resolve(got))
-    socket.on('data', chunk => {
-      bytes = Buffer.concat([bytes, chunk])
-      while (bytes.length >= 9 && bytes.length >= 9 + bytes.readUIntBE(0, 3)) {
-        const body = bytes.subarray(9, 9 + bytes.readUIntBE(0, 3))
-        const frame = { type: bytes[3] ?? 0, flags: bytes[4] ?? 0, stream: bytes.readUInt32BE(5), body }
-        bytes = bytes.subarray(9 + body.length)
-        got.push(frame)
-        const isEnd = frame.type === RST_STREAM || (frame.type <= HEADERS && (frame.flags & 1) === 1)
-        if ((frame.stream === 1 && isEnd) || frame.type === GOAWAY) socket.destroy()
-      }
-    })
-  })
-}

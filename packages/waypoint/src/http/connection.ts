@@ -1,5 +1,5 @@
 /** One connection that speaks HTTP, as the room keeps it. */
-import type { HttpLimits } from './limits.ts'
+import type { HttpLimits } from '../limits.ts'
 import type { RequestDesk } from './desk.ts'
 
 export interface HttpConnection {

@@ -4,7 +4,7 @@ import { CallerBody, callerGone } from './body.ts'
 import type { CodecReply } from './codec-error.ts'
 import type { IncomingRequest } from './downstream.ts'
 import { HeaderFields } from './header-fields.ts'
-import { httpLimits } from './limits.ts'
+import { httpLimits } from '../limits.ts'
 import type { LocalReply } from './local-reply.ts'
 
 /** `http://authority/path`: a client that believes to talk to a proxy. */

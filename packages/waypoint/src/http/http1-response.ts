@@ -5,7 +5,7 @@ import type { Clock } from '@ambient/core'
 import { copyBody, discard } from './body.ts'
 import type { Downstream, ResponseHead, Sent } from './downstream.ts'
 import type { HeaderFields } from './header-fields.ts'
-import type { HttpLimits } from './limits.ts'
+import type { HttpLimits } from '../limits.ts'
 import { netSocket } from './node-types.ts'
 import { reset, switchProtocols } from './upgrade.ts'
 

@@ -4,7 +4,7 @@ import { CallerBody, callerGone } from './body.ts'
 import type { IncomingRequest } from './downstream.ts'
 import { HeaderFields } from './header-fields.ts'
 import { headBytes } from './hygiene.ts'
-import { httpLimits } from './limits.ts'
+import { httpLimits } from '../limits.ts'
 import type { LocalReply } from './local-reply.ts'
 
 export interface Http2RequestOptions {

@@ -16,7 +16,7 @@ import type { HttpConnection, RoomFacts } from './connection.ts'
 import { runExchange } from './exchange.ts'
 import { readHttp2Request } from './http2-request.ts'
 import { http2Downstream } from './http2-response.ts'
-import type { HttpLimits } from './limits.ts'
+import type { HttpLimits } from '../limits.ts'
 
 /** RFC 9113 §6.8: the notice that a GOAWAY with the true last stream will follow. */
 const ANY_STREAM = 2 ** 31 - 1

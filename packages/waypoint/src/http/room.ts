@@ -2,11 +2,11 @@
 import type { Duplex } from 'node:stream'
 import type { AppProtocol } from '@ambient/core'
 import type { InboundStream } from '../stream.ts'
-import type { HttpConnection } from './connection.ts'
+import type { HttpConnection, RoomFacts } from './connection.ts'
 import type { RequestDesk } from './desk.ts'
-import { createHttp1Room } from './http1.ts'
+import { createHttp1Room, type Http1Room } from './http1.ts'
 import { serveHttp2 } from './http2.ts'
-import { httpLimits, type HttpLimits } from './limits.ts'
+import { httpLimits, type HttpLimits } from '../limits.ts'
 import { sniff, type SniffedSocket, sniffSocket, sniffVersion } from './sniff.ts'
 import { endSoon } from './node-types.ts'
 import { reset } from './upgrade.ts'
@@ -39,68 +39,76 @@ export interface ReadingRoom {
 }
 
 export function createReadingRoom(options: ReadingRoomOptions): ReadingRoom {
-  const limits = Object.freeze({ ...httpLimits, ...options.limits })
-  const facts = { desk: options.desk, limits }
-  const http1 = createHttp1Room(facts)
-  const connections = new Set<HttpConnection>()
-  const sniffed = new Set<Duplex>()
-  let isDraining = false
-  let isClosed = false
+  return new LiveRoom(options.desk, Object.freeze({ ...httpLimits, ...options.limits }))
+}
 
-  const read = async (kind: 'http1' | 'http2', socket: Duplex, stream: InboundStream): Promise<Served> => {
-    const connection = kind === 'http2' ? serveHttp2(socket, stream, facts) : http1.serve(socket, stream)
-    connections.add(connection)
-    if (isClosed) connection.destroy()
-    else if (isDraining) connection.drain()
-    await connection.closed
-    connections.delete(connection)
+class LiveRoom implements ReadingRoom {
+  readonly #facts: RoomFacts
+  readonly #http1: Http1Room
+  readonly #connections = new Set<HttpConnection>()
+  /** Nothing is known of these yet. */
+  readonly #silent = new Set<Duplex>()
+  #isDraining = false
+  #isClosed = false
+
+  constructor(desk: RequestDesk, limits: HttpLimits) {
+    this.#facts = { desk, limits }
+    this.#http1 = createHttp1Room(this.#facts)
+  }
+
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  async serve(socket: Duplex, stream: InboundStream): Promise<Served> {
+    const declared = stream.target.kind === 'service' ? stream.target.protocol : undefined
+    if (declared !== undefined && !isHttp(declared)) return { kind: 'tcp', socket }
+    const first = await this.#look(socket, declared)
+    if (first === undefined) return { kind: 'http' }
+    if (first.kind !== 'tcp') return this.#read(first.kind, first.socket, stream)
+    // A port that says it speaks HTTP has nothing else to be handed back for.
+    if (declared === undefined) return { kind: 'tcp', socket: first.socket }
+    endSoon(first.socket)
     return { kind: 'http' }
   }
-  const look = async (
-    socket: Duplex,
-    declared: AppProtocol | undefined,
-  ): Promise<SniffedSocket | undefined> => {
-    sniffed.add(socket)
+
+  drain(): void {
+    this.#isDraining = true
+    for (const connection of this.#connections) connection.drain()
+  }
+
+  async close({ graceMs = this.#facts.limits.graceMs }: { readonly graceMs?: number } = {}): Promise<void> {
+    this.drain()
+    const timer = this.#facts.desk.clock.after(graceMs, () => {
+      this.#isClosed = true
+      for (const connection of this.#connections) connection.destroy()
+    })
+    for (const socket of this.#silent) reset(socket, 'the room is closed')
+    await Promise.all([...this.#connections].map(connection => connection.closed))
+    timer.cancel()
+  }
+
+  async #look(socket: Duplex, declared: AppProtocol | undefined): Promise<SniffedSocket | undefined> {
+    const { desk, limits } = this.#facts
+    this.#silent.add(socket)
     // Who says nothing may wait for a server that speaks first; not so where HTTP is declared.
-    const timer = declared && options.desk.clock.after(limits.idleMs, () => endSoon(socket))
-    const result = await sniffSocket(
-      socket,
-      declared ? sniffVersion : bytes => sniff(bytes, limits.sniffBytes),
-    )
+    const timer = declared && desk.clock.after(limits.idleMs, () => endSoon(socket))
+    const decide = declared ? sniffVersion : (bytes: Buffer) => sniff(bytes, limits.sniffBytes)
+    const result = await sniffSocket(socket, decide)
     timer?.cancel()
-    sniffed.delete(socket)
+    this.#silent.delete(socket)
     return result
   }
-  const drain = (): void => {
-    isDraining = true
-    for (const connection of connections) connection.drain()
-  }
-  return {
-    async serve(socket, stream) {
-      const declared = stream.target.kind === 'service' ? stream.target.protocol : undefined
-      if (declared !== undefined && !isHttp(declared)) return { kind: 'tcp', socket }
-      const first = await look(socket, declared)
-      if (first === undefined) return { kind: 'http' }
-      if (first.kind !== 'tcp') return read(first.kind, first.socket, stream)
-      // A port that says it speaks HTTP has nothing else to be handed back for.
-      if (declared === undefined) return { kind: 'tcp', socket: first.socket }
-      endSoon(first.socket)
-      return { kind: 'http' }
-    },
-    get connections() {
-      return connections.size
-    },
-    drain,
-    async close({ graceMs = limits.graceMs } = {}) {
-      drain()
-      const timer = options.desk.clock.after(graceMs, () => {
-        isClosed = true
-        for (const connection of connections) connection.destroy()
-      })
-      for (const socket of sniffed) reset(socket, 'the room is closed')
-      await Promise.all([...connections].map(connection => connection.closed))
-      timer.cancel()
-    },
+
+  async #read(kind: 'http1' | 'http2', socket: Duplex, stream: InboundStream): Promise<Served> {
+    const connection =
+      kind === 'http2' ? serveHttp2(socket, stream, this.#facts) : this.#http1.serve(socket, stream)
+    this.#connections.add(connection)
+    if (this.#isClosed) connection.destroy()
+    else if (this.#isDraining) connection.drain()
+    await connection.closed
+    this.#connections.delete(connection)
+    return { kind: 'http' }
   }
 }
 

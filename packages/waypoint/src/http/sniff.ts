@@ -1,7 +1,7 @@
 /** Is this HTTP? The first bytes decide where a service does not say what its port speaks. */
 import { METHODS } from 'node:http'
 import { Duplex, Readable } from 'node:stream'
-import { httpLimits } from './limits.ts'
+import { httpLimits } from '../limits.ts'
 
 export type Sniffed = 'http1' | 'http2' | 'tcp'
 
