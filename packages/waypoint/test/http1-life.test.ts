@@ -93,6 +93,26 @@ describe('the end of a connection', () => {
     expect(ledger.map(({ outcome }) => outcome?.status)).toEqual([200, 200, 200])
   })
 
+  it('requests that came before the caller ended its direction are all answered', async () => {
+    const { port } = await start({
+      respond: order =>
+        new Promise(resolve =>
+          setImmediate(() => resolve(answer({ body: Readable.from([Buffer.from(order.request.path)]) }))),
+        ),
+    })
+    const one = (path: string): string => `GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`
+    const text = await rawExchange(port, one('/p1') + one('/p2') + one('/p3'), true)
+    expect(text.match(/\/p\d/g)).toEqual(['/p1', '/p2', '/p3'])
+  })
+
+  it('a caller with too many requests in one breath is cut', async () => {
+    const { port, ledger } = await start({ limits: { pipelinedRequests: 5 } })
+    await expect(rawExchange(port, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n'.repeat(10))).rejects.toMatchObject({
+      code: 'ECONNRESET',
+    })
+    expect(ledger.length).toBeLessThan(10)
+  })
+
   it('a request that was answered early does not become the next one', async () => {
     const { port, ledger } = await start({
       limits: { drainMs: 40 },

@@ -122,6 +122,17 @@ describe('HTTP/2', () => {
     })
   })
 
+  it('100 Continue goes out when somebody reads', async () => {
+    const { client } = await start({
+      respond: async order =>
+        answer({ body: Readable.from([Buffer.from(await textOf(order.request.body))]) }),
+    })
+    const stream = client.request({ ':path': '/', ':method': 'POST', expect: '100-continue' })
+    await once(stream, 'continue')
+    stream.end('body')
+    expect((await reply(stream)).body).toBe('body')
+  })
+
   it('many exchanges at once; HEAD; an answer without a body', async () => {
     const { client, recorded } = await start({
       respond: order =>

@@ -136,6 +136,7 @@ export class Http1Connection implements HttpConnection {
     const request = readHttp1Request(message, {
       signal: aborter.signal,
       upgrade: exchange.upgrade,
+      limits: this.#facts.limits,
       onFirstRead: () => {
         if (exchange.isExpecting && !response.headersSent) response.writeContinue()
       },
@@ -150,13 +151,17 @@ export class Http1Connection implements HttpConnection {
       clock: this.#facts.desk.clock,
       limits: this.#facts.limits,
       isUpgrade: exchange.upgrade !== undefined,
-      isLast: () => this.#isDraining || this.#socket.readableEnded || request.problem !== undefined,
+      isLast: () => request.problem !== undefined || this.#isLastRequest(),
       isBroken: () => this.#broken !== undefined && !message.complete,
       onHead: () => this.#arm(undefined),
     })
     if (!this.#socket.destroyed) await runExchange(request, downstream, this.#stream, this.#facts.desk)
     this.#socket.off('close', onClose)
     if (exchange.upgrade !== undefined) endSoon(this.#socket)
+  }
+
+  #isLastRequest(): boolean {
+    return (this.#isDraining || this.#socket.readableEnded) && this.#waiting.length === 0
   }
 
   /** Bytes that never became a request. */

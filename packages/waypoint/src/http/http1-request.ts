@@ -4,7 +4,7 @@ import { CallerBody, callerGone } from './body.ts'
 import type { CodecReply } from './codec-error.ts'
 import type { IncomingRequest } from './downstream.ts'
 import { HeaderFields } from './header-fields.ts'
-import { httpLimits } from '../limits.ts'
+import type { HttpLimits } from '../limits.ts'
 import type { LocalReply } from './local-reply.ts'
 
 /** `http://authority/path`: a client that believes to talk to a proxy. */
@@ -18,6 +18,7 @@ const TOO_LARGE: LocalReply = {
 
 export interface Http1RequestOptions {
   readonly signal: AbortSignal
+  readonly limits: HttpLimits
   /** Once, when somebody begins to read the body. */
   readonly onFirstRead: () => void
   /** What the rest of the request was found to be while it was carried out. */
@@ -47,7 +48,7 @@ export function readHttp1Request(message: IncomingMessage, options: Http1Request
     upgrade: options.upgrade,
     signal: options.signal,
     brokenBy: options.brokenBy,
-    problem: problemOf(message, headers, options.upgrade),
+    problem: problemOf(message, headers, options),
   }
 }
 
@@ -61,9 +62,9 @@ export function fieldsOf(raw: readonly string[]): HeaderFields {
 function problemOf(
   message: IncomingMessage,
   headers: HeaderFields,
-  upgrade: string | undefined,
+  { upgrade, limits }: Http1RequestOptions,
 ): LocalReply | undefined {
-  if (headers.size > httpLimits.headerFields) return TOO_LARGE
+  if (headers.size > limits.headerFields) return TOO_LARGE
   if (message.httpVersionMajor !== 1 || message.httpVersionMinor !== 1)
     return { status: 426, body: 'Upgrade Required', flags: ['DPE'], detail: 'low_version' }
   const hosts = headers.all('host')

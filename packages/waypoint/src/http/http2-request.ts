@@ -4,8 +4,15 @@ import { CallerBody, callerGone } from './body.ts'
 import type { IncomingRequest } from './downstream.ts'
 import { HeaderFields } from './header-fields.ts'
 import { headBytes } from './hygiene.ts'
-import { httpLimits } from '../limits.ts'
+import type { HttpLimits } from '../limits.ts'
 import type { LocalReply } from './local-reply.ts'
+
+const TOO_LARGE: LocalReply = {
+  status: 431,
+  body: '',
+  flags: ['DPE'],
+  detail: 'request_headers_too_large',
+}
 
 export interface Http2RequestOptions {
   readonly headers: IncomingHttpHeaders
@@ -14,10 +21,11 @@ export interface Http2RequestOptions {
   /** END_STREAM came with the headers. */
   readonly isEnded: boolean
   readonly signal: AbortSignal
+  readonly limits: HttpLimits
 }
 
 export function readHttp2Request(stream: ServerHttp2Stream, options: Http2RequestOptions): IncomingRequest {
-  const { headers: pseudo, raw, isEnded, signal } = options
+  const { headers: pseudo, raw, isEnded, signal, limits } = options
   const headers = new HeaderFields()
   for (let at = 0; at + 1 < raw.length; at += 2)
     if (!raw[at]?.startsWith(':')) headers.add(raw[at] ?? '', raw[at + 1] ?? '')
@@ -43,23 +51,27 @@ export function readHttp2Request(stream: ServerHttp2Stream, options: Http2Reques
         : // A reset reaches readers as an end; only an open stream has ended well.
           new CallerBody(stream, {
             endProblem: () => (stream.closed || stream.aborted ? callerGone() : undefined),
+            onFirstRead: () => {
+              if (asksToContinue(headers) && !stream.headersSent && !stream.closed)
+                stream.additionalHeaders({ ':status': 100 })
+            },
           }),
     trailers: () => trailers,
     upgrade,
     signal,
     brokenBy: () => undefined,
-    problem: problemOf(pseudo, headers, authority, upgrade),
+    problem:
+      headers.size > limits.headerFields || headBytes(headers) > limits.headerBytes
+        ? TOO_LARGE
+        : problemOf(pseudo, authority, upgrade),
   }
 }
 
 function problemOf(
   pseudo: IncomingHttpHeaders,
-  headers: HeaderFields,
   authority: string,
   upgrade: string | undefined,
 ): LocalReply | undefined {
-  if (headers.size > httpLimits.headerFields || headBytes(headers) > httpLimits.headerBytes)
-    return { status: 431, body: '', flags: ['DPE'], detail: 'request_headers_too_large' }
   if (upgrade !== undefined && upgrade !== 'websocket')
     return { status: 403, body: '', flags: [], detail: 'upgrade_failed' }
   if (pseudo[':method'] === 'CONNECT' && upgrade === undefined)
@@ -71,4 +83,8 @@ function problemOf(
 
 function malformed(what: string): LocalReply {
   return { status: 400, body: 'Bad Request', flags: ['DPE'], detail: `http2.invalid_header{${what}}` }
+}
+
+function asksToContinue(headers: HeaderFields): boolean {
+  return headers.get('expect')?.toLowerCase() === '100-continue'
 }

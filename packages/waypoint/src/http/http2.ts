@@ -108,6 +108,7 @@ class Http2Connection implements HttpConnection {
       raw,
       isEnded: (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
       signal: aborter.signal,
+      limits: this.#facts.limits,
     })
     try {
       const { desk, limits } = this.#facts
