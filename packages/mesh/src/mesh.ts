@@ -329,16 +329,18 @@ class LocalMesh implements Mesh {
   async #startControl(): Promise<void> {
     const { folder, cidr } = this
     const block = this.#mustRun('block')
-    this.#control = await startControlServer(
-      {
-        greeting: () => ({ folder, cidr, pid: process.pid }),
-        status: () => this.status(),
-        synced: signal => this.synced(signal),
-        join: (request, signal) => this.join(request, signal),
-      },
-      block.block,
-    )
-    this.#parts.reaper?.addFile(this.#control.socketPath)
+    const controlled = {
+      greeting: () => ({ folder, cidr, pid: process.pid }),
+      status: () => this.status(),
+      synced: (signal: AbortSignal) => this.synced(signal),
+      join: (request: JoinRequest, signal: AbortSignal) => this.join(request, signal),
+    }
+    try {
+      this.#control = await startControlServer(controlled, block.block)
+      this.#parts.reaper?.addFile(this.#control.socketPath)
+    } catch (error) {
+      this.#emit({ kind: 'warning', message: `other processes cannot join: ${messageOf(error)}` })
+    }
   }
 
   async #close(graceMs: number): Promise<void> {

@@ -1,10 +1,13 @@
 /** The life of a ztunnel on the whole path: workloads come and go, it drains, it shows what it holds. */
 import type { Socket } from 'node:net'
+import { parseSpiffeId } from '@ambient/core'
 import { listen } from '@ambient/core/node'
 import { createManualClock } from '@ambient/core/testing'
+import { connect } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { workload } from './fixtures.ts'
-import { createTestMesh, echo, fieldsOf, outbound, world } from './mesh.ts'
+import { formatRequest } from '../src/outbound/capture/socks5-codec.ts'
+import { createTestMesh, echo, fieldsOf, outbound, SECRET, world } from './mesh.ts'
 import { cleanup, connectTo, loopbackAddress, readAll, readBytes, serve } from './sockets.ts'
 
 describe('enrolment', () => {
@@ -96,6 +99,49 @@ describe('the end', () => {
     await closing
     expect(b.access()).toHaveLength(1)
     expect(b.access()[0]).toMatch(/\tinfo\t/)
+  })
+
+  it('serves who was accepted before it, also in the middle of a SOCKS5 negotiation', async () => {
+    const { a, client } = await world(echo)
+    const address = client.addresses[0] ?? ''
+    const socket = await connectTo(address, 15080, address)
+    socket.write(Buffer.from([5, 1, 2]))
+    expect([...(await readBytes(socket, 2))]).toEqual([5, 2])
+    const closing = a.ztunnel.close({ graceMs: 10_000 })
+    await a.line(/proxy stopped listening.*default\/client/)
+    const [user, secret] = [Buffer.from('default/client'), Buffer.from(SECRET)]
+    const request = formatRequest({ host: 'web', port: 80 })
+    const password = Buffer.from([1, user.length, ...user, secret.length, ...secret])
+    socket.write(Buffer.concat([password, request, Buffer.from('ping')]))
+    const answer = await readBytes(socket, 2 + 10 + 4)
+    expect(answer[3]).toBe(0)
+    expect(answer.subarray(12).toString()).toBe('ping')
+    socket.end()
+    await closing
+    expect(a.access()).toHaveLength(1)
+  })
+
+  it('and who was accepted but has not begun its handshake', async () => {
+    const { mesh, b, client, server, app } = await world(echo)
+    const address = server.addresses[0] ?? ''
+    const socket = await connectTo(address, 15008)
+    // Accepted in turn: when a later one works, this one is in.
+    const { socket: later } = await mesh.connect(client, 'web', 80)
+    later.end()
+    await readAll(later)
+    const closing = b.ztunnel.close({ graceMs: 10_000 })
+    await b.line(/proxy stopped listening.*default\/server/)
+    const tunnel = await connect({
+      credentials: await mesh.credentials('client'),
+      to: { address, port: 15008 },
+      expect: [parseSpiffeId('spiffe://cluster.local/ns/default/sa/server')],
+      authority: `${address}:${app.port}`,
+      dial: () => Promise.resolve(socket),
+    })
+    const stream = tunnel.socket()
+    stream.end('ping')
+    expect((await readAll(stream)).text).toBe('ping')
+    await closing
   })
 
   it('cuts what is left at the deadline, as a reset', async () => {
