@@ -1,8 +1,7 @@
 /** From what a route names to the cluster it means, or to why there is none. */
 import type { Service } from '@ambient/core'
-import type { BackendRef, VirtualServiceDestination } from '@ambient/discovery'
+import { type BackendRef, fullHostname, type VirtualServiceDestination } from '@ambient/discovery'
 import { findSubset, rulesFor } from './destination-rules.ts'
-import { completeHost } from './hosts.ts'
 import type { Backend, ClusterRef } from './ir.ts'
 import type { RouteInput } from './route-config.ts'
 
@@ -19,7 +18,7 @@ export function virtualServiceBackend(
     flag: 'NC',
     reason: `${from} sends to ${what}`,
   })
-  const hostname = completeHost(destination.host, namespace, input.clusterDomain)
+  const hostname = fullHostname(destination.host, namespace, input.clusterDomain)
   const service = input.directory.serviceByHostname(hostname, namespace)
   if (service === undefined) return missing(`${hostname}, which is not a service of the mesh`)
   const port = destination.port ?? onlyPort(service) ?? input.port

@@ -1,10 +1,4 @@
-/** Hosts as Istio reads them: a name without a dot is a service of the namespace in which it was written. */
-
-/** `reviews` written in `shop` is `reviews.shop.svc.cluster.local`; whatever has a dot, and `*`, is complete. */
-export function completeHost(host: string, namespace: string, clusterDomain: string): string {
-  const isComplete = host === '*' || host.includes('.')
-  return (isComplete ? host : `${host}.${namespace}.svc.${clusterDomain}`).toLowerCase()
-}
+/** Which services a host means. Destinations, which name exactly one, are completed by discovery's `fullHostname`. */
 
 /** Whether a host written in a namespace names this service; `*` and `*.domain` name everything below. */
 export function hostNames(host: string, namespace: string, hostname: string): boolean {
