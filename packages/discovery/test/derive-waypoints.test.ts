@@ -1,8 +1,8 @@
 /** Waypoints in what ztunnels are told: who is behind which, how it is reached, and what going around it meets. */
 import type { AppProtocol, Service } from '@ambient/core'
 import { describe, expect, it } from 'vitest'
-import type { AmbientState, DeriveInput } from '../src/index.ts'
-import { derive, gatewayText, namespaceText, podStatus, serviceText } from './support/derive.ts'
+import type { AmbientState } from '../src/index.ts'
+import { derive, deriveBroken, gatewayText, namespaceText, podStatus, serviceText } from './support/derive.ts'
 
 const USE = 'istio.io/use-waypoint'
 
@@ -26,7 +26,11 @@ const at = (name: string, namespace = 'shop'): string =>
   `${namespace}/${name}.${namespace}.svc.cluster.local:15008`
 
 /** A mesh with the waypoints `wp` (for services) and `all` (for everything), and these labels. */
-function labelled(labels: { namespace?: string; service?: string; pod?: Record<string, string> }): AmbientState {
+function labelled(labels: {
+  namespace?: string
+  service?: string
+  pod?: Record<string, string>
+}): AmbientState {
   return derive(
     [
       namespaceText('shop', labels.namespace),
@@ -44,13 +48,23 @@ describe('the label of an object and that of its namespace', () => {
     ['the namespace does: services only', { namespace: `${USE}: wp` }, at('wp'), 'none'],
     ['the namespace does: everything', { namespace: `${USE}: all` }, at('all'), at('all')],
     ['the service alone', { service: `${USE}: wp` }, at('wp'), 'none'],
-    ['the service beats the namespace', { namespace: `${USE}: wp`, service: `${USE}: all` }, at('all'), 'none'],
+    [
+      'the service beats the namespace',
+      { namespace: `${USE}: wp`, service: `${USE}: all` },
+      at('all'),
+      'none',
+    ],
     ['the pod alone', { pod: { [USE]: 'all' } }, 'none', at('all')],
     ['the pod names one for services', { pod: { [USE]: 'wp' } }, 'none', 'none'],
     ['the service opts out', { namespace: `${USE}: all`, service: `${USE}: none` }, 'none', at('all')],
     ['the pod opts out', { namespace: `${USE}: all`, pod: { [USE]: 'none' } }, at('all'), 'none'],
     ['an empty label is no label', { namespace: `${USE}: wp`, service: `${USE}: ""` }, at('wp'), 'none'],
-    ['the namespace opts out, the service in', { namespace: `${USE}: none`, service: `${USE}: wp` }, at('wp'), 'none'],
+    [
+      'the namespace opts out, the service in',
+      { namespace: `${USE}: none`, service: `${USE}: wp` },
+      at('wp'),
+      'none',
+    ],
   ])('%s', (_, labels, service, pod) => {
     const state = labelled(labels)
     expect([ofService(state), ofPod(state)]).toEqual([service, pod])
@@ -74,36 +88,30 @@ describe('what a waypoint is for', () => {
 })
 
 describe('a waypoint that cannot be used', () => {
-  // Documents that name what is missing have errors; what runs may be older than they are.
-  const broken = (service: Record<string, string>): AmbientState => {
-    const documents = [namespaceText('shop', `${USE}: wp`), gatewayText('wp'), serviceText('web')]
-    const good = derive(documents)
-    expect(ofService(good)).toBe(at('wp'))
-    return derive(documents, withServiceLabels(documents, service))
-  }
-
-  it('hides the one of the namespace, when it is missing', () => {
-    expect(ofService(broken({ [USE]: 'gone' }))).toBe('none')
-    expect(ofService(broken({ [USE]: 'wp', 'istio.io/use-waypoint-namespace': 'elsewhere' }))).toBe('none')
+  const edge = gatewayText('edge', { className: 'nginx' })
+  it.each([
+    ['it is missing', `${USE}: gone`],
+    ['it is missing in that namespace', `${USE}: wp, istio.io/use-waypoint-namespace: infra`],
+    ['its class is another', `${USE}: edge`],
+  ])('hides that of the namespace: %s', (_, labels) => {
+    const state = deriveBroken([
+      namespaceText('shop', `${USE}: wp`),
+      gatewayText('wp'),
+      edge,
+      serviceText('web', { labels }),
+    ])
+    expect(ofService(state)).toBe('none')
+    expect([...state.services.keys()].sort()).toEqual([
+      'shop/web.shop.svc.cluster.local',
+      'shop/wp.shop.svc.cluster.local',
+    ])
   })
 
-  it('hides it, when it is no waypoint', () => {
-    const state = derive([
-      namespaceText('shop', `${USE}: edge`),
-      gatewayText('edge', { className: 'nginx' }).replace('port: 15008, protocol: HBONE', 'port: 80, protocol: HTTP'),
-      serviceText('web'),
-    ].map(text => text.replace(`${USE}: edge`, 'a: b')))
-    expect(ofService(state)).toBe('none')
-    expect([...state.services.keys()]).toEqual(['shop/web.shop.svc.cluster.local'])
+  it('does not keep a service of its name from having one, when it is no waypoint at all', () => {
+    const documents = [namespaceText('shop', `${USE}: wp`), gatewayText('wp'), edge, serviceText('edge')]
+    expect(ofService(derive(documents), 'edge')).toBe(at('wp'))
   })
 })
-
-/** As `derive` reads them, with other labels on the only service. */
-function withServiceLabels(documents: readonly string[], labels: Record<string, string>): Partial<DeriveInput> {
-  const { resources } = inputOf(documents)
-  const services = resources.services.map(service => ({ ...service, metadata: { ...service.metadata, labels } }))
-  return { resources: { ...resources, services } }
-}
 
 describe('a waypoint of another namespace', () => {
   const use = `${USE}: wp, istio.io/use-waypoint-namespace: infra`
@@ -112,13 +120,41 @@ describe('a waypoint of another namespace', () => {
     ['Same', '{ namespaces: { from: Same } }', 'none'],
     ['All', '{ namespaces: { from: All } }', at('wp', 'infra')],
     ['None', '{ namespaces: { from: None } }', 'none'],
-    ['Selector that fits', '{ namespaces: { from: Selector, selector: { matchLabels: { team: a } } } }', at('wp', 'infra')],
-    ['Selector that does not', '{ namespaces: { from: Selector, selector: { matchLabels: { team: b } } } }', 'none'],
-    ['Selector by name', '{ namespaces: { from: Selector, selector: { matchLabels: { kubernetes.io/metadata.name: shop } } } }', at('wp', 'infra')],
-    ['Selector In', '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: In, values: [a, b] }] } } }', at('wp', 'infra')],
-    ['Selector NotIn', '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: NotIn, values: [a] }] } } }', 'none'],
-    ['Selector Exists', '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: Exists }] } } }', at('wp', 'infra')],
-    ['Selector DoesNotExist', '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: DoesNotExist }] } } }', 'none'],
+    [
+      'Selector that fits',
+      '{ namespaces: { from: Selector, selector: { matchLabels: { team: a } } } }',
+      at('wp', 'infra'),
+    ],
+    [
+      'Selector that does not',
+      '{ namespaces: { from: Selector, selector: { matchLabels: { team: b } } } }',
+      'none',
+    ],
+    [
+      'Selector by name',
+      '{ namespaces: { from: Selector, selector: { matchLabels: { kubernetes.io/metadata.name: shop } } } }',
+      at('wp', 'infra'),
+    ],
+    [
+      'Selector In',
+      '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: In, values: [a, b] }] } } }',
+      at('wp', 'infra'),
+    ],
+    [
+      'Selector NotIn',
+      '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: NotIn, values: [a] }] } } }',
+      'none',
+    ],
+    [
+      'Selector Exists',
+      '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: Exists }] } } }',
+      at('wp', 'infra'),
+    ],
+    [
+      'Selector DoesNotExist',
+      '{ namespaces: { from: Selector, selector: { matchExpressions: [{ key: team, operator: DoesNotExist }] } } }',
+      'none',
+    ],
   ])('%s', (_, allowedRoutes, expected) => {
     const state = derive([
       namespaceText('infra'),
@@ -151,7 +187,11 @@ describe('the waypoint itself', () => {
   it('never has a waypoint, nor has its service or what istiod deployed', () => {
     const state = derive(documents, { pods, requireWaypoint: true })
     expect([ofService(state), ofPod(state)]).toEqual([at('all'), at('all')])
-    expect([ofService(state, 'all'), ofService(state, 'east'), ofPod(state, 'all-1')]).toEqual(['none', 'none', 'none'])
+    expect([ofService(state, 'all'), ofService(state, 'east'), ofPod(state, 'all-1')]).toEqual([
+      'none',
+      'none',
+      'none',
+    ])
     expect(state.workloads.get('Kubernetes//Pod/shop/all-1')?.authorizationPolicies).toEqual([])
   })
 
@@ -169,5 +209,48 @@ describe('the waypoint itself', () => {
     })
     expect(state.workloads.get('Kubernetes//Pod/shop/all-1')?.services.get(key)?.get(15_008)).toBe(15_008)
     expect(state.workloads.get('Kubernetes//Pod/shop/web-1')?.services.has(key)).toBe(false)
+  })
+})
+
+describe('what ports speak', () => {
+  const ports: readonly (readonly [port: string, protocol: AppProtocol | undefined])[] = [
+    ['name: http', 'HTTP11'],
+    ['name: http-web', 'HTTP11'],
+    ['name: HTTP-web', 'HTTP11'],
+    ['name: http_proxy', 'HTTP11'],
+    ['name: http2-x', 'HTTP2'],
+    ['name: grpc', 'GRPC'],
+    ['name: grpc-web-x', 'GRPC'],
+    ['name: https-x', 'TLS'],
+    ['name: tls', 'TLS'],
+    ['name: tcp-db', 'TCP'],
+    ['name: mongo', 'TCP'],
+    ['name: redis-x', 'TCP'],
+    ['name: mysql', 'TCP'],
+    ['name: web', undefined],
+    ['name: httpx', undefined],
+    ['appProtocol: kubernetes.io/ws', 'HTTP11'],
+    ['appProtocol: kubernetes.io/h2c', 'HTTP2'],
+    ['appProtocol: kubernetes.io/wss', 'TLS'],
+    ['appProtocol: HTTP', 'HTTP11'],
+    ['name: http, appProtocol: tcp', 'TCP'],
+    ['name: http, appProtocol: example.com/own', undefined],
+    ['name: tcp-db, appProtocol: grpc', 'GRPC'],
+    ['name: http, protocol: UDP', undefined],
+    ['name: web, port: 3306', 'TCP'],
+    ['name: web, port: 25', 'TCP'],
+    ['name: web, port: 53', 'TCP'],
+    ['name: web, port: 27017', 'TCP'],
+    ['name: http, port: 3306', 'HTTP11'],
+  ]
+  it.each(ports)('%s', (port, expected) => {
+    const number = /port: (\d+)/.exec(port)?.[1] ?? '80'
+    const written = port.includes(' port:') ? port : `${port}, port: ${number}`
+    const text = `apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { selector: { app: web }, ports: [{ ${written} }] }`
+    const service = derive([text]).services.get('shop/web.shop.svc.cluster.local')
+    expect(service?.appProtocols?.get(Number(number))).toBe(expected)
   })
 })

@@ -27,30 +27,39 @@ export function podStatus(over: Partial<PodStatus> = {}): PodStatus {
 
 /** Of documents that are without errors, whatever they warn of. */
 export function resourcesOf(...documents: string[]): Resources {
-  const read = readManifests([{ path: 'a.yaml', text: documents.join('\n---\n') }])
-  expect(formatProblems(read.problems.filter(({ severity }) => severity === 'error'))).toBe('')
-  return read.resources
+  const { resources, problems } = readManifests([{ path: 'a.yaml', text: documents.join('\n---\n') }])
+  expect(formatProblems(problems.filter(({ severity }) => severity === 'error'))).toBe('')
+  return resources
 }
 
 export function derive(documents: readonly string[], over: Partial<DeriveInput> = {}): AmbientState {
-  return deriveAmbient({
-    resources: resourcesOf(...documents),
-    pods: [podStatus()],
-    clusterIps: new Map(),
-    trustDomain: 'cluster.local',
-    clusterId: 'Kubernetes',
-    network: '',
-    rootNamespace: 'istio-system',
-    clusterDomain: 'cluster.local',
-    ...over,
-  })
+  return deriveAmbient({ ...inputDefaults, resources: resourcesOf(...documents), ...over })
+}
+
+/** Of documents that refer to what is not there: a mesh may have been told so before somebody looked. */
+export function deriveBroken(documents: readonly string[], over: Partial<DeriveInput> = {}): AmbientState {
+  const { resources } = readManifests([{ path: 'a.yaml', text: documents.join('\n---\n') }])
+  return deriveAmbient({ ...inputDefaults, resources, ...over })
+}
+
+const inputDefaults = {
+  pods: [podStatus()],
+  clusterIps: new Map(),
+  trustDomain: 'cluster.local',
+  clusterId: 'Kubernetes',
+  network: '',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
 }
 
 export function namespaceText(name: string, labels = ''): string {
   return `apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name}, labels: { ${labels} } }`
 }
 
-export function serviceText(name: string, over: { labels?: string; namespace?: string; selector?: string } = {}) {
+export function serviceText(
+  name: string,
+  over: { labels?: string; namespace?: string; selector?: string } = {},
+) {
   const { labels = '', namespace = 'shop', selector = `app: ${name}` } = over
   return `apiVersion: v1
 kind: Service
