@@ -1,6 +1,7 @@
 /** Programs of this machine join a running mesh, as any user. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { statSync } from 'node:fs'
 import { chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,8 +10,9 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { deployment, namespace, service } from './shop.ts'
 
 const bin = fileURLToPath(new URL('../../packages/cli/dist/bin.js', import.meta.url))
-/** Somebody without privileges; only root can become somebody else. */
-const USER = process.getuid?.() === 0 ? { uid: 1000, gid: 1000 } : {}
+/** Somebody without privileges; only root can become somebody else, who must be able to read these files. */
+const SOMEBODY = { uid: 1000, gid: 1000 }
+const USER: Partial<typeof SOMEBODY> = canRun(SOMEBODY) ? SOMEBODY : {}
 const IS_UP = { timeout: 20_000 }
 const SERVER = `
 import net from 'node:net'
@@ -36,7 +38,9 @@ beforeAll(async () => {
     join(manifests, 'server.yaml'),
     `${deployment('server', { program: 'server.mjs' })}---\n${service}`,
   )
-  for (const path of [folder, manifests]) if (USER.uid !== undefined) await chown(path, USER.uid, USER.gid)
+  const { uid, gid } = USER
+  if (uid !== undefined && gid !== undefined)
+    for (const path of [folder, manifests]) await chown(path, uid, gid)
   mesh = ambient('up', 'shop', '--node', 'only', '--logs', 'all')
   await vi.waitFor(() => expect(mesh.err()).toContain('Ctrl-C ends it.'), IS_UP)
 }, 30_000)
@@ -46,6 +50,16 @@ afterAll(async () => {
   await mesh.ended
   await rm(folder, { recursive: true, force: true })
 })
+
+function canRun(user: typeof SOMEBODY): boolean {
+  if (process.getuid?.() !== 0) return false
+  const { status } = spawnSync(
+    process.execPath,
+    ['-e', `require('fs').accessSync(${JSON.stringify(bin)})`],
+    user,
+  )
+  return status === 0
+}
 
 /** The command, as that user, with a folder for temporary files of its own. */
 function ambient(...args: string[]): Running {
@@ -84,6 +98,21 @@ describe('ambient run', () => {
     await expect.poll(mesh.out, IS_UP).toMatch(inbound)
   })
 
+  test.runIf(USER.uid !== undefined)('neither the mesh nor the program has privileges', async () => {
+    const { out, ended } = ambient(
+      'run',
+      '--as',
+      'shop/visitor',
+      '--',
+      process.execPath,
+      '-p',
+      'process.getuid()',
+    )
+    expect((await ended)[0]).toBe(0)
+    expect(out()).toBe(`${USER.uid}\n`)
+    expect(statSync(`/proc/${mesh.child.pid}`).uid).toBe(USER.uid)
+  })
+
   test('its place lasts as long as the program, which gets our signals', async () => {
     const { child, out, ended } = ambient(
       'run',
@@ -97,7 +126,6 @@ describe('ambient run', () => {
       WAIT,
     )
     await expect.poll(out, IS_UP).toMatch(/^ready as \d+\n/)
-    if (USER.uid !== undefined) expect(out()).toBe(`ready as ${USER.uid}\n`)
     expect(await podNames()).toContain('guest')
     child.kill('SIGTERM')
     expect((await ended)[0]).toBe(42)
