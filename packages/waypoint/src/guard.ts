@@ -81,10 +81,14 @@ class LiveGuard implements Guard {
       release: () => void this.#permits.delete(permit),
     }
     this.#permits.set(permit, { target, connection })
-    const denial = this.#policies.decideConnection(target, connection)
-    if (denial.allowed) return { allowed: true, permit }
-    permit.release()
-    return { allowed: false, denial }
+    let isAllowed = false
+    try {
+      const decision = this.#policies.decideConnection(target, connection)
+      isAllowed = decision.allowed
+      return isAllowed ? { allowed: true, permit } : { allowed: false, denial: decision }
+    } finally {
+      if (!isAllowed) permit.release()
+    }
   }
 
   close(): void {

@@ -125,7 +125,7 @@ async function readStream(
     await passTcp(tcp, stream, {
       accept: () => duplexChannel(served.socket),
       // The answer was 200 already: an end is what Envoy gives as well.
-      refuse: () => void served.socket.resume().end(),
+      refuse: () => void served.socket.resume().end(() => served.socket.destroy()),
     })
   } finally {
     lease.release()

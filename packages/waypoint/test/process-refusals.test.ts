@@ -1,4 +1,5 @@
 /** Who is not served: authorities that are not ours, callers that are not ours, requests that a policy refuses. */
+import { text } from 'node:stream/consumers'
 import { createTestIdentities } from '@ambient/identity/testing'
 import { createHbonePool } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
@@ -103,5 +104,32 @@ describe('a request that a policy refuses', () => {
     expect((await world.fetch('/', { method: 'PUT' })).status).toBe(403)
     world.store.set({ authorizationPolicies: [] })
     expect((await world.fetch('/', { method: 'PUT' })).status).toBe(200)
+  })
+
+  it('in JSON has policy and rule in the line itself', async () => {
+    const world = await createWorld({
+      policies: [policy('no-delete', 'DENY', { methods: ['DELETE'] })],
+      env: { ACCESS_LOG_ENCODING: 'JSON' },
+    })
+    await world.fetch('/', { method: 'DELETE' })
+    expect(JSON.parse(await world.line(/^\{.*"method":"DELETE"/))).toMatchObject({
+      response_code: 403,
+      upstream_host: null,
+      policy: 'default/no-delete',
+      rule: 0,
+    })
+  })
+
+  it('is no HTTP: the connection ends, and nobody was dialled', async () => {
+    const world = await createWorld({
+      tcp: socket => socket.end(),
+      policies: [policy('no-clients', 'DENY', { principals: ['cluster.local/ns/default/sa/client'] })],
+    })
+    const socket = (await world.tunnel()).socket()
+    socket.write('\u0000\u0001')
+    expect(await text(socket)).toBe('')
+    socket.end()
+    expect(await world.line(/"- - -"/)).toContain('policy[no-clients]')
+    expect(world.tunnels).toEqual([])
   })
 })

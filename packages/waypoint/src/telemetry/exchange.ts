@@ -112,6 +112,7 @@ class ExchangeEntry implements ExchangeObserver {
     if (!requestTopic.hasSubscribers) return
     requestTopic.publish({
       ...entry,
+      gateway: this.#context.config.gateway,
       caller: this.#stream.caller.identity,
       peers,
       attempts: this.#result?.attempts ?? 0,

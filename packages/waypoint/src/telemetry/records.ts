@@ -1,11 +1,14 @@
 /** What is published of each request: a topic for whoever embeds a waypoint, beside the access log. */
 import { createTopic, type SpiffeId } from '@ambient/core'
 import type { WaypointDecision } from '@ambient/policy'
+import type { GatewayName } from '../config/config.ts'
 import type { AccessEntry } from './access-log.ts'
 import type { Peers } from './labels.ts'
 
 /** Exactly one per request, published when its response has ended. */
 export interface RequestRecord extends AccessEntry {
+  /** Whose waypoint it was. */
+  readonly gateway: GatewayName
   readonly caller: SpiffeId
   readonly peers: Peers
   /** The decision that refused it. */
