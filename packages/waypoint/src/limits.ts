@@ -7,7 +7,6 @@ export const upstreamLimits = Object.freeze({
   replayBytes: 1_048_576, // Envoy's buffer: a longer request body is sent once only
   maxRequests: 10_000, // exchanges under way; each holds buffers on both sides
   maxConcurrentRetries: 1_000, // retries under way: an outage must not multiply the load without end
-  hostReselections: 5, // Istio's: so often another host is looked for before one is tried twice
   tcpConnectAttempts: 3, // no byte has moved yet, so another endpoint may be asked
   idleMs: 60_000, // an unused connection costs both ends memory
   keepAliveMarginMs: 1_000, // what we stop short of the time that a server says it keeps a connection
@@ -17,6 +16,7 @@ export const upstreamLimits = Object.freeze({
   maxHeaderPairs: 200, // fields of a response over HTTP/2, twice what a caller may send
   http2WindowBytes: 1_048_576, // a stream whose reader has stopped costs at most this
   http2ConnectionWindowBytes: 16_777_216, // and a session with all of its streams this
+  http2SessionMegabytes: 32, // Node's measure of a session's memory; its own 10 is less than the windows allow
   discardBytes: 65_536, // of a response that nobody wants, before its connection is cut instead
   discardMs: 2_000, // likewise, in time
   maxMirrors: 100, // copies under way; further ones are not sent

@@ -92,25 +92,30 @@ class Attempts implements RunningOrder {
   }
 
   async run(): Promise<DispatchResult> {
+    let giveBack: (() => void) | undefined
     for (;;) {
-      if (this.#ending !== undefined) return this.#failed(attemptFailure(this.#ending), false)
-      const chosen = this.#context.chooser.choose(this.#order.cluster, this.#tried)
-      if (chosen === undefined) return this.#failed(attemptFailure('no-endpoint'), false)
-      this.#attempts++
-      this.#endpoint = chosen.endpoint
-      this.#tried.add(chosen.endpoint.key)
-      const outcome = await this.#attempt(chosen)
+      const outcome = await this.#attempt()
+      giveBack?.()
       const verdict = this.#judge(outcome)
       if (verdict !== 'again') return this.#finish(outcome, verdict === 'exhausted')
-      const giveBack = this.#context.borrowRetry()
+      giveBack = this.#context.borrowRetry()
       if (giveBack === undefined) return this.#finish(outcome, true)
       if (outcome.kind === 'response') discard(outcome.response, this.#context.clock)
       await this.#backOff()
-      giveBack()
     }
   }
 
-  async #attempt(lease: Lease): Promise<ExchangeOutcome> {
+  async #attempt(): Promise<ExchangeOutcome> {
+    if (this.#ending !== undefined) return { kind: 'failed', failure: attemptFailure(this.#ending) }
+    const lease = this.#context.chooser.choose(this.#order.cluster, this.#tried)
+    if (lease === undefined) return { kind: 'failed', failure: attemptFailure('no-endpoint') }
+    this.#attempts++
+    this.#endpoint = lease.endpoint
+    this.#tried.add(lease.endpoint.key)
+    return this.#exchange(lease)
+  }
+
+  async #exchange(lease: Lease): Promise<ExchangeOutcome> {
     const { endpoint } = lease
     const current: Current = { controller: new AbortController(), perTry: undefined }
     this.#current = current
@@ -131,7 +136,7 @@ class Attempts implements RunningOrder {
       traceparent,
       head: request,
       fields,
-      trailersExpected: request.protocol === 'HTTP/2' || request.headers.has('trailer'),
+      callerProtocol: request.protocol,
       body: this.body,
       upgrade: request.upgrade,
       signal: current.controller.signal,
@@ -143,11 +148,16 @@ class Attempts implements RunningOrder {
 
   /** `exhausted`: it would be tried again, had it not been tried so often. */
   #judge(outcome: ExchangeOutcome): 'again' | 'final' | 'exhausted' {
-    if (this.#ending !== undefined) return 'final'
+    if (this.#ending !== undefined || this.#isWithoutEndpoint(outcome)) return 'final'
     const { retry } = this.#order
     if (!shouldRetry(retry, outcomeOf(outcome))) return 'final'
     if (this.#attempts > retry.attempts) return retry.attempts > 0 ? 'exhausted' : 'final'
     return this.body.isReplayable ? 'again' : 'final'
+  }
+
+  /** No endpoint is an answer, not an attempt. */
+  #isWithoutEndpoint(outcome: ExchangeOutcome): boolean {
+    return outcome.kind === 'failed' && outcome.failure.reason === 'no-endpoint'
   }
 
   #finish(outcome: ExchangeOutcome, isExhausted: boolean): DispatchResult {

@@ -18,6 +18,10 @@ class Http2Exchange {
   readonly #order: ExchangeRequest
   readonly #resolve: (outcome: ExchangeOutcome) => void
   readonly #isReused: boolean
+  /** Node's `close(code)` ends the request cleanly before it resets; only an abort is a bare reset with CANCEL. */
+  readonly #cut = new AbortController()
+  /** END_STREAM arrived. */
+  #isEnded = false
   #stream: ClientHttp2Stream | undefined
   #body: BodyReader | undefined
   #trailers: HeaderFields | undefined
@@ -39,12 +43,14 @@ class Http2Exchange {
       stream = this.#session.node.request(http2Fields(head, fields), {
         endStream: body.isEmpty,
         waitForTrailers: !body.isEmpty,
+        signal: this.#cut.signal,
       })
     } catch (error) {
       // A session that ended between being chosen and being used.
       return this.#fail('refused-stream', error)
     }
     this.#stream = stream
+    this.#watchEnd(stream)
     signal.addEventListener('abort', this.#onAbort)
     stream.on('response', headers => this.#onResponse(stream, headers))
     stream.on('trailers', headers => {
@@ -91,9 +97,20 @@ class Http2Exchange {
     })
   }
 
-  /** Node takes a stream that was reset with NO_ERROR for one that ended; what was promised tells them apart. */
+  /**
+   * Node tells a reader of a reset with NO_ERROR or CANCEL that the stream has ended. When its end really arrived the
+   * stream is not closed yet at that moment.
+   */
+  #watchEnd(stream: ClientHttp2Stream): void {
+    const push = stream.push.bind(stream)
+    stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+      if (chunk === null && !stream.closed) this.#isEnded = true
+      return push(chunk, encoding)
+    }
+  }
+
   #endProblem(stream: ClientHttp2Stream, fields: HeaderFields, received: number): Error | undefined {
-    if ((stream.rstCode ?? 0) !== constants.NGHTTP2_NO_ERROR) return new Error(`reset with ${stream.rstCode}`)
+    if (!this.#isEnded) return new Error(`reset with ${stream.rstCode}`)
     const length = fields.get('content-length')
     if (this.#order.head.method !== 'HEAD' && length !== undefined && Number(length) !== received)
       return new Error(`${received} bytes arrived of ${length}`)
@@ -125,8 +142,7 @@ class Http2Exchange {
     const { reason } = this.#order.signal
     const error = reason instanceof Error ? reason : new Error('cancelled')
     if (!this.#isAnswered) this.#fail('remote-reset', error)
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
-    this.#stream?.destroy(error)
+    this.#cut.abort(error)
   }
 
   #fail(reason: FailureReason, cause: unknown): void {
@@ -140,8 +156,7 @@ class Http2Exchange {
   /** The response is complete, or its body was given up. */
   #over(stream: ClientHttp2Stream, isComplete: boolean): void {
     // A server that has answered in full without reading all of the request gets no more of it.
-    if (!isComplete) stream.close(constants.NGHTTP2_CANCEL)
-    else if (!stream.writableFinished) stream.close(constants.NGHTTP2_NO_ERROR)
+    if (!isComplete || !stream.writableFinished) this.#cut.abort()
     this.#finish()
   }
 

@@ -5,6 +5,7 @@
 import { type ClientHttp2Session, connect } from 'node:http2'
 import type { Clock, Timer } from '@ambient/core'
 import { upstreamLimits } from '../limits.ts'
+import { Cancelled } from './failure.ts'
 import type { Link } from './link.ts'
 
 export class Http2Sessions {
@@ -25,14 +26,13 @@ export class Http2Sessions {
    * A session with room for one more stream, held until `release`. Whoever comes while one is being opened waits for it.
    * Rejects with what `open` rejects with.
    */
-  async take(key: string, open: () => Promise<Link>): Promise<Http2Session> {
+  async take(key: string, open: () => Promise<Link>, signal: AbortSignal): Promise<Http2Session> {
     for (;;) {
       const known = this.#sessions.get(key)?.find(session => session.hasRoom)
       if (known !== undefined) return known.hold()
       const opening = this.#opening.get(key)
       if (opening === undefined) return (await this.#open(key, open)).hold()
-      // What the other one failed with is its own; this one tries for itself.
-      await opening.catch(() => {})
+      await shared(opening, signal)
     }
   }
 
@@ -91,6 +91,7 @@ export class Http2Session {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: upstreamLimits.http2WindowBytes },
       maxHeaderListPairs: upstreamLimits.maxHeaderPairs,
+      maxSessionMemory: upstreamLimits.http2SessionMegabytes,
     })
     this.node.on('connect', () => this.node.setLocalWindowSize(upstreamLimits.http2ConnectionWindowBytes))
     this.node.on('error', () => {})
@@ -138,4 +139,19 @@ export class Http2Session {
   #end(): void {
     if (!this.node.closed && !this.node.destroyed) this.node.close()
   }
+}
+
+/** A failure to connect is everybody's, who gave up is nobody's but its own; and a waiter may give up for itself. */
+function shared(opening: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    opening
+      .then(
+        () => resolve(),
+        (error: unknown) => (error instanceof Cancelled ? resolve() : reject(error)),
+      )
+      .finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }

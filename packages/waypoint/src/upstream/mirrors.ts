@@ -1,4 +1,5 @@
 /** Copies of requests for mirrors: sent beside the request, bounded in number, time and memory; nobody waits for them. */
+import { PassThrough } from 'node:stream'
 import type { Clock } from '@ambient/core'
 import type { HeaderFields } from '../http/header-fields.ts'
 import { upstreamLimits } from '../limits.ts'
@@ -7,9 +8,8 @@ import { discard } from './discard.ts'
 import type { EndpointChooser } from './endpoints.ts'
 import { endToEnd } from './fields.ts'
 import type { DispatchOrder } from './order.ts'
-import { RequestBody } from './request-body.ts'
+import { type BodyObserver, RequestBody } from './request-body.ts'
 import type { Upstreams } from './upstreams.ts'
-import { PassThrough } from 'node:stream'
 
 export interface MirrorsContext {
   readonly clock: Clock
@@ -46,6 +46,8 @@ export class Mirrors {
     const timer = clock.after(upstreamLimits.mirrorMs, () => controller.abort(new Error('mirror timeout')))
     const onOver = (): void => {
       timer.cancel()
+      // Whatever is still to come of the body is for nobody.
+      controller.abort(new Error('the copy is over'))
       chosen.release()
       this.#controllers.delete(controller)
     }
@@ -56,7 +58,7 @@ export class Mirrors {
       traceparent: order.traceparent,
       head: order.request,
       fields: endToEnd(order.request.headers),
-      trailersExpected: false,
+      callerProtocol: order.request.protocol,
       body: copyOf(body, controller),
       upgrade: undefined,
       signal: controller.signal,
@@ -73,7 +75,7 @@ function copyOf(body: RequestBody, controller: AbortController): RequestBody {
   const source = body.isEmpty ? undefined : new PassThrough()
   if (source !== undefined) {
     source.on('error', () => {})
-    body.observe({
+    const observer: BodyObserver = {
       data(bytes) {
         source.write(bytes)
         if (source.writableLength > upstreamLimits.mirrorBacklogBytes)
@@ -84,7 +86,9 @@ function copyOf(body: RequestBody, controller: AbortController): RequestBody {
         source.end()
       },
       cut: () => controller.abort(new Error('the request was cut')),
-    })
+    }
+    body.observe(observer)
+    controller.signal.addEventListener('abort', () => body.ignore(observer))
   }
   return new RequestBody({
     source,

@@ -1,5 +1,6 @@
 /** The connections to all endpoints, and which of them an exchange takes. */
 import type { AppProtocol, Clock } from '@ambient/core'
+import type { HttpProtocol } from '../http/message.ts'
 import type { ClusterEndpoint } from '../route/endpoints.ts'
 import type { ClusterRef } from '../route/ir.ts'
 import type { ExchangeOutcome, ExchangeRequest } from './exchange.ts'
@@ -15,8 +16,7 @@ export interface UpstreamRequest extends ExchangeRequest {
   readonly endpoint: ClusterEndpoint
   readonly protocol: AppProtocol | undefined
   readonly traceparent: string | undefined
-  /** The caller's protocol can carry trailers after the body, so a way for them is kept. */
-  readonly trailersExpected: boolean
+  readonly callerProtocol: HttpProtocol
 }
 
 /** RFC 9110 §9.2.2: only these may be repeated by a proxy that does not know whether the first one was acted upon. */
@@ -25,7 +25,6 @@ const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRAC
 export class Upstreams {
   readonly #options: LinkOptions
   readonly #http1: Http1Connections
-
   readonly #http2: Http2Sessions
 
   constructor(options: LinkOptions, clock: Clock) {
@@ -64,11 +63,18 @@ export class Upstreams {
     return outcome
   }
 
+  /** Named after the certificate that is presented: before the first one there is none to name. */
+  async #key({ cluster, endpoint, signal }: UpstreamRequest): Promise<string> {
+    const { credentials, self } = this.#options
+    if (endpoint.hbone && credentials.current(self) === undefined) await credentials.get(self, { signal })
+    return linkKey(this.#options, cluster, endpoint)
+  }
+
   async #tryHttp2(request: UpstreamRequest): Promise<ExchangeOutcome> {
     let session: Http2Session
     try {
-      const key = linkKey(this.#options, request.cluster, request.endpoint)
-      session = await this.#http2.take(key, () => openLink(this.#options, request))
+      const key = await this.#key(request)
+      session = await this.#http2.take(key, () => openLink(this.#options, request), request.signal)
     } catch (error) {
       return { kind: 'failed', failure: attemptFailure('connect-failure', error) }
     }
@@ -78,7 +84,7 @@ export class Upstreams {
   async #sendHttp1(request: UpstreamRequest): Promise<ExchangeOutcome> {
     let fresh: Http1Connection
     try {
-      const key = linkKey(this.#options, request.cluster, request.endpoint)
+      const key = await this.#key(request)
       const kept = request.upgrade === undefined ? this.#http1.take(key) : undefined
       if (kept !== undefined) {
         const outcome = await exchangeHttp1(kept, request)
@@ -92,11 +98,12 @@ export class Upstreams {
   }
 }
 
-/** gRPC has no other; a port that declares HTTP/2 is believed. Upgrades are HTTP/1.1's. */
-function speaksHttp2({ protocol, upgrade, fields }: UpstreamRequest): boolean {
+/** gRPC has no other; a port that declares nothing is taken to speak what its caller does. Upgrades are HTTP/1.1's. */
+function speaksHttp2({ protocol, upgrade, fields, callerProtocol }: UpstreamRequest): boolean {
   if (upgrade !== undefined) return false
   const isGrpc = fields.get('content-type')?.startsWith('application/grpc') === true
-  return isGrpc || protocol === 'HTTP2' || protocol === 'GRPC'
+  if (isGrpc || protocol === 'HTTP2' || protocol === 'GRPC') return true
+  return protocol === undefined && callerProtocol === 'HTTP/2'
 }
 
 /** The kept connection had died before it could take the request, or at least before it answered. */
