@@ -273,7 +273,7 @@ function local(reply: LocalReply, flags: readonly ExchangeFlag[] = []): Answer {
   return { kind: 'local', reply: { ...reply, flags: [...flags, ...reply.flags] } }
 }
 
-export function badRequest(detail: string): LocalReply {
+function badRequest(detail: string): LocalReply {
   return { status: 400, body: 'Bad Request', flags: ['DPE'], detail }
 }
 
