@@ -31,6 +31,7 @@ describe('a waypoint', () => {
     const running = mesh.waypoint('shop/waypoint')
     expect(running).toMatchObject({ name: 'waypoint', namespace: 'shop', ready: true, restarts: 0 })
     expect(mesh.waypoints).toHaveLength(1)
+    await mesh.synced()
     expect(mesh.pods.map(({ address }) => address)).not.toContain(running.address)
     const status = await mesh.status()
     expect(status.waypoints).toEqual([
@@ -78,6 +79,18 @@ describe('a waypoint', () => {
       expect(sent).toBeGreaterThan(100)
       expect(mesh.waypoint('waypoint')).toMatchObject({ ready: true, restarts: 0 })
       expect(mesh.waypoint('waypoint').pid).not.toBe(pid)
+    },
+  )
+
+  test.each(['client', 'server'])(
+    'the ztunnel of the %s is restarted on either side of it: no request fails',
+    async pod => {
+      const load = await startLoad(mesh, 'keep-alive')
+      await mesh.ztunnel(mesh.pod(pod).node).restart()
+      await mesh.ztunnel(mesh.pod(pod).node).restart()
+      const { sent, failed } = await load.stop()
+      expect(failed).toEqual([])
+      expect(sent).toBeGreaterThan(100)
     },
   )
 

@@ -166,11 +166,7 @@ class LocalMesh implements Mesh {
   join(request: JoinRequest, signal: AbortSignal = this.#closing.signal): Promise<JoinedWorkload> {
     const { trustDomain, random } = this.#options
     const { namespaces } = this.#configuration
-    // A proxy that is stuck is told of elsewhere; it must not keep others out.
-    const synced = (until: AbortSignal): Promise<void> =>
-      this.synced(AbortSignal.any([until, AbortSignal.timeout(meshDefaults.settleTimeoutMs)])).catch(() =>
-        until.throwIfAborted(),
-      )
+    const synced = (until: AbortSignal): Promise<void> => this.#settled(until)
     const pods = this.#mustRun('pods')
     const { capture } = ztunnelFiles()
     return joinMesh(request, { pods, trustDomain, random, capture, namespaces, synced }, signal)
@@ -207,7 +203,14 @@ class LocalMesh implements Mesh {
     if (this.#options.watch) await this.#startWatch()
     await Promise.all(proxies.map(proxy => proxy.ready(this.#closing.signal)))
     await this.#becomeReady()
+    await this.#settled(this.#closing.signal)
     if (this.#options.control) await this.#startControl()
+  }
+
+  /** As `synced`, for a while: a proxy that is stuck is told of elsewhere, and must not keep others out. */
+  async #settled(signal: AbortSignal): Promise<void> {
+    const enough = AbortSignal.timeout(meshDefaults.settleTimeoutMs)
+    await this.synced(AbortSignal.any([signal, enough])).catch(() => signal.throwIfAborted())
   }
 
   async #startWatch(): Promise<void> {
