@@ -18,6 +18,7 @@ const SERVER = `
 import net from 'node:net'
 net.createServer(socket => socket.on('error', () => {}).end('hello')).listen(7000)
 `
+vi.setConfig({ testTimeout: 40_000 })
 let folder: string
 let mesh: Running
 

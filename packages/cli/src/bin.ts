@@ -25,9 +25,10 @@ const host: CliHost = {
   },
 }
 
-// A reader that has gone (`ambient … | head`) is no failure of ours.
+// A reader that has gone (`ambient … | head`) is no failure of ours; what runs until it is ended, ends.
 process.stdout.on('error', error => {
-  if ('code' in error && error.code === 'EPIPE') process.exit()
+  if (!('code' in error && error.code === 'EPIPE')) throw error
+  if (!process.emit('SIGTERM', 'SIGTERM')) process.exit()
 })
 
 void runCli(process.argv.slice(2), host).then(code => {
