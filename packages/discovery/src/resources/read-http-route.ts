@@ -215,12 +215,12 @@ function readHttpBackend(reader: YamlReader, scope: ReadScope): HttpBackendRef |
 /** Nobody is chosen, so every request is answered 500: nobody means that. */
 function checkWeights(rule: YamlObject, filters: number, backends: readonly HttpBackendRef[]): void {
   const reader = rule.get('backendRefs')
-  if (reader === undefined || backends.length === 0) {
-    if (filters === 0) rule.reader.problem('has no backendRefs: every request is answered 500', 'warning')
-    return
-  }
-  if (backends.every(({ weight }) => weight === 0))
-    reader.problem('the weights sum to 0: no request could go anywhere')
+  const written = reader?.kind === 'list' ? reader.list(() => true).length : 0
+  if (written === 0 && filters === 0 && (reader === undefined || reader.kind === 'list'))
+    rule.reader.problem('has no backendRefs: every request is answered 500', 'warning')
+  // One that could not be read was reported already.
+  if (written > 0 && backends.length === written && backends.every(({ weight }) => weight === 0))
+    reader?.problem('the weights sum to 0: no request could go anywhere')
 }
 
 function readRetry(reader: YamlReader | undefined): HttpRouteRetry | undefined {

@@ -36,7 +36,9 @@ export function readValueMatch(reader: YamlReader): ValueMatch | undefined {
   const [kind, other] = MATCH_FORMS.filter(form => object?.has(form))
   if (object === undefined) return undefined
   if (kind === undefined || other !== undefined) {
-    reader.problem('expected exactly one of exact, prefix, regex')
+    // A form that nobody knows was reported already.
+    const unknown = kind === undefined && object.keys.length > 0
+    if (!unknown) reader.problem('expected exactly one of exact, prefix, regex')
     return undefined
   }
   const value = kind === 'regex' ? readRegex(object.get(kind)) : object.get(kind)?.string()
