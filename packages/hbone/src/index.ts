@@ -28,4 +28,5 @@ export {
   parseForwardedHost,
   traceIdOf,
 } from './headers.ts'
+export { formatForwardedClientCert, type Peers, peersOf } from './peers.ts'
 export { defaultLimits, type HboneLimits, resolveLimits } from './limits.ts'

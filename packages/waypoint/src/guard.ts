@@ -8,6 +8,7 @@ import type { ConfigStore } from '@ambient/discovery'
 import type { WaypointConfig } from './config/config.ts'
 import { connectionOf } from './connection.ts'
 import { defaults } from './defaults.ts'
+import { findGateway } from './gateway.ts'
 import type { RequestHead } from './http/message.ts'
 import type { InboundStream } from './stream.ts'
 
@@ -118,10 +119,7 @@ class LiveGuard implements Guard {
   }
 
   #findClass(): string {
-    const { namespace, name } = this.#options.config.gateway
-    const own = this.#options.store.gateways.find(
-      ({ metadata }) => metadata.namespace === namespace && metadata.name === name,
-    )
+    const own = findGateway(this.#options.store, this.#options.config.gateway)
     return own?.spec.className ?? defaults.gatewayClass
   }
 

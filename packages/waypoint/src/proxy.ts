@@ -5,8 +5,9 @@ import { isLoopback } from '@ambient/core'
 import type { Dial } from '@ambient/core/node'
 import type { LogSink, MetricsRegistry } from '@ambient/core/proxy'
 import type { ConfigStore } from '@ambient/discovery'
-import { createHbonePool, formatBaggage, type HbonePool } from '@ambient/hbone'
+import { createHbonePool, formatBaggage, formatForwardedClientCert, type HbonePool } from '@ambient/hbone'
 import type { WaypointConfig } from './config/config.ts'
+import { findGateway } from './gateway.ts'
 import { createGuard, type Guard } from './guard.ts'
 import { createHall, type Hall } from './hall.ts'
 import type { RequestDesk } from './http/desk.ts'
@@ -20,6 +21,9 @@ import type { SpanExporter } from './telemetry/otlp.ts'
 import { createDispatcher, type Dispatcher } from './upstream/dispatch.ts'
 import { withWorkloadClusters, workloadTable } from './workload-table.ts'
 import type { RouteTable } from './route/ir.ts'
+
+/** On the Gateway: `"true"` has the caller's identity passed on. */
+const TELLS_CALLERS = 'ambient.istio.io/xfcc-include-client-identity'
 
 export interface ProxyOptions {
   readonly config: WaypointConfig
@@ -138,17 +142,26 @@ class LiveProxy implements WaypointProxy {
   }
 
   #desk(): RequestDesk {
-    const { clock, random } = this.#options
+    const { clock, random, self } = this.#options
     return {
       clock,
       // meshConfig's default.
       pathNormalization: 'BASE',
+      forwardedClientCert: ({ caller }) =>
+        this.#tellsCallers() ? formatForwardedClientCert({ by: self, uri: caller.identity }) : undefined,
       authorize: (stream, head) => this.#guard.decideRequest(stream, head),
       route: (stream, head) =>
         decideRoute(this.#table(stream), head, { random, port: stream.destination.port }),
       dispatch: order => this.#dispatcher.dispatch(order),
       observe: stream => this.#ledger.observe(stream),
     }
+  }
+
+  /** The Gateway's annotation, as it is now. */
+  #tellsCallers(): boolean {
+    const { store, config } = this.#options
+    const own = findGateway(store, config.gateway)
+    return own?.metadata.annotations[TELLS_CALLERS] === 'true'
   }
 
   #createDispatcher(): Dispatcher {

@@ -99,6 +99,7 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
   const desk: RequestDesk = {
     clock: systemClock,
     pathNormalization: 'BASE',
+    forwardedClientCert: () => undefined,
     authorize: () => ({ allowed: true, reason: 'test', detail: '', considered: [] }),
     route: (_stream, head) => forwardTo(head),
     async dispatch(order) {

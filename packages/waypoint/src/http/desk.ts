@@ -10,6 +10,8 @@ import type { HttpProtocol, RequestHead } from './message.ts'
 export interface RequestDesk {
   readonly clock: Clock
   readonly pathNormalization: PathNormalization
+  /** `x-forwarded-client-cert` for the upstream, where the Gateway asks for it; the caller's own is never passed on. */
+  forwardedClientCert(stream: InboundStream): string | undefined
   /** Room 7. Whatever it throws is a denial with status 500. */
   authorize(stream: InboundStream, head: RequestHead): WaypointDecision
   /** Room 9. */

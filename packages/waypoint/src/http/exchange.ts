@@ -99,6 +99,8 @@ async function answerTo(exchange: Exchange, problem: LocalReply | undefined): Pr
   observer.authorized(permission)
   if (!permission.allowed) return local(denied(permission.detail))
   if (traceparent !== undefined) head.headers.set('traceparent', traceparent)
+  const caller = desk.forwardedClientCert(stream)
+  if (caller !== undefined) head.headers.set('x-forwarded-client-cert', caller)
   const decision = desk.route(stream, head)
   observer.routed(decision)
   const fault = decision.kind === 'not-found' ? undefined : decision.fault
