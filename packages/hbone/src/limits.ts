@@ -9,6 +9,8 @@ export interface HboneLimits {
   readonly connectMs: number
   /** TLS handshake, both roles. */
   readonly handshakeMs: number
+  /** How long a server that closes waits for handshakes that were under way. */
+  readonly lastHandshakesMs: number
   /** From the end of the handshake to the peer's preface and SETTINGS; also for a header block to end that has begun. */
   readonly prefaceMs: number
   /** From CONNECT to its answer. */
@@ -73,6 +75,7 @@ export interface HboneLimits {
 export const defaultLimits: HboneLimits = Object.freeze({
   connectMs: 10_000, // ztunnel's CONNECTION_TIMEOUT
   handshakeMs: 10_000, // a slow network needs seconds, an attacker wants minutes
+  lastHandshakesMs: 2_000, // a peer that was accepted just before begins at once; one that is silent is not waited for
   prefaceMs: 10_000, // as the handshake; Node's http2 would wait for ever
   answerMs: 30_000, // the far side may dial for 10 s, twice through a waypoint
   idleMs: 300_000, // ztunnel's POOL_UNUSED_RELEASE_TIMEOUT

@@ -264,23 +264,31 @@ class Server implements HboneServer {
 
   async #close(graceMs: number): Promise<void> {
     this.retire()
-    if (this.#isEmpty) return this.#cutAll()
+    if (graceMs <= 0) this.#cutAll()
+    if (this.#isEmpty) return this.#cutHandshakes()
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
-    if (graceMs <= 0) this.#cutAll()
-    const timer = this.#clock.after(graceMs, () => this.#cutAll(), { keepAlive: true })
+    const late = Math.min(graceMs, this.#limits.lastHandshakesMs)
+    const timers = [
+      this.#clock.after(late, () => this.#cutHandshakes(), { keepAlive: true }),
+      this.#clock.after(graceMs, () => this.#cutAll(), { keepAlive: true }),
+    ]
     await empty
-    timer.cancel()
+    for (const timer of timers) timer.cancel()
   }
 
   #cutAll(): void {
+    this.#cutHandshakes()
     const error = new HboneError('AMBIENT_E_CLOSED', 'connection closed due to connection drain', {
       h2Code: 'NO_ERROR',
     })
+    for (const session of [...this.#open]) session.cut(error)
+  }
+
+  #cutHandshakes(): void {
     this.#stop.abort(new HboneError('AMBIENT_E_CLOSED', 'the server is closing'))
     for (const socket of this.#handshakes) socket.destroy()
-    for (const session of [...this.#open]) session.cut(error)
   }
 
   get #isEmpty(): boolean {

@@ -62,17 +62,24 @@ describe('closing', () => {
     expect((await opening).code).toBe('AMBIENT_E_CLOSED')
   })
 
-  it('a server waits for neither handshakes nor credentials', async () => {
-    const { server, port } = await harness({ onTunnel: () => {}, credentials: () => new Promise(() => {}) })
-    const stuck = (await dial({ host: '127.0.0.1', port: port.port })).on('error', () => {})
-    const other = await harness({ onTunnel: () => {} })
-    const silent = (await dial({ host: '127.0.0.1', port: other.port.port })).on('error', () => {})
-    const gone = Promise.all([once(stuck.resume(), 'end'), once(silent.resume(), 'end')])
-    await Promise.all([server.close({ graceMs: 60_000 }), other.server.close({ graceMs: 60_000 })])
-    await gone
-    stuck.destroy()
-    silent.destroy()
-  })
+  it.each([0, 60_000])(
+    'a server does not wait long for handshakes and credentials (grace %i)',
+    async graceMs => {
+      const clock = createManualClock()
+      const hung = { onTunnel: () => {}, credentials: () => new Promise<never>(() => {}), clock }
+      const { server, port } = await harness(hung)
+      const stuck = (await dial({ host: '127.0.0.1', port: port.port })).on('error', () => {})
+      const other = await harness({ onTunnel: () => {}, clock })
+      const silent = (await dial({ host: '127.0.0.1', port: other.port.port })).on('error', () => {})
+      const gone = Promise.all([once(stuck.resume(), 'end'), once(silent.resume(), 'end')])
+      const closing = Promise.all([server.close({ graceMs }), other.server.close({ graceMs })])
+      if (graceMs > 0) clock.advance(2_000)
+      await closing
+      await gone
+      stuck.destroy()
+      silent.destroy()
+    },
+  )
 
   it('a server cuts what is left after the grace, and refuses newcomers meanwhile', async () => {
     const clock = createManualClock()
