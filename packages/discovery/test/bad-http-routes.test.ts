@@ -1,6 +1,6 @@
 /** Bad HTTPRoutes: what is said, and at which place. */
 import { describe, it } from 'vitest'
-import { type BadCase, isToldAs, BACKEND, route, match, httpRoute, filters } from './support/traffic.ts'
+import { type BadCase, isToldAs, BACKEND, httpRoute, filters } from './support/traffic.ts'
 
 describe('parents', () => {
   it.each<BadCase>([

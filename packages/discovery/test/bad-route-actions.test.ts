@@ -1,6 +1,6 @@
 /** Bad VirtualServices, what they do and for whom: what is said, and at which place. */
 import { describe, it } from 'vitest'
-import { type BadCase, isToldAs, TO, virtualService, route, match } from './support/traffic.ts'
+import { type BadCase, isToldAs, TO, virtualService, route } from './support/traffic.ts'
 
 describe('what a route does', () => {
   it.each<BadCase>([

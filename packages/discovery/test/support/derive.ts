@@ -42,7 +42,7 @@ export function deriveBroken(documents: readonly string[], over: Partial<DeriveI
   return deriveAmbient({ ...inputDefaults, resources, ...over })
 }
 
-const inputDefaults = {
+export const inputDefaults = {
   pods: [podStatus()],
   clusterIps: new Map(),
   trustDomain: 'cluster.local',
