@@ -4,15 +4,19 @@ import {
   type AdsClientOptions,
   type ConfigDocument,
   type ConfigType,
+  type ConfigStore,
   type Configuration,
   configTypes,
   createAdsClient,
   createConfigStore,
   createDirectory,
+  type ResourceType,
 } from '../src/index.ts'
 import { issueServer, type ServerIdentity } from './support/certificates.ts'
 import { type ControlPlane, startControlPlane } from './support/control-plane.ts'
+import { derive, gatewayText, namespaceText, podStatus, serviceText } from './support/derive.ts'
 import { state } from './support/samples.ts'
+import { httpRoute, TO, virtualService } from './support/traffic.ts'
 
 const ROUTES: ConfigType = 'networking.istio.io/v1/VirtualService'
 let identity: ServerIdentity
@@ -107,6 +111,56 @@ describe('a waypoint', () => {
     await first.ready
     await first.close()
     expect(store.virtualServices).toHaveLength(1)
+  })
+})
+
+describe('what a waypoint is told of a mesh', () => {
+  const text = [
+    namespaceText('shop', 'istio.io/use-waypoint: wp'),
+    gatewayText('wp'),
+    serviceText('web'),
+    virtualService(`  http: [{ ${TO.replace('api', 'web')}, timeout: 2s }]`),
+    httpRoute('backendRefs: [{ name: web, port: 80 }]'),
+    `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: web, namespace: shop }
+spec: { host: web, subsets: [{ name: v1, labels: { version: v1 } }] }`,
+    `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: web, namespace: shop }
+spec: { targetRefs: [{ group: "", kind: Service, name: web }], rules: [{}] }`,
+  ]
+  const sizes = (store: ConfigStore): readonly number[] => [
+    store.virtualServices.length,
+    store.httpRoutes.length,
+    store.destinationRules.length,
+    store.gateways.length,
+    store.authorizationPolicies.length,
+    store.podLabels('shop', 'web-1') === undefined ? 0 : 1,
+  ]
+
+  it('is every kind, each change of it, and that it is gone', async () => {
+    const plane = await controlPlane()
+    const store = createConfigStore()
+    const settled = (versions: ReadonlyMap<ResourceType, string>) =>
+      plane.client(({ types }) =>
+        configTypes.every(type => types.get(type)?.acknowledged === versions.get(type)),
+      )
+    plane.ads.publish(derive(text))
+    await connect(plane, { configuration: store }).ready
+    expect(sizes(store)).toEqual([1, 1, 1, 1, 1, 1])
+    expect(store.virtualServices[0]?.spec.http[0]?.timeoutMs).toBe(2_000)
+    const { destinationRules } = store
+
+    const slower = text.map(document => document.replace('2s', '3s'))
+    const relabelled = podStatus({ labels: { app: 'web', version: 'v2' } })
+    await settled(plane.ads.publish(derive(slower, { pods: [relabelled] })).versions)
+    expect(store.virtualServices[0]?.spec.http[0]?.timeoutMs).toBe(3_000)
+    expect(store.podLabels('shop', 'web-1')).toEqual({ app: 'web', version: 'v2' })
+    expect(store.destinationRules).toBe(destinationRules)
+
+    await settled(plane.ads.publish(derive([], { pods: [] })).versions)
+    expect(sizes(store)).toEqual([0, 0, 0, 0, 0, 0])
   })
 })
 
