@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { createMesh } from '@ambient/mesh'
 import { createCollector } from './collector.mjs'
 import { keep } from './keep.mjs'
-import { addLabel, removeLabel, useWaypoint } from './labels.mjs'
+import { addLabel, useWaypoint, withoutLabels } from './labels.mjs'
 import { createLedger, createRequestLog } from './ledger.mjs'
 import { HELP, parseOptions } from './options.mjs'
 import { isAlive } from './processes.mjs'
@@ -186,7 +186,7 @@ async function finish({ report, options, left, started, startedAt, interrupted, 
   process.exitCode = interrupted ? EXIT_INTERRUPTED : failed === 0 ? 0 : 1
 }
 
-/** The demo changes manifests, so it works on a copy: without the namespace's label, which the story adds. */
+/** The demo changes manifests, so it works on a copy: without the namespace's labels, which the story adds. */
 async function copyManifests() {
   const copy = await mkdtemp(join(tmpdir(), 'ambient-demo-'))
   for (const folder of ['apps', 'manifests', 'probes'])
@@ -194,7 +194,7 @@ async function copyManifests() {
   // Where the apps find their dependencies.
   await symlink(join(here, 'node_modules'), join(copy, 'node_modules'))
   const file = join(copy, 'manifests', inAndOut.NAMESPACE_FILE)
-  await writeFile(file, removeLabel(await readFile(file, 'utf8')))
+  await writeFile(file, withoutLabels(await readFile(file, 'utf8')))
   return copy
 }
 

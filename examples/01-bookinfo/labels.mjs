@@ -18,3 +18,4 @@ const WAYPOINT = 'istio.io/use-waypoint'
 export const addLabel = text => setLabel(text, MODE, 'ambient')
 export const removeLabel = text => setLabel(text, MODE, undefined)
 export const useWaypoint = text => setLabel(text, WAYPOINT, 'waypoint')
+export const withoutLabels = text => setLabel(removeLabel(text), WAYPOINT, undefined)

@@ -25,8 +25,6 @@ export const upstreamLimits = Object.freeze({
   graceMs: 5_000, // `close()` without `graceMs`
 })
 
-export type UpstreamLimits = { readonly [Name in keyof typeof upstreamLimits]: number }
-
 /** Room 8, towards the callers. */
 export const httpLimits = Object.freeze({
   sniffBytes: 16_384, // bytes in which a request line must end, where the port does not say that it speaks HTTP

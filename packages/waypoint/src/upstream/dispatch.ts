@@ -26,8 +26,6 @@ import { connectEndpoint } from './tcp.ts'
 import { Upstreams } from './upstreams.ts'
 
 export type {
-  DispatchFailure,
-  DispatchFlag,
   DispatchOrder,
   DispatchResponse,
   DispatchResult,
