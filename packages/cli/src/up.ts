@@ -1,6 +1,6 @@
 /** `ambient up`: the mesh of a folder, until somebody ends it. */
 import { isAmbientError } from '@ambient/core'
-import { createMesh, type Mesh } from '@ambient/mesh'
+import { createMesh, type Mesh, type MeshOptions } from '@ambient/mesh'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import {
   addCommand,
@@ -20,6 +20,8 @@ Examples:
   $ ambient up manifests --node a --node b --node c
   $ ambient up manifests --without policy.yaml
   $ ambient up manifests --logs all                the proxies' access logs too
+  $ ambient up manifests --require-waypoint        nobody goes around a waypoint
+  $ OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 ambient up manifests
   $ ambient up manifests -o json | jq -r 'select(.kind == "problems")'
 
 While it runs, edit the manifests: good ones are taken at once, bad ones are
@@ -30,6 +32,7 @@ interface UpOptions {
   readonly node?: readonly string[]
   readonly without?: readonly string[]
   readonly watch: boolean
+  readonly requireWaypoint: boolean
   readonly block?: number
   readonly logLevel: string
   readonly logs: 'programs' | 'all' | 'none' | false
@@ -50,6 +53,7 @@ export function registerUp(program: Command, context: CommandContext): void {
     )
     .option('--without <file>', 'a manifest to leave out (repeat)', collect)
     .option('--no-watch', 'do not follow changes of the folder')
+    .option('--require-waypoint', 'workloads behind a waypoint take connections from it alone', false)
     .option('--block <number>', 'use addresses 127.NUMBER.0.0/16 (default: a free block)', blockNumber)
     .option('--log-level <filter>', "the proxies' log filter, as their RUST_LOG", 'info')
     .addOption(
@@ -71,6 +75,8 @@ async function up(folder: string, options: UpOptions, host: CliHost): Promise<nu
   const mesh = createMesh({
     manifests: folder,
     watch: options.watch,
+    requireWaypoint: options.requireWaypoint,
+    telemetry: telemetryOf(host.environment),
     logLevel: options.logLevel,
     environment,
     onEvent: eventPrinter({ format: options.output, logs, folder }, host),
@@ -99,6 +105,16 @@ async function up(folder: string, options: UpOptions, host: CliHost): Promise<nu
   await started
   host.stderr('stopped: no process and no file is left\n')
   return EXIT_OK
+}
+
+/** Where the waypoints send spans, as OpenTelemetry's variables have it. */
+function telemetryOf(environment: CliHost['environment']): NonNullable<MeshOptions['telemetry']> {
+  const endpoint = environment['OTEL_EXPORTER_OTLP_ENDPOINT']
+  const ratio = environment['OTEL_TRACES_SAMPLER_ARG']
+  return {
+    ...(endpoint === undefined || endpoint === '' ? {} : { otlpEndpoint: endpoint }),
+    ...(ratio === undefined || ratio === '' ? {} : { sampling: Number(ratio) }),
+  }
 }
 
 function showReady(mesh: Mesh, options: UpOptions, host: CliHost): void {
