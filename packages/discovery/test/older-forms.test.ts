@@ -63,11 +63,55 @@ describe('a waypoint', () => {
     expect(meshWith(text)).toEqual({ lines, ...expected })
   })
 
-  it('of a service account says whom it serves', () => {
-    const annotated = gatewayText('w', { annotations: 'istio.io/for-service-account: a' })
-    expect(problemsInMesh(annotated)).toEqual([
-      'a.yaml:3:98: warning: metadata.annotations."istio.io/for-service-account": is an older form: the waypoint runs under this account, and serves its workloads where no label istio.io/use-waypoint says otherwise',
-    ])
+  describe('of a service account', () => {
+    const annotated = (name: string): string =>
+      gatewayText(name, { annotations: 'istio.io/for-service-account: a' })
+    const account = 'apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: a, namespace: shop }\n'
+    const [place, field] = ['3:98: warning:', 'metadata.annotations."istio.io/for-service-account":']
+    const older = `${field} is an older form: the waypoint runs under this account, and serves its workloads where no label istio.io/use-waypoint says otherwise`
+
+    it('says whom it serves', () => {
+      expect(problemsInMesh(`${annotated('w')}\n---\n${account}`)).toEqual([`a.yaml:${place} ${older}`])
+    })
+
+    it('that is not there serves nobody', () => {
+      expect(problemsInMesh(annotated('w'))).toEqual([
+        `a.yaml:${place} ${older}`,
+        `a.yaml:${place} ${field} refers to the ServiceAccount shop/a, which is not defined: nobody runs under it`,
+      ])
+    })
+
+    it('that has another already is not used', () => {
+      expect(problemsInMesh([annotated('w'), annotated('v'), account].join('\n---\n'))).toEqual([
+        `a.yaml:${place} ${older}`,
+        `a.yaml:${place} ${field} the waypoint shop/v is for this account too, and is the one that is used`,
+        `a.yaml:8:98: warning: ${older}`,
+      ])
+    })
+
+    it('counts as the waypoint of a service that routes and policies name', () => {
+      const pod = `apiVersion: v1
+kind: Pod
+metadata: { name: p, namespace: infra, labels: { app: p } }
+spec: { serviceAccountName: a, containers: [{ name: c, image: i }] }`
+      const service = `apiVersion: v1
+kind: Service
+metadata: { name: p, namespace: infra }
+spec: { selector: { app: p }, ports: [{ port: 80 }] }`
+      const route = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: p, namespace: infra }
+spec: { parentRefs: [{ group: "", kind: Service, name: p }], rules: [{ backendRefs: [{ name: p, port: 80 }] }] }`
+      const there = account.replace('shop', 'infra')
+      const waypoint = gatewayText('w', {
+        namespace: 'infra',
+        annotations: 'istio.io/for-service-account: a',
+      })
+      const without = problemsInMesh([pod, service, route, there].join('\n---\n'))
+      expect(without).toEqual([expect.stringContaining('the Service infra/p has no waypoint')])
+      const lines = problemsInMesh([pod, service, route, there, waypoint].join('\n---\n'))
+      expect(lines).toEqual([expect.stringContaining('is an older form')])
+    })
   })
 })
 

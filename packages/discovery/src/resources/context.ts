@@ -78,3 +78,8 @@ export function warnWhenNothingSelected(
 export function labelReader(root: YamlReader, name: string): YamlReader | undefined {
   return root.object()?.get('metadata')?.object()?.get('labels')?.object()?.get(name)
 }
+
+/** The cursor of an annotation. */
+export function annotationReader(root: YamlReader, name: string): YamlReader | undefined {
+  return root.object()?.get('metadata')?.object()?.get('annotations')?.object()?.get(name)
+}

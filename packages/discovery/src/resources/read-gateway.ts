@@ -1,7 +1,7 @@
 /** Gateways: the waypoints of a mesh, in today's form and in those that it had before. */
-import type { YamlObject, YamlReader } from '@ambient/policy'
-import { serviceAccountAnnotation, waypointForLabel } from './account-waypoint.ts'
-import { labelReader, type ReadContext } from './context.ts'
+import type { ObjectMeta, YamlObject, YamlReader } from '@ambient/policy'
+import { serviceAccountAnnotation, waypointForLabel, waypointOfAccount } from './account-waypoint.ts'
+import { annotationReader, labelReader, type ReadContext } from './context.ts'
 import {
   type AllowedNamespaces,
   type GatewayListener,
@@ -33,7 +33,7 @@ const LISTENER_FIELDS = ['name', 'hostname', 'port', 'protocol', 'tls', 'allowed
 const OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const
 const SECTION_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
 
-export function readGateway(root: YamlReader, _context: ReadContext): GatewayResource | undefined {
+export function readGateway(root: YamlReader, context: ReadContext): GatewayResource | undefined {
   const opened = openConfiguration(root, SPEC_FIELDS)
   if (opened === undefined) return undefined
   const { spec, metadata, source, written } = opened
@@ -41,8 +41,10 @@ export function readGateway(root: YamlReader, _context: ReadContext): GatewayRes
   const listeners = spec.required('listeners')?.list(readListener) ?? []
   const waypointFor = readWaypointFor(root)
   if (className === undefined) return undefined
-  if (className === WAYPOINT_CLASS) checkWaypoint(root, spec, listeners)
-  else
+  if (className === WAYPOINT_CLASS) {
+    checkWaypoint(root, spec, listeners)
+    checkAccount(annotationReader(root, serviceAccountAnnotation), metadata, context)
+  } else
     spec
       .get('gatewayClassName')
       ?.problem(`no gateway of this class is run here: expected ${WAYPOINT_CLASS}`, 'warning')
@@ -133,17 +135,10 @@ function warnOldForms(root: YamlReader, spec: YamlObject): void {
     'is an older form: a waypoint is known by the name of its Gateway, and its pods by gateway.networking.k8s.io/gateway-name',
     'warning',
   )
-  root
-    .object()
-    ?.get('metadata')
-    ?.object()
-    ?.get('annotations')
-    ?.object()
-    ?.get(serviceAccountAnnotation)
-    ?.problem(
-      'is an older form: the waypoint runs under this account, and serves its workloads where no label istio.io/use-waypoint says otherwise',
-      'warning',
-    )
+  annotationReader(root, serviceAccountAnnotation)?.problem(
+    'is an older form: the waypoint runs under this account, and serves its workloads where no label istio.io/use-waypoint says otherwise',
+    'warning',
+  )
   spec.get('addresses')?.list(item => {
     const type = item.object(['type', 'value'])?.get('type')
     const text = type?.text()
@@ -152,5 +147,29 @@ function warnOldForms(root: YamlReader, spec: YamlObject): void {
     else if (text !== undefined && text !== 'IPAddress' && text !== 'Hostname')
       type?.problem(`expected IPAddress or Hostname, found ${shown(text)}`)
     else item.problem('the address of a waypoint is chosen by the mesh: this one is not used', 'warning')
+  })
+}
+
+/** The account of an older waypoint: is there anybody to serve, and is there another waypoint that does? */
+function checkAccount(
+  reader: YamlReader | undefined,
+  { namespace, name }: ObjectMeta,
+  context: ReadContext,
+): void {
+  const account = reader?.string()
+  if (reader === undefined || account === undefined) return
+  context.check(({ serviceAccounts, gateways }) => {
+    const key = `${namespace}/${account}`
+    if (account !== 'default' && !serviceAccounts.has(key))
+      reader.problem(
+        `refers to the ServiceAccount ${key}, which is not defined: nobody runs under it`,
+        'warning',
+      )
+    const first = waypointOfAccount(gateways.values(), namespace, account)?.metadata.name
+    if (first !== undefined && first !== name)
+      reader.problem(
+        `the waypoint ${namespace}/${first} is for this account too, and is the one that is used`,
+        'warning',
+      )
   })
 }
