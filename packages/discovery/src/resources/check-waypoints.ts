@@ -5,6 +5,8 @@ import { type Known, labelReader, type ReadContext } from './context.ts'
 import { isWaypoint, WAYPOINT_CLASS } from './gateway-types.ts'
 import { attach, referenceOf, useWaypointLabel, useWaypointNamespaceLabel } from './use-waypoint.ts'
 
+const CANARY_LABEL = 'istio.io/use-waypoint-canary'
+
 interface Labelled {
   readonly kind: string
   readonly metadata: {
@@ -23,8 +25,15 @@ export function checkUseWaypoint(root: YamlReader, object: unknown, context: Rea
   const labels = template?.labels ?? metadata.labels
   const namespace = kind === 'Namespace' ? metadata.name : metadata.namespace
   const reference = referenceOf(labels, namespace)
-  if (reference?.kind !== 'named') return
   const at = template === undefined ? root : root.object()?.get('spec')?.object()?.get('template')
+  const canary = at && labelReader(at, CANARY_LABEL)
+  canary?.problem('canary waypoints are not supported: everything goes to the other one', 'warning')
+  if (at !== undefined && reference === undefined)
+    labelReader(at, useWaypointNamespaceLabel)?.problem(
+      `has no effect without ${useWaypointLabel}`,
+      'warning',
+    )
+  if (reference?.kind !== 'named') return
   const reader = at && labelReader(at, useWaypointLabel)
   const namespaceReader = at && labelReader(at, useWaypointNamespaceLabel)
   context.check(known => {

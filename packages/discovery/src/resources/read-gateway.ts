@@ -115,6 +115,8 @@ function checkWaypoint(root: YamlReader, spec: YamlObject, listeners: readonly G
   for (const [index, { name, port, protocol }] of listeners.entries()) {
     const reader = readers[index]
     const object = reader?.object()
+    for (const field of ['tls', 'hostname'] as const)
+      object?.get(field)?.problem('is not acted upon', 'warning')
     if (listeners.slice(0, index).some(earlier => earlier.name === name))
       object?.get('name')?.problem(`two listeners have the name ${shown(name)}`)
     if (protocol === 'ALL') object?.get('protocol')?.problem('ALL is an older form: write HBONE', 'warning')

@@ -57,11 +57,19 @@ export function readFilters(
       typeReader.problem(`${type} is not supported for a single backend: write it for the rule`)
       return undefined
     }
+    checkUnion(object, type)
     return readFilter(object, type, scope)
   })
   if (seen.has('RequestRedirect') && seen.has('URLRewrite'))
     reader?.problem('RequestRedirect and URLRewrite exclude each other')
   return filters ?? []
+}
+
+/** What belongs to another type would be passed over. */
+function checkUnion(object: YamlObject, type: FilterType): void {
+  for (const field of FILTER_FIELDS)
+    if (field !== 'type' && field.toLowerCase() !== type.toLowerCase())
+      object.get(field)?.problem(`has no place in a filter of type ${type}`)
 }
 
 function readFilter(

@@ -55,6 +55,9 @@ export function readHttpRoute(root: YamlReader, context: ReadContext): HttpRoute
     spec.get('hostnames')?.problem('has no effect for a route whose parent is a Service', 'warning')
   const rules = spec.get('rules')
   checkLength(rules, MAX_RULES, 'rules')
+  if (rules === undefined) spec.reader.problem('has no rules: every request is answered 500', 'warning')
+  else if (rules.kind === 'list' && rules.list(() => true).length === 0)
+    rules.problem('expected at least one rule, found none')
   return {
     kind: 'HTTPRoute',
     metadata,

@@ -92,7 +92,7 @@ function readOperations(reader: YamlReader | undefined): HeaderModifier {
     ...(object
       .get(field)
       ?.map((item, key): HeaderValue | undefined => {
-        const name = headerName(key, item)
+        const name = writableName(headerName(key, item), item)
         const value = readHeaderValue(item)
         return name === undefined || value === undefined ? undefined : [name, value]
       })
@@ -110,7 +110,7 @@ export function readModifierLists(reader: YamlReader | undefined): HeaderModifie
     const list = object.get(field)?.list((item): HeaderValue | undefined => {
       const pair = item.object(['name', 'value'])
       const nameReader = pair?.required('name')
-      const name = nameReader && readHeaderName(nameReader)
+      const name = nameReader && writableName(readHeaderName(nameReader), nameReader)
       const valueReader = pair?.required('value')
       const value = valueReader && readHeaderValue(valueReader)
       if (name === undefined || value === undefined) return undefined
@@ -121,6 +121,13 @@ export function readModifierLists(reader: YamlReader | undefined): HeaderModifie
     return list ?? []
   }
   return { set: values('set'), add: values('add'), remove: readRemoved(object.get('remove')) }
+}
+
+/** Of pseudo-headers only the authority may be written, which rewrites it. */
+function writableName(name: string | undefined, reader: YamlReader): string | undefined {
+  if (name === undefined || !name.startsWith(':') || name === ':authority') return name
+  reader.problem(`the header ${name} cannot be changed`)
+  return undefined
 }
 
 /** Pseudo-headers and the host make a request what it is: they cannot go. */

@@ -42,7 +42,10 @@ export function readVirtualService(
     .get('tls')
     ?.problem('TLS routes are not supported: what they match goes to the service itself', 'warning')
   const http = spec.get('http') === undefined ? [] : readHttpRoutes(spec.get('http'), scope)
-  const tcp = spec.get('tcp')?.list(item => readTcpRoute(item, scope)) ?? []
+  const tcpReader = spec.get('tcp')
+  const tcp = tcpReader?.list(item => readTcpRoute(item, scope)) ?? []
+  if (tcpReader?.kind === 'list' && tcpReader.list(() => true).length === 0)
+    tcpReader.problem('expected at least one route, found none')
   if (!spec.has('http') && !spec.has('tcp') && !spec.has('tls'))
     spec.reader.problem('expected http, tcp or both')
   return {

@@ -1,5 +1,6 @@
 /** What an HTTP route of a VirtualService does: forward, redirect or answer; rewrites and mirrors. */
 import type { YamlObject, YamlReader } from '@ambient/policy'
+import { RE2JS } from 're2js'
 import type { ReadScope } from './context.ts'
 import { readDestination, readDestinations } from './read-vs-parts.ts'
 import { PORT_RANGE, readPercent, readRegex, shown } from './read-values.ts'
@@ -110,12 +111,22 @@ export function readRewrite(reader: YamlReader | undefined): VirtualServiceRewri
   const authority = object.get('authority')?.text()
   const regex = object.get('uriRegexRewrite')?.object(['match', 'rewrite'])
   const match = readRegex(regex?.required('match'))
-  const rewrite = regex?.required('rewrite')?.string()
+  const rewriteReader = regex?.required('rewrite')
+  const rewrite = rewriteReader?.string()
+  if (match !== undefined) checkGroups(rewriteReader, rewrite ?? '', match)
   return {
     ...(uri !== undefined && { uri }),
     ...(match !== undefined && rewrite !== undefined && { uriRegex: { match, rewrite } }),
     ...(authority !== undefined && { authority }),
   }
+}
+
+/** `\\0` is the whole match, `\\1` its first group. */
+function checkGroups(reader: YamlReader | undefined, rewrite: string, match: string): void {
+  const groups = RE2JS.compile(match).groupCount()
+  for (const [, digit] of rewrite.matchAll(/\\(\d)/g))
+    if (Number(digit) > groups)
+      reader?.problem(`refers to the group ${digit}, and the expression has ${groups}`)
 }
 
 /** `mirrors`, or the older `mirror` with one of two ways to say how much. */

@@ -5,7 +5,8 @@ import { readAction, readMirrors, readRewrite } from './read-vs-action.ts'
 import { readCorsPolicy, readFault, readRetries } from './read-vs-resilience.ts'
 import { readGateways } from './read-vs-parts.ts'
 import { readHeaderMatches, readHeaderOperations, readQueryMatches, readValueMatch } from './read-traffic.ts'
-import { PORT_RANGE, readDurationMs } from './read-values.ts'
+import { PORT_RANGE, readDurationMs, shown } from './read-values.ts'
+import type { ValueMatch } from './traffic-types.ts'
 import type { VirtualServiceHttpRoute, VirtualServiceMatch } from './virtual-service-types.ts'
 
 const ROUTE_FIELDS = [
@@ -92,18 +93,19 @@ function readHttpRoute(reader: YamlReader, scope: ReadScope): VirtualServiceHttp
 function readMatch(reader: YamlReader): VirtualServiceMatch | undefined {
   const object = reader.object(MATCH_FIELDS)
   if (object === undefined) return undefined
-  const value = (field: 'uri' | 'scheme' | 'method' | 'authority') => {
+  const value = (field: 'scheme' | 'method' | 'authority') => {
     const written = object.get(field)
     const match = written && readValueMatch(written)
     return match && { [field]: match }
   }
   const port = object.get('port')?.integer(PORT_RANGE)
+  const uri = readPath(object.get('uri'))
   const gateways = readGateways(object.get('gateways'))
   if (gateways !== undefined && !gateways.includes('mesh'))
     object.get('gateways')?.problem('does not apply to mesh: this match is left out', 'warning')
   return {
     name: object.get('name')?.text() ?? '',
-    ...value('uri'),
+    ...(uri !== undefined && { uri }),
     ignoreUriCase: object.get('ignoreUriCase')?.boolean() ?? false,
     ...value('scheme'),
     ...value('method'),
@@ -115,6 +117,19 @@ function readMatch(reader: YamlReader): VirtualServiceMatch | undefined {
     ...readSource(object),
     ...(gateways !== undefined && { gateways }),
   }
+}
+
+/** Every path begins with a slash, but for that of `OPTIONS *`. */
+function readPath(reader: YamlReader | undefined): ValueMatch | undefined {
+  const match = reader && readValueMatch(reader)
+  if (reader === undefined || match === undefined || match.kind === 'presence') return match
+  const { kind, value } = match
+  if (kind === 'regex' || value.startsWith('/') || value === (kind === 'exact' ? '*' : '')) return match
+  reader
+    .object()
+    ?.get(kind)
+    ?.problem(`every path begins with /, found ${shown(value)}: this never matches`, 'warning')
+  return match
 }
 
 /** A waypoint knows neither the labels of its callers nor, as upstream, anybody's namespace but its own. */

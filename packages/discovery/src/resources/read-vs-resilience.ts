@@ -124,7 +124,11 @@ function readGrpcStatus(reader: YamlReader | undefined): number | undefined {
 function readShare(object: YamlObject): number {
   const share = object.get('percentage')
   const old = object.get('percent')
-  if (share !== undefined) return readPercent(share) ?? 0
+  if (share !== undefined) {
+    if (share.kind === 'object' && share.object()?.keys.length === 0)
+      share.problem('has no value, so it happens to no request', 'warning')
+    return readPercent(share) ?? 0
+  }
   if (old === undefined) {
     object.reader.problem('has no percentage, so it happens to no request', 'warning')
     return 0
