@@ -2,7 +2,7 @@
  * Where the control sockets of this user's meshes are: a folder of mode 0700 that belongs to the user, one socket of mode
  * 0600 for each mesh, named after the process.
  */
-import { chmod, lstat, mkdir, readdir } from 'node:fs/promises'
+import { chmod, lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { MeshError } from '../errors.ts'
@@ -23,6 +23,13 @@ export async function ensureControlFolder(): Promise<string> {
   if (problem !== undefined) throw new MeshError('AMBIENT_E_MESH_CONTROL', problem)
   await chmod(folder, 0o700)
   return folder
+}
+
+/** Removes a socket, and the folder with the last one. */
+export async function removeControlSocket(socketPath: string): Promise<void> {
+  await rm(socketPath, { force: true })
+  // Refused while another mesh has a socket there, which is as it should be.
+  await rmdir(controlFolder()).catch(() => {})
 }
 
 /** Of every mesh that left one, also of those that died without removing it. */

@@ -1,14 +1,15 @@
 /** The control socket of a running mesh: other processes of the same user ask it for its state, and for a place in it. */
-import { rm } from 'node:fs/promises'
-import { chmod } from 'node:fs/promises'
+import { chmod, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { isAmbientError, messageOf } from '@ambient/core'
 import { MeshError } from '../errors.ts'
 import type { JoinedWorkload } from '../join/joined-workload.ts'
 import { readJoinRequest } from '../join/join-request.ts'
-import { controlSocket, ensureControlFolder } from './location.ts'
+import { controlSocket, ensureControlFolder, removeControlSocket } from './location.ts'
 import { type ControlFailure, MAX_REQUEST_BYTES, type MeshGreeting, paths } from './protocol.ts'
 import type { JoinFacts, JoinRequest, MeshStatus } from './types.ts'
+
+const LISTEN_ATTEMPTS = 3
 
 /** What the socket shows and does. */
 export interface ControlledMesh {
@@ -26,15 +27,12 @@ export interface ControlServer {
 
 /** Listens for the user's own processes. */
 export async function startControlServer(mesh: ControlledMesh, block: number): Promise<ControlServer> {
-  const socketPath = controlSocket(await ensureControlFolder(), process.pid, block)
-  // Of a process that had our number and died.
-  await rm(socketPath, { force: true })
   const working = new Set<Promise<void>>()
   const server = createServer((request, response) => {
     const work = serve(mesh, request, response).finally(() => working.delete(work))
     working.add(work)
   })
-  await listenOn(server, socketPath)
+  const socketPath = await listenSomewhere(server, block)
   let closing: Promise<void> | undefined
   return {
     socketPath,
@@ -44,10 +42,25 @@ export async function startControlServer(mesh: ControlledMesh, block: number): P
         server.closeAllConnections()
         await Promise.all(working)
         await closed
-        await rm(socketPath, { force: true })
+        await removeControlSocket(socketPath)
       })()
       return closing
     },
+  }
+}
+
+/** The mesh that was the last one may take the folder away between our look and our bind: then once more. */
+async function listenSomewhere(server: Server, block: number): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    const socketPath = controlSocket(await ensureControlFolder(), process.pid, block)
+    // Of a process that had our number and died.
+    await rm(socketPath, { force: true })
+    try {
+      await listenOn(server, socketPath)
+      return socketPath
+    } catch (error) {
+      if (attempt === LISTEN_ATTEMPTS) throw error
+    }
   }
 }
 

@@ -20,6 +20,7 @@ while IFS=' ' read -r verb value; do
 done
 for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
 [ -n "$file" ] && command -p rm -f "$file" 2>/dev/null
+[ -n "$file" ] && command -p rmdir "\${file%/*}" 2>/dev/null
 [ -n "$folder" ] && command -p rm -rf "$folder" 2>/dev/null
 exit 0
 `
