@@ -42,7 +42,7 @@ describe('a waypoint', () => {
         trafficType: 'service',
         programmed: true,
         reason: 'Programmed',
-        message: 'Resource programmed, assigned to service(s)',
+        message: 'Resource programmed, assigned to service(s) waypoint.shop.svc.cluster.local:15008',
         address: expect.stringMatching(/^127\..*\.200\./),
       },
     ])

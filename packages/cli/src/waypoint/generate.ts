@@ -14,8 +14,8 @@ export interface GenerateOptions extends ShapeOptions {
 }
 
 const DEPRECATED =
-  'note: --service-account is of an older Istio, where a waypoint belonged to an account; now waypoints serve what ' +
-  'names them: ambient waypoint apply --enroll-namespace\n'
+  'note: --service-account is of an older Istio: the waypoint serves the workloads of that account; today a label ' +
+  'names the waypoint: ambient waypoint apply --enroll-namespace\n'
 
 export function generate(options: GenerateOptions, host: CliHost): number {
   noteDeprecation(options, host)

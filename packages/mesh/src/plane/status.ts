@@ -7,7 +7,7 @@ import type {
   TypeStatus,
   WaypointStatus,
 } from '../control/types.ts'
-import { meshDefaults } from '../defaults.ts'
+import { meshDefaults, proxyPorts } from '../defaults.ts'
 import type { Pod } from '../pods/pod.ts'
 import type { Program } from '../process/supervise.ts'
 import { podLabels } from '../views.ts'
@@ -126,8 +126,15 @@ function conditionOf(
   if (waypoint === undefined)
     return { programmed: false, reason: 'Pending', message: 'its process was not started yet' }
   const { program } = waypoint
-  if (program.ready)
-    return { programmed: true, reason: 'Programmed', message: 'Resource programmed, assigned to service(s)' }
+  if (program.ready) {
+    const { name, namespace } = waypoint.gateway.metadata
+    const service = `${name}.${namespace}.svc.${meshDefaults.clusterDomain}:${proxyPorts.hbone}`
+    return {
+      programmed: true,
+      reason: 'Programmed',
+      message: `Resource programmed, assigned to service(s) ${service}`,
+    }
+  }
   const state =
     program.pid === undefined
       ? `its process is down, started again ${program.restarts} times`
