@@ -43,21 +43,3 @@ metadata: { name: web, namespace: shop }
 spec:
 ${spec}`
 }
-
-export function httpRoute(rule: string): string {
-  return `apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: { name: web, namespace: shop }
-spec:
-  parentRefs: [{ group: "", kind: Service, name: web }]
-  rules:
-${rule}`
-}
-
-export function destinationRule(spec: string): string {
-  return `apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: { name: web, namespace: shop }
-spec:
-${spec}`
-}
