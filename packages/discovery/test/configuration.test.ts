@@ -64,6 +64,23 @@ describe('a config store', () => {
     expect(store.virtualServices).toEqual([])
   })
 
+  it('has a policy that cannot be read deny its targets, until it can be', () => {
+    const store = createConfigStore()
+    const policy = (spec: ConfigDocument['spec']): ReadonlyMap<string, ConfigDocument> =>
+      new Map([['shop/p', { metadata: { namespace: 'shop', name: 'p', labels: {}, annotations: {} }, spec }]])
+    const targetRefs = [{ group: '', kind: 'Service', name: 'web' }]
+    const type = 'security.istio.io/v1/AuthorizationPolicy'
+    const unread = { targetRefs, action: 'ALLOW', rules: [{ from: [{ source: { planets: ['mars'] } }] }] }
+    expect(store.apply(type, { upsert: policy(unread), remove: [] })).toHaveLength(1)
+    expect(store.authorizationPolicies.map(({ spec }) => spec)).toEqual([
+      { targetRefs, action: 'DENY', rules: [{}] },
+    ])
+    const good = { targetRefs, action: 'ALLOW', rules: [{ from: [{ source: { namespaces: ['shop'] } }] }] }
+    expect(store.apply(type, { upsert: policy(good), remove: [] })).toEqual([])
+    store.apply(type, { upsert: policy(unread), remove: [] })
+    expect(store.authorizationPolicies.map(({ spec }) => spec)).toEqual([good])
+  })
+
   it('knows the labels of pods', () => {
     const store = createConfigStore()
     const metadata = { namespace: 'shop', name: 'web-1', labels: { version: 'v1' }, annotations: {} }

@@ -72,7 +72,8 @@ async function handleTunnel(options: HallOptions, request: TunnelRequest): Promi
   const { authority, peer } = request
   const answer = decideServed({
     authority,
-    callerNamespace: workloadIdentityOf(peer.id)?.namespace ?? gateway.namespace,
+    // An identity that is no workload's sees what is visible to all.
+    callerNamespace: workloadIdentityOf(peer.id)?.namespace ?? '',
     gateway,
     directory,
     network,

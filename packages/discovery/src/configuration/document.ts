@@ -22,6 +22,10 @@ export const routeTypes = Object.freeze([
 export const configTypes = Object.freeze([...supportingTypes, ...routeTypes] as const)
 export type ConfigType = (typeof configTypes)[number]
 
+export function isConfigType(type: string): type is ConfigType {
+  return configTypes.some(known => known === type)
+}
+
 export interface ConfigDocument {
   readonly metadata: ObjectMeta
   readonly spec: JsonObject

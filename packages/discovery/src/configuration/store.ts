@@ -138,7 +138,12 @@ class MemoryConfigStore implements WritableConfigStore {
     for (const [name, document] of upsert) {
       const read = readDocument(kind, name, document)
       if (read.ok) objects.set(name, read.value)
-      else problems.push({ name, reason: read.reason })
+      else {
+        problems.push({ name, reason: read.reason })
+        // What was never good cannot be kept; a policy may be the one that protects somebody.
+        if (kind.kind === 'AuthorizationPolicy' && !objects.has(name))
+          objects.set(name, { authorizationPolicies: denyUnread(name, document) })
+      }
     }
     return problems
   }
@@ -166,6 +171,18 @@ function byAge({ metadata: a }: Aged, { metadata: b }: Aged): number {
 function compare(a: string, b: string): number {
   if (a === b) return 0
   return a < b ? -1 : 1
+}
+
+/** A policy that nobody here understands denies its targets until it is understood, as an unknown one does at a ztunnel. */
+function denyUnread(name: string, { metadata, spec }: ConfigDocument): readonly AuthorizationPolicy[] {
+  const { targetRefs } = spec
+  const probe = {
+    metadata,
+    spec: { ...(targetRefs === undefined ? {} : { targetRefs }), action: 'DENY', rules: [{}] },
+  }
+  const kind = kinds.get('security.istio.io/v1/AuthorizationPolicy')
+  const read = kind === undefined ? undefined : readDocument(kind, name, probe)
+  return read?.ok === true ? (read.value.authorizationPolicies ?? []) : []
 }
 
 type Read =

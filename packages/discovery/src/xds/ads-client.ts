@@ -21,6 +21,7 @@ import { limits } from '../limits.ts'
 import { type AdsConnection, type AdsTarget, openAdsConnection, readAdsAddress } from './ads-connection.ts'
 import { applyResponse, type PolicySink } from './apply.ts'
 import { isChurn, jittered, nextBackoff, type StreamEnding, terminationReason } from './backoff.ts'
+import { isConfigType } from '../configuration/document.ts'
 import type { ConfigSink } from '../configuration/store.ts'
 import {
   ambientTypes,
@@ -77,7 +78,10 @@ export interface AdsClientStatus {
 export interface AdsClient {
   /** Connects, and reconnects until `close`. */
   start(): void
-  /** Resolves when a response of each type was accepted as a whole; rejects when closed before. */
+  /**
+   * Resolves when a response of each type was accepted: addresses and L4 policies as a whole, of configuration what could be
+   * read. Rejects when closed before.
+   */
   readonly ready: Promise<void>
   status(): AdsClientStatus
   /** Ends the connection; what was delivered stays in the directory and the store. */
@@ -97,6 +101,8 @@ interface TypeState {
    */
   readonly versions: Map<string, string>
   acknowledged: boolean
+  /** What could be read of a first response is held. */
+  settled: boolean
   nack: string | undefined
 }
 
@@ -134,7 +140,12 @@ class DeltaAdsClient implements AdsClient {
     this.#metrics = createMetrics(options.meter ?? noMeter)
     const wanted = options.configuration === undefined ? ambientTypes : resourceTypes
     for (const type of wanted)
-      this.#types.set(type, { versions: new Map(), acknowledged: false, nack: undefined })
+      this.#types.set(type, {
+        versions: new Map(),
+        acknowledged: false,
+        settled: false,
+        nack: undefined,
+      })
     this.ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject }
     })
@@ -212,7 +223,7 @@ class DeltaAdsClient implements AdsClient {
         ...(nack !== undefined && { errorDetail: create(StatusSchema, { message: nack }) }),
       }),
     )
-    if ([...this.#types.values()].every(({ acknowledged }) => acknowledged)) this.#settleReady.resolve()
+    if ([...this.#types.values()].every(({ settled }) => settled)) this.#settleReady.resolve()
   }
 
   /** @returns the text of the NACK, if any. */
@@ -231,6 +242,8 @@ class DeltaAdsClient implements AdsClient {
       this.#logger.info({ names: response.removedResources }, 'policies removed')
     state.nack =
       rejected.length === 0 ? undefined : rejected.map(({ name, reason }) => `${name}: ${reason}`).join('; ')
+    // One tenant's unreadable route must not keep everybody's waypoint from starting; addresses and L4 policies have to be whole.
+    if (state.nack === undefined || (isConfigType(type) && !failed)) state.settled = true
     if (state.nack === undefined) state.acknowledged = true
     else
       this.#logger.error({ type, reason: state.nack.slice(0, limits.maxNackChars) }, 'xds resources refused')
