@@ -1,5 +1,7 @@
 /** What of a caller's header fields is believed, and what a request's target says. */
 import { afterEach, describe, expect, it } from 'vitest'
+import { HeaderFields } from '../src/http/header-fields.ts'
+import { cleanTrailers } from '../src/http/hygiene.ts'
 import { ask, type Fixture, startFixture } from './http-fixture.ts'
 
 let fixture: Fixture | undefined
@@ -57,5 +59,51 @@ describe('header hygiene', () => {
     expect(orders[0]?.request).toMatchObject({ authority: 'other:8080', path: '/x?y' })
     await ask(port, { path: '*', method: 'OPTIONS', headers: { host: 'app' } })
     expect(orders[1]?.request.path).toBe('*')
+  })
+})
+
+describe('trailers', () => {
+  it('say nothing that counts in a head alone', () => {
+    const kept = [
+      ['grpc-status', '0'],
+      ['grpc-message', 'ok'],
+      ['x-sum', '1'],
+      ['x-sum', '2'],
+      ['etag', '"a"'],
+    ] as const
+    const dropped = [
+      'connection',
+      'keep-alive',
+      'transfer-encoding',
+      'content-length',
+      'content-type',
+      'te',
+      'trailer',
+      'host',
+      'upgrade',
+      'authorization',
+      'cookie',
+      'if-match',
+      'x-envoy-retry-on',
+      'x-forwarded-client-cert',
+      'x_forwarded_client_cert',
+      'x-forwarded-for',
+      'x-request-id',
+      ':path',
+      'a name',
+      '',
+    ].map(name => [name, 'x'] as const)
+    const trailers = cleanTrailers(new HeaderFields([...dropped, ...kept, ['x-b', '1\r\nx-c: 2']]))
+    expect([...trailers]).toEqual(kept)
+  })
+
+  it('are those of a connection when they are named, and of a single field the first', () => {
+    const fields = new HeaderFields([
+      ['connection', 'x-hop'],
+      ['x-hop', '1'],
+      ['referer', 'a'],
+      ['referer', 'b'],
+    ])
+    expect([...cleanTrailers(fields)]).toEqual([['referer', 'a']])
   })
 })

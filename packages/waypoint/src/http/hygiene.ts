@@ -24,6 +24,10 @@ const dropped: ReadonlySet<string> = new Set([
 /** Control of a proxy by its caller; peers' metadata. */
 const DROPPED_PREFIX = 'x-envoy-'
 
+/** RFC 9110 §5.1, §5.5: a token; no control character but the tab, nothing beyond one byte. */
+const FIELD_NAME = /^[!#$%&'*+.^_`|~\da-z-]+$/
+const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
 /** Naming these in `Connection` would hide where a request comes from, or how long it is: refused, as by Envoy. */
 const notNameable: ReadonlySet<string> = new Set([
   'x-forwarded-for',
@@ -41,6 +45,81 @@ const droppedFromResponse: ReadonlySet<string> = new Set([
   'proxy-connection',
   'transfer-encoding',
   'upgrade',
+])
+
+/**
+ * What a message says before its body counts there alone (RFC 9110 §6.5.1): framing, routing, who somebody is, how to
+ * handle the message. A receiver that merges trailers into the head would believe them unjudged.
+ */
+const droppedFromTrailers: ReadonlySet<string> = new Set([
+  ...dropped,
+  'te',
+  'trailer',
+  'authorization',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'www-authenticate',
+  'cookie',
+  'set-cookie',
+  'cache-control',
+  'max-forwards',
+  'pragma',
+  'range',
+  'accept-ranges',
+  'age',
+  'date',
+  'expires',
+  'location',
+  'retry-after',
+  'vary',
+  'forwarded',
+  'baggage',
+  'traceparent',
+  'tracestate',
+  'x-request-id',
+  'x-real-ip',
+  'x-original-url',
+  'x-rewrite-url',
+])
+/** Likewise: the body's kind and length, conditions, where a request comes from. */
+const droppedTrailerPrefixes = [DROPPED_PREFIX, 'content-', 'if-', 'x-forwarded-', 'sec-', ':']
+
+/** Of these Node's HTTP/2 takes one value only, and throws for a second one. The first counts. */
+export const singleFields: ReadonlySet<string> = new Set([
+  'access-control-allow-credentials',
+  'access-control-max-age',
+  'access-control-request-method',
+  'age',
+  'authorization',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'date',
+  'dnt',
+  'etag',
+  'expires',
+  'from',
+  'host',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
+  'last-modified',
+  'location',
+  'max-forwards',
+  'proxy-authorization',
+  'range',
+  'referer',
+  'retry-after',
+  'tk',
+  'upgrade-insecure-requests',
+  'user-agent',
+  'x-content-type-options',
 ])
 
 /** The fields of a request as policy judges them, routes match them and upstreams see them. */
@@ -77,6 +156,21 @@ export function cleanResponseFields(fields: HeaderFields): HeaderFields {
   return headers
 }
 
+/**
+ * A copy of a message's trailers, of either direction, that any version of HTTP can send: without what counts in a head
+ * alone, without what is no field, of a single field its first value.
+ */
+export function cleanTrailers(fields: HeaderFields): HeaderFields {
+  const named = connectionOptions(fields)
+  const trailers = new HeaderFields()
+  for (const [name, value] of fields) {
+    if (named.has(name) || isDroppedTrailer(name.replaceAll('_', '-'))) continue
+    if (!FIELD_NAME.test(name) || !FIELD_VALUE.test(value)) continue
+    if (!singleFields.has(name) || !trailers.has(name)) trailers.add(name, value)
+  }
+  return trailers
+}
+
 /** Envoy's rule: the media type itself, or one with a suffix (`application/grpc+proto`). */
 export function isGrpc(fields: HeaderFields): boolean {
   const type = fields.get('content-type')
@@ -88,6 +182,10 @@ export function headBytes(fields: HeaderFields): number {
   let bytes = 0
   for (const [name, value] of fields) bytes += name.length + value.length + 4
   return bytes
+}
+
+function isDroppedTrailer(name: string): boolean {
+  return droppedFromTrailers.has(name) || droppedTrailerPrefixes.some(prefix => name.startsWith(prefix))
 }
 
 const nothing: ReadonlySet<string> = new Set()
