@@ -1,4 +1,5 @@
 /** A request of HTTP/2 as Node hands it over. nghttp2 has refused malformed pseudo and connection fields already. */
+import { METHODS } from 'node:http'
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { CallerBody, callerGone } from './body.ts'
 import type { IncomingRequest } from './downstream.ts'
@@ -13,6 +14,12 @@ const TOO_LARGE: LocalReply = {
   flags: ['DPE'],
   detail: 'request_headers_too_large',
 }
+
+/**
+ * Node's HTTP/1 client writes any method in upper case: `delete`, judged as it is, would arrive as `DELETE`. What the
+ * parser of HTTP/1 knows, in its own case, is the same everywhere.
+ */
+const methods: ReadonlySet<string> = new Set(METHODS)
 
 export interface Http2RequestOptions {
   readonly headers: IncomingHttpHeaders
@@ -72,6 +79,7 @@ function problemOf(
   authority: string,
   upgrade: string | undefined,
 ): LocalReply | undefined {
+  if (!methods.has(pseudo[':method'] ?? '')) return malformed('method')
   if (upgrade !== undefined && upgrade !== 'websocket')
     return { status: 403, body: '', flags: [], detail: 'upgrade_failed' }
   if (pseudo[':method'] === 'CONNECT' && upgrade === undefined)
