@@ -151,7 +151,9 @@ export const noRetry: RetryPolicy = {
 export interface Ask extends Partial<Omit<DispatchOrder, 'request'>> {
   readonly method?: string
   readonly path?: string
-  readonly fields?: Readonly<Record<string, string>>
+  /** As pairs, where fields are repeated. */
+  readonly fields?: Readonly<Record<string, string>> | readonly (readonly [string, string])[]
+  readonly trailers?: readonly (readonly [string, string])[]
   readonly body?: Readable | string
   readonly signal?: AbortSignal
   readonly upgrade?: string
@@ -159,16 +161,16 @@ export interface Ask extends Partial<Omit<DispatchOrder, 'request'>> {
 }
 
 export function order(ask: Ask = {}): DispatchOrder {
-  const { method = 'GET', path = '/', fields = {}, body, signal, upgrade, http2, ...rest } = ask
+  const { method = 'GET', path = '/', fields = {}, body, signal, upgrade, http2, trailers, ...rest } = ask
   const request: HttpRequest = {
     method,
     scheme: 'http',
     authority: 'web',
     path,
-    headers: new HeaderFields(Object.entries(fields)),
+    headers: new HeaderFields(isPairs(fields) ? fields : Object.entries(fields)),
     protocol: http2 === true ? 'HTTP/2' : 'HTTP/1.1',
     body: typeof body === 'string' ? Readable.from([Buffer.from(body)]) : body,
-    trailers: () => undefined,
+    trailers: () => (trailers === undefined ? undefined : new HeaderFields(trailers)),
     upgrade,
     signal: signal ?? new AbortController().signal,
   }
@@ -185,6 +187,10 @@ export function order(ask: Ask = {}): DispatchOrder {
     },
     ...rest,
   }
+}
+
+function isPairs(fields: NonNullable<Ask['fields']>): fields is readonly (readonly [string, string])[] {
+  return Array.isArray(fields)
 }
 
 export async function textOf(response: HttpResponse): Promise<string> {

@@ -148,16 +148,11 @@ class Attempts implements RunningOrder {
 
   /** `exhausted`: it would be tried again, had it not been tried so often. */
   #judge(outcome: ExchangeOutcome): 'again' | 'final' | 'exhausted' {
-    if (this.#ending !== undefined || this.#isWithoutEndpoint(outcome)) return 'final'
+    if (this.#ending !== undefined || isFutile(outcome)) return 'final'
     const { retry } = this.#order
     if (!shouldRetry(retry, outcomeOf(outcome))) return 'final'
     if (this.#attempts > retry.attempts) return retry.attempts > 0 ? 'exhausted' : 'final'
     return this.body.isReplayable ? 'again' : 'final'
-  }
-
-  /** No endpoint is an answer, not an attempt. */
-  #isWithoutEndpoint(outcome: ExchangeOutcome): boolean {
-    return outcome.kind === 'failed' && outcome.failure.reason === 'no-endpoint'
   }
 
   #finish(outcome: ExchangeOutcome, isExhausted: boolean): DispatchResult {
@@ -226,6 +221,13 @@ class Attempts implements RunningOrder {
     })
     this.#wake = undefined
   }
+}
+
+/** No endpoint is an answer, not an attempt; and what could not be sent to one can be sent to none. */
+function isFutile(outcome: ExchangeOutcome): boolean {
+  if (outcome.kind !== 'failed') return false
+  const { reason } = outcome.failure
+  return reason === 'no-endpoint' || reason === 'unsendable'
 }
 
 function outcomeOf(outcome: ExchangeOutcome): AttemptOutcome {

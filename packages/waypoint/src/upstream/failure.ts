@@ -16,6 +16,8 @@ export type FailureReason =
   /** The upstream says that it did not look at the request. */
   | 'refused-stream'
   | 'protocol-error'
+  /** The request itself cannot be written, or is not what its head says: no other endpoint would do better. */
+  | 'unsendable'
   | 'per-try-timeout'
   | 'timeout'
   | 'caller-gone'
@@ -92,6 +94,7 @@ const wordsOf: Readonly<Record<FailureReason, Words>> = Object.freeze({
   'remote-reset': beforeHeaders(503, 'UR', 'remote reset'),
   'refused-stream': beforeHeaders(503, 'UR', 'remote refused stream reset'),
   'protocol-error': beforeHeaders(502, 'UPE', 'protocol error'),
+  unsendable: beforeHeaders(502, 'UPE', 'protocol error'),
   'per-try-timeout': { ...timedOut, detail: 'upstream_per_try_timeout' },
   timeout: { ...timedOut, detail: 'upstream_response_timeout' },
   'caller-gone': { status: 0, flag: 'DC', body: '', detail: 'downstream_remote_disconnect' },

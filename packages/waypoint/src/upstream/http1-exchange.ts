@@ -7,6 +7,7 @@ import type { ExchangeOutcome, ExchangeRequest } from './exchange.ts'
 import { type AttemptFailure, attemptFailure, type FailureReason } from './failure.ts'
 import { endToEnd, http1Fields, pairsOf } from './fields.ts'
 import type { Http1Connection } from './http1-connections.ts'
+import { type Framing, frameRequest } from './http1-framing.ts'
 import type { BodyReader } from './request-body.ts'
 import { ResponseBody } from './response-body.ts'
 
@@ -46,26 +47,31 @@ class Http1Exchange {
       return this.#fail('remote-reset', signal.reason)
     }
     let request: ClientRequest
+    let framing: Framing
     try {
-      request = this.#open()
+      framing = frameRequest(this.#order)
+      request = this.#open(framing)
     } catch (error) {
       this.#connection.cut()
-      return this.#fail('protocol-error', error)
+      return this.#fail('unsendable', error)
     }
     this.#request = request
+    // Whether a server that does not switch has read on as something else, nobody knows.
+    if (this.#order.upgrade !== undefined) this.#connection.retire()
     signal.addEventListener('abort', this.#onAbort)
     request.on('response', message => this.#onResponse(message))
     request.on('upgrade', (message, socket, head) => this.#onUpgrade(message, socket, head))
     request.on('error', error => this.#onError(error))
     request.on('close', () => this.#onError(undefined))
-    this.#send(request)
+    if (framing.body === 'none') request.end()
+    else this.#send(request, framing.body)
   }
 
-  #open(): ClientRequest {
-    const { head, fields, body, upgrade } = this.#order
-    const headers: string[] = http1Fields(head, fields)
+  #open(framing: Framing): ClientRequest {
+    const { head, upgrade } = this.#order
+    const headers: string[] = http1Fields(head, framing.fields)
     if (upgrade !== undefined) headers.push('connection', 'Upgrade', 'upgrade', upgrade)
-    if (!body.isEmpty && !fields.has('content-length')) headers.push('transfer-encoding', 'chunked')
+    if (framing.body === 'chunked') headers.push('transfer-encoding', 'chunked')
     return openRequest({
       agent: this.#connection.agent,
       method: head.method,
@@ -78,18 +84,21 @@ class Http1Exchange {
     })
   }
 
-  #send(request: ClientRequest): void {
-    const { body, fields } = this.#order
-    if (body.isEmpty) {
-      request.end()
-      return
-    }
+  #send(request: ClientRequest, length: 'chunked' | { readonly bytes: number }): void {
+    let left = length === 'chunked' ? Number.POSITIVE_INFINITY : length.bytes
     // What waits for the body's first byte may wait for the response to begin.
     request.flushHeaders()
-    const reader = body.read({
-      data: bytes => request.write(bytes),
+    const reader = this.#order.body.read({
+      data: bytes => {
+        left -= bytes.length
+        if (left >= 0) return request.write(bytes)
+        this.#cut('unsendable', new Error('the body is longer than its content-length'))
+        return false
+      },
       end: trailers => {
-        if (trailers !== undefined && !fields.has('content-length')) addTrailers(request, trailers)
+        if (length !== 'chunked' && left > 0)
+          return this.#cut('unsendable', new Error('the body is shorter than its content-length'))
+        if (length === 'chunked' && trailers !== undefined) addTrailers(request, trailers)
         request.end()
       },
     })
@@ -159,8 +168,12 @@ class Http1Exchange {
 
   readonly #onAbort = (): void => {
     const { reason } = this.#order.signal
-    const error = reason instanceof Error ? reason : new Error('cancelled')
-    if (!this.#isAnswered) this.#fail('remote-reset', error)
+    this.#cut('remote-reset', reason instanceof Error ? reason : new Error('cancelled'))
+  }
+
+  /** The server sees a reset; a response that was handed out ends in an error. */
+  #cut(reason: FailureReason, error: Error): void {
+    if (!this.#isAnswered) this.#fail(reason, error)
     this.#connection.cut()
     this.#request?.destroy(error)
   }
