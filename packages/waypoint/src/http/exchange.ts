@@ -10,7 +10,7 @@ import type { DispatchResponse } from '../upstream/order.ts'
 import type { InboundStream } from '../stream.ts'
 import type { CodecReply } from './codec-error.ts'
 import { HeaderFields } from './header-fields.ts'
-import { cleanRequestFields, cleanResponseFields, headBytes, isGrpc } from './hygiene.ts'
+import { cleanRequestFields, cleanResponseFields, cleanTrailers, headBytes, isGrpc } from './hygiene.ts'
 import { localResponse, type LocalReply } from './local-reply.ts'
 import type { HttpRequest, RequestHead } from './message.ts'
 import type { ExchangeFlag, ExchangeObserver, ExchangeOutcome, RequestDesk } from './desk.ts'
@@ -154,10 +154,14 @@ function requestOf(incoming: IncomingRequest, head: RequestHead): HttpRequest {
     headers: head.headers,
     protocol: incoming.protocol,
     body: incoming.body,
-    trailers: () => incoming.trailers(),
+    trailers: () => cleaned(incoming.trailers()),
     upgrade: incoming.upgrade,
     signal: incoming.signal,
   }
+}
+
+function cleaned(trailers: HeaderFields | undefined): HeaderFields | undefined {
+  return trailers && cleanTrailers(trailers)
 }
 
 function deliver(exchange: Exchange, answer: Answer, downstream: Downstream): Promise<ExchangeOutcome> {
@@ -196,7 +200,7 @@ async function deliverUpstream(
   const head = { status: response.status, headers }
   const sent =
     response.upgraded === undefined
-      ? await downstream.send(head, response.body, () => response.trailers())
+      ? await downstream.send(head, response.body, () => cleaned(response.trailers()))
       : await downstream.switch(head, response.upgraded)
   if (sent.end === 'refused') return deliverLocal(exchange, unusableResponse(answer.flags), downstream)
   const grpcStatus = exchange.isGrpc ? grpcStatusOf(response.trailers() ?? headers) : undefined

@@ -63,9 +63,7 @@ async function send(
     bytes = copied.bytes
     if (copied.end === 'source') reset(socket, 'the upstream cut its response')
     if (copied.end !== 'complete') return { bytes, end: copied.end === 'source' ? 'upstream' : 'caller' }
-    const fields = trailers()
-    if (fields !== undefined)
-      response.addTrailers([...fields].map(([name, value]): [string, string] => [name, value]))
+    addTrailers(response, trailers())
   } else if (body !== undefined) {
     bytes = body.length
     response.write(body)
@@ -93,6 +91,16 @@ function writeHead(response: ServerResponse, head: ResponseHead, isLast: boolean
     return true
   } catch {
     return false
+  }
+}
+
+/** The body is complete without fields that Node does not take. */
+function addTrailers(response: ServerResponse, trailers: HeaderFields | undefined): void {
+  if (trailers === undefined) return
+  try {
+    response.addTrailers([...trailers].map(([name, value]): [string, string] => [name, value]))
+  } catch {
+    // None of them was taken.
   }
 }
 

@@ -59,8 +59,7 @@ export function readHttp2Request(stream: ServerHttp2Stream, options: Http2Reques
           new CallerBody(stream, {
             endProblem: () => (stream.closed || stream.aborted ? callerGone() : undefined),
             onFirstRead: () => {
-              if (asksToContinue(headers) && !stream.headersSent && !stream.closed)
-                stream.additionalHeaders({ ':status': 100 })
+              if (asksToContinue(headers)) sayContinue(stream)
             },
           }),
     trailers: () => trailers,
@@ -91,6 +90,16 @@ function problemOf(
 
 function malformed(what: string): LocalReply {
   return { status: 400, body: 'Bad Request', flags: ['DPE'], detail: `http2.invalid_header{${what}}` }
+}
+
+/** A stream that ends at this moment needs no `100`, and no exception either. */
+function sayContinue(stream: ServerHttp2Stream): void {
+  if (stream.headersSent || stream.closed || stream.destroyed) return
+  try {
+    stream.additionalHeaders({ ':status': 100 })
+  } catch (error) {
+    stream.destroy(error instanceof Error ? error : new Error('no 100 could be sent', { cause: error }))
+  }
 }
 
 function asksToContinue(headers: HeaderFields): boolean {

@@ -5,6 +5,7 @@ import type { Clock } from '@ambient/core'
 import { copyBody, discard } from './body.ts'
 import type { Downstream, ResponseHead, Sent } from './downstream.ts'
 import type { HeaderFields } from './header-fields.ts'
+import { singleFields } from './hygiene.ts'
 import type { HttpLimits } from '../limits.ts'
 import { join } from './upgrade.ts'
 
@@ -84,9 +85,21 @@ function respond(
   }
   // Without trailers this is an empty DATA frame with END_STREAM.
   stream.once('wantTrailers', () => {
-    if (!stream.destroyed) stream.sendTrailers(fieldsOf(trailers()))
+    if (!stream.destroyed) sendTrailers(stream, trailers())
   })
   return true
+}
+
+/** Called by an event: what Node throws here would end the process. The body is complete without its trailers. */
+function sendTrailers(stream: ServerHttp2Stream, trailers: HeaderFields | undefined): void {
+  for (const fields of [trailers, undefined]) {
+    try {
+      return stream.sendTrailers(fieldsOf(fields))
+    } catch {
+      // These are none for Node; the next are.
+    }
+  }
+  stream.destroy(new Error('the response could not be ended'))
 }
 
 function recordOf(head: ResponseHead): OutgoingHttpHeaders {
@@ -98,37 +111,12 @@ function fieldsOf(fields: HeaderFields | undefined): OutgoingHttpHeaders {
   for (const [name, value] of fields ?? []) {
     const before = record[name]
     if (before === undefined) record[name] = value
-    // Node refuses lists where a field is single; the first counts.
     else if (singleFields.has(name)) continue
     else if (typeof before === 'string') record[name] = [before, value]
     else before.push(value)
   }
   return record
 }
-
-const singleFields: ReadonlySet<string> = new Set([
-  'access-control-allow-credentials',
-  'access-control-max-age',
-  'age',
-  'authorization',
-  'content-encoding',
-  'content-language',
-  'content-length',
-  'content-location',
-  'content-md5',
-  'content-range',
-  'content-type',
-  'date',
-  'dnt',
-  'etag',
-  'expires',
-  'last-modified',
-  'location',
-  'proxy-authorization',
-  'retry-after',
-  'tk',
-  'x-content-type-options',
-])
 
 function finished(stream: ServerHttp2Stream): Promise<boolean> {
   return new Promise(resolve => {
