@@ -109,6 +109,16 @@ const vectors: readonly (readonly [name: string, bytes: string, status: number])
     'GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n',
     403,
   ],
+  [
+    'an upgrade with a length',
+    'GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 20\r\n\r\n',
+    400,
+  ],
+  [
+    'an upgrade with chunks',
+    'GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked\r\n\r\n',
+    400,
+  ],
 ]
 
 describe('is refused', () => {

@@ -47,3 +47,26 @@ describe('a method', () => {
     expect(seen).toEqual(['PROPFIND'])
   })
 })
+
+describe('an extended CONNECT', () => {
+  it('with a length is refused: nothing of it becomes a request', async () => {
+    const seen: unknown[] = []
+    const world = await createWorld({
+      protocol: 'HTTP11',
+      app: (request, response) => {
+        seen.push(request.url)
+        response.end()
+      },
+    })
+    const client = await session(world)
+    const connecting = {
+      ':method': 'CONNECT',
+      ':protocol': 'websocket',
+      ':scheme': 'http',
+      ':authority': 'web',
+    }
+    expect(await statusOf(client, { ...connecting, 'content-length': '20' })).toBe(400)
+    expect(await statusOf(client, { ':path': '/next' })).toBe(200)
+    expect(seen).toEqual(['/next'])
+  })
+})

@@ -79,6 +79,8 @@ function problemOf(
   // As Envoy: an upgrade that is not switched on.
   if (upgrade !== undefined && upgrade !== 'websocket')
     return { status: 403, body: '', flags: [], detail: 'upgrade_failed' }
+  // Bytes after it would be the body for one reader, the other protocol for the next.
+  if (upgrade !== undefined && isBodyAnnounced(headers)) return malformed('an upgrade with a body')
   const target = message.url ?? ''
   const isAsterisk = target === '*' && message.method === 'OPTIONS'
   if (!isAsterisk && !target.startsWith('/') && !ABSOLUTE_FORM.test(target)) return malformed('target')

@@ -69,7 +69,7 @@ export function readHttp2Request(stream: ServerHttp2Stream, options: Http2Reques
     problem:
       headers.size > limits.headerFields || headBytes(headers) > limits.headerBytes
         ? TOO_LARGE
-        : problemOf(pseudo, authority, upgrade),
+        : problemOf(pseudo, authority, upgrade, headers),
   }
 }
 
@@ -77,12 +77,15 @@ function problemOf(
   pseudo: IncomingHttpHeaders,
   authority: string,
   upgrade: string | undefined,
+  headers: HeaderFields,
 ): LocalReply | undefined {
   if (!methods.has(pseudo[':method'] ?? '')) return malformed('method')
   if (upgrade !== undefined && upgrade !== 'websocket')
     return { status: 403, body: '', flags: [], detail: 'upgrade_failed' }
   if (pseudo[':method'] === 'CONNECT' && upgrade === undefined)
     return { status: 404, body: '', flags: ['NR'], detail: 'route_not_found' }
+  // There is no body whose length that could be; HTTP/1.1 would take the tunnel's first bytes for one.
+  if (upgrade !== undefined && headers.has('content-length')) return malformed('content-length')
   if (authority === '' || /[\s/\\?#@,]/.test(authority)) return malformed('authority')
   if ((pseudo[':path'] ?? '') === '') return malformed('path')
   return undefined
