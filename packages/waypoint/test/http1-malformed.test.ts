@@ -109,6 +109,11 @@ const vectors: readonly (readonly [name: string, bytes: string, status: number])
     'GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n',
     403,
   ],
+  ['a target with a user', 'GET http://x@admin/p HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n', 400],
+  ['a target with two hosts', 'GET http://a,b/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n', 400],
+  ['a target without a host', 'GET http:///p HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n', 400],
+  ['a target with a backslash', 'GET http://a\\b/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n', 400],
+  ['another scheme', 'GET ftp://a/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n', 400],
   [
     'an upgrade with a length',
     'GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 20\r\n\r\n',

@@ -83,8 +83,10 @@ function problemOf(
   if (upgrade !== undefined && isBodyAnnounced(headers)) return malformed('an upgrade with a body')
   const target = message.url ?? ''
   const isAsterisk = target === '*' && message.method === 'OPTIONS'
-  if (!isAsterisk && !target.startsWith('/') && !ABSOLUTE_FORM.test(target)) return malformed('target')
-  return undefined
+  if (isAsterisk || target.startsWith('/')) return undefined
+  const named = ABSOLUTE_FORM.exec(target)?.[2] ?? ''
+  // What policies and routes see as the host: no user before it, no second one behind it.
+  return named !== '' && isAuthority(named) ? undefined : malformed('target')
 }
 
 function malformed(rule: string): LocalReply {
