@@ -33,11 +33,15 @@ async function hint(mesh) {
   return `The mesh goes on until Ctrl-C; what goes wrong with it is printed here. Talk to it:
 ${meshed}  the page, directly: past the ztunnels, so without mTLS and policies
     curl --noproxy '*' http://${page?.address}:9080/productpage
+  in another terminal, the mesh's own commands (ambient = node packages/cli/dist/bin.js)
+    ambient status
+    ambient run --as bookinfo/bookinfo-productpage -- curl http://reviews:9080/reviews/0
+    ambient waypoint status -n bookinfo
   counters of a ztunnel
     curl --noproxy '*' ${node?.statsUrl}/stats/prometheus
   what a ztunnel knows
     curl --noproxy '*' ${node?.adminUrl}/config_dump
-  its manifests, a temporary copy that is deleted at the end; edit them
+  its manifests, a temporary copy that is deleted at the end; edit them, or let “ambient label” do it
     ${mesh.folder}
 
 `

@@ -5,6 +5,7 @@ const CHECK_TIMEOUT_MS = 20_000
 
 const green = text => `\u001b[32m${text}\u001b[0m`
 const red = text => `\u001b[31m${text}\u001b[0m`
+const grey = text => `\u001b[2m${text}\u001b[0m`
 const plain = text => text
 
 /**
@@ -12,14 +13,12 @@ const plain = text => text
  */
 export function createReport({ json, colors, stdout, stderr }) {
   const results = []
-  const [good, bad] = colors ? [green, red] : [plain, plain]
+  const [good, bad, dim] = colors ? [green, red, grey] : [plain, plain, plain]
   const record = (step, name, expected, observed, ok) => {
     results.push({ step, name, expected, observed, ok })
+    const outcome = `expected ${expected}; observed ${ok ? observed : bad(observed)}`
     if (json) stdout(`${JSON.stringify({ step, name, expected, observed, ok })}\n`)
-    else
-      stdout(
-        `  ${ok ? good('ok  ') : bad('FAIL')} ${name} — expected ${expected}; observed ${ok ? observed : bad(observed)}\n`,
-      )
+    else stdout(`  ${ok ? good('ok  ') : bad('FAIL')} ${name}\n       ${ok ? dim(outcome) : outcome}\n`)
   }
   return {
     results,
@@ -55,13 +54,20 @@ async function settle(run, story, signal) {
   })
   try {
     const { observed, ok } = await Promise.race([run(story), cut])
-    return { observed: String(observed), ok: ok === true }
+    return { observed: oneLine(observed), ok: ok === true }
   } catch (error) {
     return { observed: firstLine(error), ok: false }
   } finally {
     clearTimeout(timer)
     signal?.removeEventListener('abort', onAbort)
   }
+}
+
+/** Bodies may end in a newline. */
+function oneLine(observed) {
+  return String(observed)
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')
 }
 
 function firstLine(error) {

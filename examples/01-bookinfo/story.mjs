@@ -147,6 +147,11 @@ function collect(execution) {
   return facts
 }
 
+/** Why the mesh did not take its manifests. */
+function describe({ file, line, column, message }) {
+  return `${file}:${line}:${column}: ${message}`
+}
+
 /** Changes a manifest while all runs; resolves when every ztunnel knows, with the milliseconds that took. */
 async function edit(mesh, file, change, until) {
   const path = join(mesh.folder, file)
@@ -156,7 +161,9 @@ async function edit(mesh, file, change, until) {
   const generation = mesh.generation
   const startedAt = Date.now()
   await writeFile(path, after)
-  await until(() => mesh.generation > generation, 5_000, `${file} was not taken`)
+  const refused = () => mesh.problems.find(({ severity }) => severity === 'error')
+  await until(() => mesh.generation > generation || refused(), 5_000, `${file} was not taken`)
+  if (mesh.generation === generation) throw new Error(describe(refused()))
   await mesh.synced()
   return Date.now() - startedAt
 }

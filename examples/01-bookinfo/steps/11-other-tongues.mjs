@@ -37,7 +37,7 @@ export const checks = [
       ])
       const text = answer.error ?? answer.echoes.join(', ')
       return {
-        observed: `${text}; server ${answer.server}`,
+        observed: `${text}; server ${answer.server ?? 'unknown'}`,
         ok: text === 'one, two, three' && answer.server === 'istio-envoy',
       }
     },

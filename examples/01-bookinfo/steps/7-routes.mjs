@@ -63,11 +63,11 @@ export const checks = [
       const v3 = values.v3 ?? 0
       const limit = SIGMAS * Math.sqrt(REQUESTS * SHARE * (1 - SHARE))
       return {
-        observed: `v1 ${values.v1}, v2 ${values.v2 ?? 0}, v3 ${v3}`,
+        observed: `v1 ${values.v1 ?? 0}, v2 ${values.v2 ?? 0}, v3 ${v3}`,
         ok:
           statuses[200] === REQUESTS &&
           Math.abs(v3 - REQUESTS * SHARE) <= limit &&
-          values.v1 + v3 === REQUESTS,
+          (values.v1 ?? 0) + v3 === REQUESTS,
       }
     },
   },

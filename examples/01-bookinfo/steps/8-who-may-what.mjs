@@ -4,6 +4,9 @@ const PERMISSION_DENIED = 7
 
 export const title = 'Who may do what'
 
+/** What came back last, be it an answer or an error. */
+const said = ({ last }) => last.error ?? last.status
+
 export const checks = [
   {
     name: 'GET passes',
@@ -52,7 +55,7 @@ export const checks = [
       const loadgen = await story.many(story.pod('loadgen'), url)
       const productpage = await story.many(story.pod('productpage'), url)
       return {
-        observed: `${loadgen.last.status} for loadgen, ${productpage.last.status} for productpage`,
+        observed: `${said(loadgen)} for loadgen, ${said(productpage)} for productpage`,
         ok: loadgen.last.status === 403 && productpage.last.status === 200,
       }
     },

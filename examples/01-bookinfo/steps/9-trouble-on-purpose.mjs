@@ -9,6 +9,8 @@ export const title = 'Trouble on purpose, and what is made of it'
 
 const call = async (story, path, options) =>
   (await story.many(story.pod('loadgen'), `${HTTPBIN}${path}`, options)).last
+/** What came back, be it an answer or an error. */
+const said = answer => answer.error ?? answer.status
 const jsonOf = answer => JSON.parse(answer.body)
 /** What the copy has counted, asked past the waypoint, as a probe would. */
 async function copyCounts(story) {
@@ -58,7 +60,7 @@ export const checks = [
       const answer = await call(story, `/flaky/${key}?fails=${ATTEMPTS - 1}`)
       const { keys } = await copyCounts(story)
       return {
-        observed: `${answer.status}, ${keys[key]} attempts`,
+        observed: `${said(answer)}, ${keys[key] ?? 0} attempts`,
         ok: answer.status === 200 && keys[key] === ATTEMPTS,
       }
     },
@@ -106,7 +108,7 @@ export const checks = [
     async run(story) {
       const answer = await call(story, '/anything/moved')
       return {
-        observed: `${answer.status} to ${answer.headers.location}`,
+        observed: `${said(answer)} to ${answer.headers?.location ?? 'nowhere'}`,
         ok: answer.status === 301 && answer.headers.location === 'http://httpbin:9080/anything/here',
       }
     },
