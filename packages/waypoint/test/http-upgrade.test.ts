@@ -4,12 +4,12 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { HeaderFields } from '../src/http/header-fields.ts'
 import type { DispatchOrder, DispatchResult } from '../src/upstream/order.ts'
-import { answer, type Fixture, startFixture } from './http-fixture.ts'
+import { answer, type Fixture, rawExchange, startFixture } from './http-fixture.ts'
 
 let fixture: Fixture | undefined
 let server: WebSocketServer | undefined
@@ -121,6 +121,29 @@ describe('WebSocket', () => {
     await fixture.recorded(2)
     expect(fixture.ledger.map(({ outcome }) => outcome?.status)).toEqual([403, 404])
     await expect.poll(() => fixture?.room.connections).toBe(0)
+  })
+})
+
+describe('a 101 that nobody asked for', () => {
+  it.each([
+    ['with a stream', true],
+    ['without one', false],
+  ])('%s is 502, and the next request is judged like any other', async (_name, isUpgraded) => {
+    const upgraded = new PassThrough()
+    fixture = await startFixture({
+      protocol: 'HTTP11',
+      respond: ({ request }) =>
+        request.path === '/next' ? answer() : answer({ status: 101, ...(isUpgraded && { upgraded }) }),
+    })
+    const text = await rawExchange(
+      fixture.port,
+      'GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n',
+      true,
+    )
+    expect(text.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 502', 'HTTP/1.1 200'])
+    expect(upgraded.destroyed).toBe(isUpgraded)
+    await fixture.recorded(2)
+    expect(fixture.ledger[0]?.outcome).toMatchObject({ status: 502, flags: ['UPE'] })
   })
 })
 

@@ -12,7 +12,7 @@ import type { CodecReply } from './codec-error.ts'
 import { HeaderFields } from './header-fields.ts'
 import { cleanRequestFields, cleanResponseFields, cleanTrailers, headBytes, isGrpc } from './hygiene.ts'
 import { localResponse, type LocalReply } from './local-reply.ts'
-import type { HttpRequest, RequestHead } from './message.ts'
+import type { HttpRequest, HttpResponse, RequestHead } from './message.ts'
 import type { ExchangeFlag, ExchangeObserver, ExchangeOutcome, RequestDesk } from './desk.ts'
 import type { Downstream, IncomingRequest, Sent } from './downstream.ts'
 
@@ -193,6 +193,11 @@ async function deliverUpstream(
   downstream: Downstream,
 ): Promise<ExchangeOutcome> {
   const { response, detail } = answer.result
+  if (!isAnswer(exchange.incoming, response)) {
+    response.body?.destroy()
+    response.upgraded?.destroy()
+    return deliverLocal(exchange, unusableResponse(answer.flags), downstream)
+  }
   const headers = cleanResponseFields(response.headers)
   headers.set('x-envoy-upstream-service-time', String(Math.round(answer.result.upstreamServiceMs)))
   for (const edits of answer.decision.responseHeaders) applyHeaderEdits(headers, edits)
@@ -205,6 +210,11 @@ async function deliverUpstream(
   if (sent.end === 'refused') return deliverLocal(exchange, unusableResponse(answer.flags), downstream)
   const grpcStatus = exchange.isGrpc ? grpcStatusOf(response.trailers() ?? headers) : undefined
   return outcomeOf(exchange, sent, { ...head, grpcStatus, flags: answer.flags, detail })
+}
+
+/** Nobody switches a connection whose caller did not ask for it: what it sends next would pass unjudged. */
+function isAnswer({ upgrade }: IncomingRequest, { status, upgraded }: HttpResponse): boolean {
+  return upgraded === undefined ? status >= 200 : upgrade !== undefined
 }
 
 function outcomeOf(
