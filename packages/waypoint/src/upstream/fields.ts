@@ -17,6 +17,52 @@ const hopByHop: ReadonlySet<string> = new Set([
   'http2-settings',
 ])
 
+/** RFC 9110 §5.1 and §5.5. */
+const FIELD_NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
+const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** Lists by their grammar (RFC 9110 §5.3), of which Node nevertheless takes one only. */
+const joined: ReadonlySet<string> = new Set([
+  'content-encoding',
+  'content-language',
+  'if-match',
+  'if-none-match',
+])
+
+/** Node refuses a whole message that repeats one of these. */
+const single: ReadonlySet<string> = new Set([
+  'access-control-allow-credentials',
+  'access-control-max-age',
+  'access-control-request-method',
+  'age',
+  'authorization',
+  'content-length',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'date',
+  'dnt',
+  'etag',
+  'expires',
+  'from',
+  'host',
+  'if-modified-since',
+  'if-range',
+  'if-unmodified-since',
+  'last-modified',
+  'location',
+  'max-forwards',
+  'proxy-authorization',
+  'range',
+  'referer',
+  'retry-after',
+  'tk',
+  'upgrade-insecure-requests',
+  'user-agent',
+  'x-content-type-options',
+])
+
 /** What of a message's fields goes on beyond this proxy; `te` only as `trailers`. */
 export function endToEnd(fields: Iterable<readonly [string, string]>): HeaderFields {
   const given = [...fields]
@@ -42,7 +88,10 @@ export function http1Fields(head: RequestHead, fields: HeaderFields): string[] {
   return list
 }
 
+/** @throws Error that names a field which is none: Node would end the session, and everybody's streams with it. */
 export function http2Fields(head: RequestHead, fields: HeaderFields): OutgoingHttpHeaders {
+  for (const [name, value] of fields)
+    if (!FIELD_NAME.test(name) || !FIELD_VALUE.test(value)) throw new Error(`invalid field ${name}`)
   return {
     ':method': head.method,
     ':scheme': head.scheme,
@@ -52,14 +101,15 @@ export function http2Fields(head: RequestHead, fields: HeaderFields): OutgoingHt
   }
 }
 
-/** Repeated fields become lists. */
+/** Repeated fields become lists; of those that Node takes once only, the first counts, or all in one where that means the same. */
 export function recordOf(fields: HeaderFields): OutgoingHttpHeaders {
   const record: Record<string, string | string[]> = Object.create(null)
   for (const [name, value] of fields) {
     const before = record[name]
     if (before === undefined) record[name] = value
-    else if (typeof before === 'string') record[name] = [before, value]
-    else before.push(value)
+    else if (typeof before !== 'string') before.push(value)
+    else if (joined.has(name)) record[name] = `${before}, ${value}`
+    else if (!single.has(name)) record[name] = [before, value]
   }
   return record
 }

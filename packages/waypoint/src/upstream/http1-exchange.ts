@@ -2,6 +2,7 @@
 import { type ClientRequest, type IncomingMessage, request as openRequest } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { HeaderFields } from '../http/header-fields.ts'
+import { cleanTrailers } from '../http/hygiene.ts'
 import { upstreamLimits } from '../limits.ts'
 import type { ExchangeOutcome, ExchangeRequest } from './exchange.ts'
 import { type AttemptFailure, attemptFailure, type FailureReason } from './failure.ts'
@@ -127,7 +128,9 @@ class Http1Exchange {
         headers: endToEnd(pairsOf(message.rawHeaders)),
         body: hasBody ? body : undefined,
         trailers: () =>
-          message.rawTrailers.length === 0 ? undefined : new HeaderFields(pairsOf(message.rawTrailers)),
+          message.rawTrailers.length === 0
+            ? undefined
+            : cleanTrailers(new HeaderFields(pairsOf(message.rawTrailers))),
       },
     })
   }
@@ -205,7 +208,7 @@ class Http1Exchange {
 
 function addTrailers(request: ClientRequest, trailers: HeaderFields): void {
   try {
-    request.addTrailers([...trailers].map(([name, value]): [string, string] => [name, value]))
+    request.addTrailers([...cleanTrailers(trailers)].map(([name, value]): [string, string] => [name, value]))
   } catch {
     // Fields that HTTP/1.1 cannot carry are left out; the body is complete without them.
   }

@@ -1,6 +1,7 @@
 /** One exchange as a stream of HTTP/2, by node:http2: trailers both ways, resets with their codes. */
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
 import { HeaderFields } from '../http/header-fields.ts'
+import { cleanTrailers, isGrpc } from '../http/hygiene.ts'
 import type { ExchangeOutcome, ExchangeRequest } from './exchange.ts'
 import { attemptFailure, type FailureReason } from './failure.ts'
 import { endToEnd, http2Fields, pairsOfRecord, recordOf } from './fields.ts'
@@ -46,15 +47,16 @@ class Http2Exchange {
         signal: this.#cut.signal,
       })
     } catch (error) {
-      // A session that ended between being chosen and being used.
-      return this.#fail('refused-stream', error)
+      // A session may have ended between being chosen and being used; otherwise it is the request.
+      const { node } = this.#session
+      return this.#fail(node.closed || node.destroyed ? 'refused-stream' : 'unsendable', error)
     }
     this.#stream = stream
     this.#watchEnd(stream)
     signal.addEventListener('abort', this.#onAbort)
     stream.on('response', headers => this.#onResponse(stream, headers))
     stream.on('trailers', headers => {
-      this.#trailers = new HeaderFields(pairsOfRecord(headers))
+      this.#trailers = cleanTrailers(new HeaderFields(pairsOfRecord(headers)))
     })
     stream.on('error', error => this.#onEnd(error))
     stream.on('close', () => this.#onEnd(undefined))
@@ -63,7 +65,7 @@ class Http2Exchange {
 
   #send(stream: ClientHttp2Stream): void {
     let trailers: HeaderFields | undefined
-    stream.on('wantTrailers', () => stream.sendTrailers(trailers === undefined ? {} : recordOf(trailers)))
+    stream.on('wantTrailers', () => sendTrailers(stream, trailers))
     const reader = this.#order.body.read({
       data: bytes => stream.write(bytes),
       end: last => {
@@ -114,9 +116,8 @@ class Http2Exchange {
     const length = fields.get('content-length')
     if (this.#order.head.method !== 'HEAD' && length !== undefined && Number(length) !== received)
       return new Error(`${received} bytes arrived of ${length}`)
-    const isGrpc = fields.get('content-type')?.startsWith('application/grpc') === true
     const hasStatus = fields.has('grpc-status') || this.#trailers?.has('grpc-status') === true
-    return isGrpc && !hasStatus ? new Error('the call ended without a status') : undefined
+    return isGrpc(fields) && !hasStatus ? new Error('the call ended without a status') : undefined
   }
 
   /** Of the stream, before its response. */
@@ -167,5 +168,15 @@ class Http2Exchange {
     this.#order.signal.removeEventListener('abort', this.#onAbort)
     this.#session.release()
     if (this.#isAnswered) this.#order.onOver()
+  }
+}
+
+function sendTrailers(stream: ClientHttp2Stream, trailers: HeaderFields | undefined): void {
+  if (stream.destroyed || stream.closed) return
+  try {
+    stream.sendTrailers(trailers === undefined ? {} : recordOf(cleanTrailers(trailers)))
+  } catch {
+    // Fields that Node does not take are left out; without this the request would never end.
+    stream.sendTrailers({})
   }
 }

@@ -93,7 +93,11 @@ export class Http2Session {
       maxHeaderListPairs: upstreamLimits.maxHeaderPairs,
       maxSessionMemory: upstreamLimits.http2SessionMegabytes,
     })
-    this.node.on('connect', () => this.node.setLocalWindowSize(upstreamLimits.http2ConnectionWindowBytes))
+    this.node.on('connect', () => {
+      // It is told of its beginning even when it has ended before.
+      if (this.node.destroyed) return
+      this.node.setLocalWindowSize(upstreamLimits.http2ConnectionWindowBytes)
+    })
     this.node.on('error', () => {})
     this.node.on('goaway', () => this.retire())
     const retire = (): void => this.retire()
