@@ -1,5 +1,6 @@
 /** The connections to all endpoints, and which of them an exchange takes. */
 import type { AppProtocol, Clock } from '@ambient/core'
+import { isGrpc } from '../http/hygiene.ts'
 import type { HttpProtocol } from '../http/message.ts'
 import type { ClusterEndpoint } from '../route/endpoints.ts'
 import type { ClusterRef } from '../route/ir.ts'
@@ -101,8 +102,7 @@ export class Upstreams {
 /** gRPC has no other; a port that declares nothing is taken to speak what its caller does. Upgrades are HTTP/1.1's. */
 function speaksHttp2({ protocol, upgrade, fields, callerProtocol }: UpstreamRequest): boolean {
   if (upgrade !== undefined) return false
-  const isGrpc = fields.get('content-type')?.startsWith('application/grpc') === true
-  if (isGrpc || protocol === 'HTTP2' || protocol === 'GRPC') return true
+  if (isGrpc(fields) || protocol === 'HTTP2' || protocol === 'GRPC') return true
   return protocol === undefined && callerProtocol === 'HTTP/2'
 }
 
