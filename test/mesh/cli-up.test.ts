@@ -24,13 +24,18 @@ afterEach(async () => {
 })
 
 /** `ambient up` on the folder. */
-function up(...args: string[]): {
+function up(...given: (string | NodeJS.ProcessEnv)[]): {
   child: ChildProcess
   out: () => string
   err: () => string
   ended: Promise<unknown[]>
 } {
-  const child = spawn(process.execPath, [bin, 'up', folder, '--node', 'only', ...args], { stdio: 'pipe' })
+  const args = given.filter(one => typeof one === 'string')
+  const env = Object.assign({}, process.env, ...given.filter(one => typeof one !== 'string'))
+  const child = spawn(process.execPath, [bin, 'up', folder, '--node', 'only', ...args], {
+    stdio: 'pipe',
+    env,
+  })
   children.push(child)
   let [out, err] = ['', '']
   child.stdout?.on('data', chunk => {
@@ -40,6 +45,11 @@ function up(...args: string[]): {
     err += String(chunk)
   })
   return { child, out: () => out, err: () => err, ended: once(child, 'close') }
+}
+
+/** A folder for temporary files in which no mesh is found. */
+function unseen(): Promise<string> {
+  return mkdtemp(join(folder, '.tmp-'))
 }
 
 /** Pids of the table's rows. */
@@ -112,7 +122,11 @@ describe('ambient up', () => {
     const first = up()
     await expect.poll(first.err, IS_UP).toContain('Ctrl-C ends it.')
     const block = /the mesh is up on 127\.(\d+)\./.exec(first.err())?.[1] ?? ''
-    const second = up('--block', block)
+    const again = up()
+    expect((await again.ended)[0]).toBe(1)
+    expect(again.err()).toContain(`a mesh of this folder already runs (pid ${first.child.pid})`)
+    // Where it is not found, the port tells.
+    const second = up('--block', block, { TMPDIR: await unseen() })
     expect((await second.ended)[0]).toBe(1)
     expect(second.err()).toMatch(
       new RegExp(

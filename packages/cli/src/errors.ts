@@ -14,6 +14,8 @@ export type CliErrorCode =
   | 'AMBIENT_E_CLI_LABEL_EXISTS'
   /** No mesh is running, or not the one that was meant. */
   | 'AMBIENT_E_CLI_NO_MESH'
+  /** A mesh of the folder runs already. */
+  | 'AMBIENT_E_CLI_MESH_RUNS'
   /** The running mesh did not take an edit, or not in time. */
   | 'AMBIENT_E_CLI_NOT_TAKEN'
   /** A program could not be started. */

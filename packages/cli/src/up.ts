@@ -13,6 +13,7 @@ import {
 import { type CliHost, EXIT_FAILED, EXIT_OK } from './host.ts'
 import { type OutputFormat, renderEvent } from './output.ts'
 import { eventPrinter, meshTable } from './print-events.ts'
+import { assertNoMesh } from './session/target.ts'
 
 const EXAMPLES = `
 Examples:
@@ -70,6 +71,7 @@ export function registerUp(program: Command, context: CommandContext): void {
 }
 
 async function up(folder: string, options: UpOptions, host: CliHost): Promise<number> {
+  await assertNoMesh(folder)
   const environment = Object.fromEntries(PASSED_ON.map(name => [name, host.environment[name]]))
   const logs = options.logs === 'none' ? false : options.logs
   const mesh = createMesh({

@@ -75,10 +75,28 @@ describe('which mesh', () => {
     expect((await run('status', '--mesh', folder)).err).toContain(`\`ambient up ${folder}\` starts one`)
     await fakeMesh()
     expect((await run('status')).code).toBe(0)
-    await fakeMesh()
+    const other = await startFakeMesh({ folder: join(folder, 'other') })
+    closing.push(() => other.close())
     expect((await run('status')).err).toMatch(
       /^error: several meshes are running; name one with --mesh: .*, .* \[/,
     )
+  })
+
+  test('several of one folder, as programs may have, are named by their processes', async () => {
+    await fakeMesh()
+    await fakeMesh()
+    const several = /^error: several meshes of .* are running, .*: pid \d+, pid \d+ \[AMBIENT_E_CLI_NO_MESH\]/
+    expect((await run('status')).err).toMatch(several)
+    expect((await run('status', '--mesh', folder)).err).toMatch(several)
+  })
+
+  test('a second mesh of one folder is not started', async () => {
+    await fakeMesh()
+    expect(await run('up', folder)).toEqual({
+      code: 1,
+      out: '',
+      err: `error: a mesh of this folder already runs (pid ${process.pid}) [AMBIENT_E_CLI_MESH_RUNS]\n`,
+    })
   })
 })
 

@@ -2,7 +2,7 @@
 import { realpath } from 'node:fs/promises'
 import { relative, resolve } from 'node:path'
 import { CliError } from '../errors.ts'
-import { connectMesh, findMeshes, type MeshClient } from '@ambient/mesh'
+import { connectMesh, findMeshes, type MeshClient, type RunningMesh } from '@ambient/mesh'
 
 export interface Target {
   /** As to show it. */
@@ -18,9 +18,9 @@ export interface Target {
 export async function findTarget(named: string | undefined): Promise<Target> {
   const running = await findMeshes()
   if (named !== undefined) {
-    const folder = await canonical(named)
-    const folders = await Promise.all(running.map(mesh => canonical(mesh.folder)))
-    return { folder: named, running: folders.includes(folder) }
+    const meshes = await meshesOf(named, running)
+    if (meshes.length > 1) throw severalOf(named, meshes)
+    return { folder: named, running: meshes.length === 1 }
   }
   const [only, ...others] = running
   if (only === undefined)
@@ -29,8 +29,19 @@ export async function findTarget(named: string | undefined): Promise<Target> {
       'no mesh is running; name the folder of manifests with --mesh',
     )
   if (others.length === 0) return { folder: shownFolder(only.folder), running: true }
+  if (others.every(({ folder }) => folder === only.folder)) throw severalOf(shownFolder(only.folder), running)
   const list = running.map(({ folder, pid }) => `${folder} (pid ${pid})`).join(', ')
   throw new CliError('AMBIENT_E_CLI_NO_MESH', `several meshes are running; name one with --mesh: ${list}`)
+}
+
+/**
+ * A second mesh of a folder could not be told from the first.
+ * @throws CliError `AMBIENT_E_CLI_MESH_RUNS`
+ */
+export async function assertNoMesh(folder: string): Promise<void> {
+  const [mesh] = await meshesOf(folder, await findMeshes())
+  if (mesh === undefined) return
+  throw new CliError('AMBIENT_E_CLI_MESH_RUNS', `a mesh of this folder already runs (pid ${mesh.pid})`)
 }
 
 /**
@@ -52,6 +63,19 @@ export async function withMesh<Result>(
   } finally {
     await mesh.close()
   }
+}
+
+async function meshesOf(named: string, running: readonly RunningMesh[]): Promise<readonly RunningMesh[]> {
+  const wanted = await canonical(named)
+  const folders = await Promise.all(running.map(mesh => canonical(mesh.folder)))
+  return running.filter((_mesh, index) => folders[index] === wanted)
+}
+
+/** Programs that embed a mesh may run several of one folder. */
+function severalOf(folder: string, meshes: readonly RunningMesh[]): CliError {
+  const pids = meshes.map(({ pid }) => `pid ${pid}`).join(', ')
+  const message = `several meshes of ${folder} are running, and a folder names only one: ${pids}`
+  return new CliError('AMBIENT_E_CLI_NO_MESH', message)
 }
 
 async function canonical(folder: string): Promise<string> {

@@ -176,7 +176,9 @@ function notRunning(
   running: readonly RunningMesh[],
   matching: readonly RunningMesh[],
 ): MeshError {
-  const list = running.map(mesh => `${mesh.folder} (pid ${mesh.pid})`).join(', ')
+  const list = (matching.length > 1 ? matching : running)
+    .map(mesh => `${mesh.folder} (pid ${mesh.pid})`)
+    .join(', ')
   if (matching.length > 1)
     return new MeshError('AMBIENT_E_MESH_NOT_RUNNING', `several meshes run here; name one: ${list}`)
   if (running.length === 0) return new MeshError('AMBIENT_E_MESH_NOT_RUNNING', 'no mesh runs here')
