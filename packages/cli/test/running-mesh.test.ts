@@ -68,10 +68,26 @@ const ztunnel: ProxyStatus = {
 
 describe('which mesh', () => {
   test('none, the only one, the one that is named, or one of several', async () => {
-    expect(await run('status')).toMatchObject({
-      code: 1,
-      err: expect.stringMatching(/^error: no mesh is running; .*--mesh/),
-    })
+    for (const command of [
+      ['status'],
+      ['get', 'pods'],
+      ['run', '--as', 'shop/web', 'true'],
+      ['connect', 'web.shop:80'],
+    ])
+      expect(await run(...command)).toMatchObject({
+        code: 1,
+        err: 'error: no mesh is running; `ambient up FOLDER` starts one [AMBIENT_E_CLI_NO_MESH]\n',
+      })
+    // What needs no running mesh needs a folder.
+    for (const command of [
+      ['label', 'ns', 'shop', 'a=b'],
+      ['waypoint', 'apply'],
+      ['waypoint', 'list'],
+    ])
+      expect(await run(...command)).toMatchObject({
+        code: 1,
+        err: expect.stringMatching(/^error: no mesh is running; name the folder of manifests with --mesh/),
+      })
     expect((await run('status', '--mesh', folder)).err).toContain(`\`ambient up ${folder}\` starts one`)
     await fakeMesh()
     expect((await run('status')).code).toBe(0)

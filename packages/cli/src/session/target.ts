@@ -11,11 +11,15 @@ export interface Target {
   readonly running: boolean
 }
 
+/** For commands that do something with the folder alone, too. */
+const NAME_IT = 'name the folder of manifests with --mesh'
+
 /**
  * The folder that was named, whether or not a mesh runs from it; else that of the only mesh that runs.
+ * @param cure what helps when none runs and none was named.
  * @throws CliError `AMBIENT_E_CLI_NO_MESH`
  */
-export async function findTarget(named: string | undefined): Promise<Target> {
+export async function findTarget(named: string | undefined, cure = NAME_IT): Promise<Target> {
   const running = await findMeshes()
   if (named !== undefined) {
     const meshes = await meshesOf(named, running)
@@ -23,11 +27,7 @@ export async function findTarget(named: string | undefined): Promise<Target> {
     return { folder: named, running: meshes.length === 1 }
   }
   const [only, ...others] = running
-  if (only === undefined)
-    throw new CliError(
-      'AMBIENT_E_CLI_NO_MESH',
-      'no mesh is running; name the folder of manifests with --mesh',
-    )
+  if (only === undefined) throw new CliError('AMBIENT_E_CLI_NO_MESH', `no mesh is running; ${cure}`)
   if (others.length === 0) return { folder: shownFolder(only.folder), running: true }
   if (others.every(({ folder }) => folder === only.folder)) throw severalOf(shownFolder(only.folder), running)
   const list = running.map(({ folder, pid }) => `${folder} (pid ${pid})`).join(', ')
@@ -52,7 +52,7 @@ export async function withMesh<Result>(
   named: string | undefined,
   use: (mesh: MeshClient) => Promise<Result>,
 ): Promise<Result> {
-  const target = await findTarget(named)
+  const target = await findTarget(named, '`ambient up FOLDER` starts one')
   if (!target.running) {
     const hint = `\`ambient up ${target.folder}\` starts one`
     throw new CliError('AMBIENT_E_CLI_NO_MESH', `no mesh is running from ${target.folder}; ${hint}`)
