@@ -3,8 +3,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { createManualClock } from '@ambient/core/testing'
 import { describe, expect, it } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { backend, cleanup, desk, noRetry, order, textOf } from './upstream-fixtures.ts'
@@ -204,6 +205,32 @@ describe('retries', () => {
     const retry = { ...noRetry, attempts: 1, on: new Set(['gateway-error']), perTryTimeoutMs: 400 }
     const result = await (await desk([web])).dispatch(order({ retry }))
     expect(result).toMatchObject({ kind: 'response', attempts: 2 })
+  })
+
+  it('leave a response that has begun the time it takes', async () => {
+    const clock = createManualClock()
+    let finish = (): void => {}
+    const web = await backend(
+      http((request, response) => {
+        request.resume()
+        response.write('be')
+        finish = () => void response.end('gun')
+      }),
+    )
+    const retry = { ...noRetry, attempts: 1, on: new Set(['gateway-error']), perTryTimeoutMs: 400 }
+    for (const body of [undefined, new PassThrough()]) {
+      const dispatcher = await desk([web], { clock })
+      const ask = body === undefined ? { retry } : { method: 'POST', body, retry }
+      body?.write('first')
+      const result = await dispatcher.dispatch(order(ask))
+      if (result.kind !== 'response') throw new Error(result.reason)
+      // The request's end, where it comes after the head, starts no clock either.
+      body?.end('last')
+      if (body !== undefined) await once(body, 'end')
+      clock.advance(1_000)
+      finish()
+      expect(await textOf(result.response)).toBe('begun')
+    }
   })
 })
 

@@ -164,6 +164,8 @@ class Attempts implements RunningOrder {
       return this.#failed(attemptFailure(this.#ending ?? 'remote-reset'), false)
     }
     this.#isHandedOut = true
+    // An attempt is over in time with its head; how long a body may take is for the whole order to say.
+    this.#current?.perTry?.cancel()
     this.body.forget()
     const { clock } = this.#context
     const isOverAlready = this.#current === undefined
@@ -203,7 +205,7 @@ class Attempts implements RunningOrder {
 
   #armPerTry(current: Current): void {
     const { perTryTimeoutMs } = this.#order.retry
-    if (perTryTimeoutMs === undefined || current.perTry !== undefined) return
+    if (perTryTimeoutMs === undefined || current.perTry !== undefined || this.#isHandedOut) return
     const expire = (): void => current.controller.abort(new Cancelled('per-try-timeout'))
     current.perTry = this.#context.clock.after(perTryTimeoutMs, expire)
   }
