@@ -1,6 +1,10 @@
 /** The dispatch desk where a request, or an answer, is not what its head says: what ends where over HTTP/1.1. */
+import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { describe, expect, it } from 'vitest'
+import { WebSocketServer } from 'ws'
 import type { DispatchResponse, DispatchResult } from '../src/upstream/dispatch.ts'
 import { backend, cleanup, desk, noRetry, order, textOf } from './upstream-fixtures.ts'
 
@@ -41,6 +45,62 @@ describe('an upgrade', () => {
     expect(said).toHaveLength(2)
     expect(said[0]).not.toMatch(/content-length|trailer/i)
     expect(said[1]).toMatch(/^GET \/next /)
+  })
+
+  it.each([
+    ['unasked', undefined, 'upgrade: websocket\r\nconnection: upgrade\r\n'],
+    ['unasked, to nothing', undefined, ''],
+    ['to another protocol', 'websocket', 'upgrade: raw\r\nconnection: upgrade\r\n'],
+    ['to nothing', 'websocket', ''],
+  ])('that a server carries out %s makes no raw connection', async (_, upgrade, fields) => {
+    const { server } = tcp(socket =>
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\n${fields}\r\nHTTP/1.1 200 OK\r\n\r\n`),
+    )
+    const dispatcher = await desk([await backend(server)])
+    const result = await dispatcher.dispatch(
+      order(upgrade === undefined ? {} : { upgrade, fields: handshake }),
+    )
+    expect(result).toMatchObject({ kind: 'failed', status: 502, flag: 'UPE' })
+    expect(dispatcher.active).toBe(0)
+    expect(dispatcher.idle).toBe(0)
+  })
+
+  it('to a WebSocket that came over HTTP/2, and so without a key, has one of our own', async () => {
+    const app = createHttpServer()
+    const sockets = new WebSocketServer({ server: app })
+    sockets.on('connection', socket => socket.close())
+    cleanup(() => sockets.close())
+    const dispatcher = await desk([await backend(app)])
+    const ask = { upgrade: 'websocket', http2: true, fields: { 'sec-websocket-version': '13' } }
+    const { response } = responded(await dispatcher.dispatch(order(ask)))
+    expect(response.status).toBe(101)
+    expect(response.headers.has('sec-websocket-accept')).toBe(false)
+    // An unmasked close frame of ws.
+    const [frame] = (await once(response.upgraded ?? new PassThrough(), 'data')) as [Buffer]
+    expect(frame[0]).toBe(0x88)
+    response.upgraded?.destroy()
+  })
+
+  it('to a WebSocket whose server has not read our key is none', async () => {
+    const { server } = tcp(socket =>
+      socket.write(
+        'HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: x\r\n\r\n',
+      ),
+    )
+    const dispatcher = await desk([await backend(server)])
+    const result = await dispatcher.dispatch(order({ upgrade: 'websocket', http2: true }))
+    expect(result).toMatchObject({ kind: 'failed', status: 502, flag: 'UPE' })
+  })
+})
+
+describe('a response whose body is coded for the transfer', () => {
+  it.each(['gzip', 'gzip, chunked', 'identity'])('with %s is a protocol error', async coding => {
+    const { server } = tcp(socket =>
+      socket.end(`HTTP/1.1 200 OK\r\ntransfer-encoding: ${coding}\r\n\r\n0\r\n\r\n`),
+    )
+    const dispatcher = await desk([await backend(server)])
+    expect(await dispatcher.dispatch(order())).toMatchObject({ kind: 'failed', status: 502, flag: 'UPE' })
+    expect(dispatcher.idle).toBe(0)
   })
 })
 

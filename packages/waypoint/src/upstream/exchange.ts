@@ -1,5 +1,5 @@
 /** One request to one endpoint and its response, whichever HTTP carries it. */
-import type { HttpResponse, RequestHead } from '../http/message.ts'
+import type { HttpProtocol, HttpResponse, RequestHead } from '../http/message.ts'
 import type { HeaderFields } from '../http/header-fields.ts'
 import type { AttemptFailure } from './failure.ts'
 import type { RequestBody } from './request-body.ts'
@@ -9,6 +9,7 @@ export interface ExchangeRequest {
   /** End-to-end only. */
   readonly fields: HeaderFields
   readonly body: RequestBody
+  readonly callerProtocol: HttpProtocol
   /** `websocket` and the like: the response may be a 101. */
   readonly upgrade: string | undefined
   /** Cuts the exchange at any time before its response is complete. */

@@ -11,6 +11,7 @@ import type { Http1Connection } from './http1-connections.ts'
 import { type Framing, frameRequest } from './http1-framing.ts'
 import type { BodyReader } from './request-body.ts'
 import { ResponseBody } from './response-body.ts'
+import { askForUpgrade, switchProblem, type Upgrade, upgradeOf } from './upgrade.ts'
 
 /** Never rejects. The connection is in use until its agent frees it. */
 export function exchangeHttp1(
@@ -25,6 +26,7 @@ class Http1Exchange {
   readonly #order: ExchangeRequest
   readonly #resolve: (outcome: ExchangeOutcome) => void
   readonly #bytesBefore: number
+  readonly #upgrade: Upgrade | undefined
   #request: ClientRequest | undefined
   #body: BodyReader | undefined
   #isAnswered = false
@@ -39,6 +41,7 @@ class Http1Exchange {
     this.#order = order
     this.#resolve = resolve
     this.#bytesBefore = connection.socket.bytesRead
+    this.#upgrade = upgradeOf(order)
   }
 
   start(): void {
@@ -58,10 +61,14 @@ class Http1Exchange {
     }
     this.#request = request
     // Whether a server that does not switch has read on as something else, nobody knows.
-    if (this.#order.upgrade !== undefined) this.#connection.retire()
+    if (this.#upgrade !== undefined) this.#connection.retire()
     signal.addEventListener('abort', this.#onAbort)
     request.on('response', message => this.#onResponse(message))
     request.on('upgrade', (message, socket, head) => this.#onUpgrade(message, socket, head))
+    // A 101 that names no protocol is just information to Node.
+    request.on('information', ({ statusCode }) => {
+      if (statusCode === 101) this.#cut('protocol-error', new Error('it switches to no protocol'))
+    })
     request.on('error', error => this.#onError(error))
     request.on('close', () => this.#onError(undefined))
     if (framing.body === 'none') request.end()
@@ -69,9 +76,11 @@ class Http1Exchange {
   }
 
   #open(framing: Framing): ClientRequest {
-    const { head, upgrade } = this.#order
+    const { head } = this.#order
+    const upgrade = this.#upgrade
+    if (upgrade !== undefined) askForUpgrade(framing.fields, upgrade)
     const headers: string[] = http1Fields(head, framing.fields)
-    if (upgrade !== undefined) headers.push('connection', 'Upgrade', 'upgrade', upgrade)
+    if (upgrade !== undefined) headers.push('connection', 'Upgrade', 'upgrade', upgrade.protocol)
     if (framing.body === 'chunked') headers.push('transfer-encoding', 'chunked')
     return openRequest({
       agent: this.#connection.agent,
@@ -110,6 +119,10 @@ class Http1Exchange {
   #onResponse(message: IncomingMessage): void {
     const { socket } = this.#connection
     if (this.#isAnswered || this.#isOver) return
+    const coding = message.headers['transfer-encoding']
+    // Nobody behind us would know that the body is still coded.
+    if (coding !== undefined && coding.toLowerCase() !== 'chunked')
+      return this.#cut('protocol-error', new Error('a transfer coding other than chunked'))
     this.#isAnswered = true
     const kept = /timeout=(\d+)/i.exec(String(message.headers['keep-alive'] ?? ''))?.[1]
     if (kept !== undefined) this.#connection.keepFor(Number(kept) * 1_000)
@@ -136,10 +149,9 @@ class Http1Exchange {
   }
 
   #onUpgrade(message: IncomingMessage, socket: Duplex, first: Buffer): void {
-    if (this.#isAnswered || this.#isOver) {
-      socket.destroy()
-      return
-    }
+    if (this.#isAnswered || this.#isOver) return this.#connection.cut()
+    const problem = switchProblem(message, this.#upgrade)
+    if (problem !== undefined) return this.#cut('protocol-error', new Error(problem))
     this.#isAnswered = true
     if (first.length > 0) socket.unshift(first)
     // From now on the stream is the other's; so is its end.
@@ -147,7 +159,9 @@ class Http1Exchange {
     this.#body?.detach()
     socket.once('close', () => this.#finish())
     const headers = endToEnd(pairsOf(message.rawHeaders))
-    headers.set('upgrade', message.headers.upgrade ?? this.#order.upgrade ?? '')
+    headers.set('upgrade', message.headers.upgrade ?? '')
+    // The caller has sent no key that this would be an answer to.
+    if (this.#upgrade?.ownKey !== undefined) headers.delete('sec-websocket-accept')
     this.#resolve({
       kind: 'response',
       response: {

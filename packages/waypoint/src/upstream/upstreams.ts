@@ -1,7 +1,6 @@
 /** The connections to all endpoints, and which of them an exchange takes. */
 import type { AppProtocol, Clock } from '@ambient/core'
 import { isGrpc } from '../http/hygiene.ts'
-import type { HttpProtocol } from '../http/message.ts'
 import type { ClusterEndpoint } from '../route/endpoints.ts'
 import type { ClusterRef } from '../route/ir.ts'
 import type { ExchangeOutcome, ExchangeRequest } from './exchange.ts'
@@ -17,7 +16,6 @@ export interface UpstreamRequest extends ExchangeRequest {
   readonly endpoint: ClusterEndpoint
   readonly protocol: AppProtocol | undefined
   readonly traceparent: string | undefined
-  readonly callerProtocol: HttpProtocol
 }
 
 /** RFC 9110 §9.2.2: only these may be repeated by a proxy that does not know whether the first one was acted upon. */
