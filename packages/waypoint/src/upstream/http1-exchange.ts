@@ -65,10 +65,6 @@ class Http1Exchange {
     signal.addEventListener('abort', this.#onAbort)
     request.on('response', message => this.#onResponse(message))
     request.on('upgrade', (message, socket, head) => this.#onUpgrade(message, socket, head))
-    // A 101 that names no protocol is just information to Node.
-    request.on('information', ({ statusCode }) => {
-      if (statusCode === 101) this.#cut('protocol-error', new Error('it switches to no protocol'))
-    })
     request.on('error', error => this.#onError(error))
     request.on('close', () => this.#onError(undefined))
     if (framing.body === 'none') request.end()
@@ -119,6 +115,8 @@ class Http1Exchange {
   #onResponse(message: IncomingMessage): void {
     const { socket } = this.#connection
     if (this.#isAnswered || this.#isOver) return
+    // A 101 that names no protocol is an answer like any other to Node.
+    if (message.statusCode === 101) return this.#cut('protocol-error', new Error('it switches to nothing'))
     const coding = message.headers['transfer-encoding']
     // Nobody behind us would know that the body is still coded.
     if (coding !== undefined && coding.toLowerCase() !== 'chunked')
