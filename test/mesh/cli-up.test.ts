@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { deployment, namespace } from './shop.ts'
@@ -97,6 +98,17 @@ describe('ambient up', () => {
     expect((await ended)[0]).toBe(1)
     expect(err()).toContain('nope.yaml:1:1: error: to be left out, but there is no such manifest')
     expect(err()).toContain('nothing is running')
+  })
+
+  test('a pod that does not get ready is named, and the mesh can be asked about it meanwhile', async () => {
+    const probe = 'readinessProbe: { tcpSocket: { port: 9 } }'
+    await writeFile(join(folder, 'app.yaml'), deployment('app').replace(/( +)env:/, `$1${probe}\n$&`))
+    const { err, out } = up()
+    await expect.poll(err, IS_UP).toMatch(/^waiting for shop\/app-\S+ \(up to 30 s\)$/m)
+    expect(out()).toBe('')
+    const asked = spawn(process.execPath, [bin, 'get', 'pods', '-n', 'shop', '--mesh', folder])
+    children.push(asked)
+    expect(await text(asked.stdout)).toMatch(/^app-\S+ +0\/1 +Running/m)
   })
 
   test('as JSON every line is an event', async () => {

@@ -87,6 +87,8 @@ function sentence(event: MeshEvent, folder: string): string | undefined {
       return [...event.problems.map(problem => inFolder(problem, folder)), servingSentence(event)].join('\n')
     case 'applied':
       return appliedSentence(event)
+    case 'waiting':
+      return `waiting for ${event.names.join(', ')} (up to ${event.timeoutMs / 1_000} s)`
     case 'refused':
       return `refused ${event.node ?? 'a stranger'}: ${event.reason}`
     case 'warning':

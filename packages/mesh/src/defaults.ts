@@ -31,6 +31,8 @@ export const meshDefaults = Object.freeze({
   proxyReadyTimeoutMs: 20_000,
   /** How long `start()` waits for pods; those that are not ready then go on trying. */
   podReadyTimeoutMs: 30_000,
+  /** Programs that start well are ready by now: whoever waits longer is told for what. */
+  tellWaitingMs: 5_000,
   /** Between two looks at something that has no event to wait for: a port that opens, a first readiness. */
   pollMs: 50,
   /** A control socket whose process does not even greet in this time is of no use. */

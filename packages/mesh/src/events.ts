@@ -50,6 +50,8 @@ export type MeshEvent =
   | { readonly kind: 'waypoint-removed'; readonly waypoint: string }
   | { readonly kind: 'pod-ready'; readonly pod: string; readonly ready: boolean }
   | { readonly kind: 'pod-removed'; readonly pod: string }
+  /** The start waits for these pods and waypoints; it goes on without them after `timeoutMs` in all. */
+  | { readonly kind: 'waiting'; readonly names: readonly string[]; readonly timeoutMs: number }
   /** A proxy (a node's name, `POD.NAMESPACE` of a waypoint) asked for something that it may not have. */
   | { readonly kind: 'refused'; readonly node: string | undefined; readonly reason: string }
   | { readonly kind: 'warning'; readonly message: string }

@@ -202,9 +202,10 @@ class LocalMesh implements Mesh {
     await this.#apply()
     if (this.#options.watch) await this.#startWatch()
     await Promise.all(proxies.map(proxy => proxy.ready(this.#closing.signal)))
+    // Before pods are ready: whoever wonders why one is not, asks.
+    if (this.#options.control) await this.#startControl()
     await this.#becomeReady()
     await this.#settled(this.#closing.signal)
-    if (this.#options.control) await this.#startControl()
   }
 
   /** As `synced`, for a while: a proxy that is stuck is told of elsewhere, and must not keep others out. */
@@ -323,7 +324,9 @@ class LocalMesh implements Mesh {
     ]
     const { clock } = this.#options
     const subscribe = (listener: MeshListener): (() => void) => this.subscribe(listener)
-    const late = await awaitReady({ waiting, subscribe, clock, signal: this.#closing.signal })
+    const { podReadyTimeoutMs: timeoutMs } = meshDefaults
+    const onLong = (names: readonly string[]): void => this.#emit({ kind: 'waiting', names, timeoutMs })
+    const late = await awaitReady({ waiting, subscribe, onLong, clock, signal: this.#closing.signal })
     this.#assertOpen()
     for (const name of late)
       this.#emit({ kind: 'warning', message: `${name} is not ready; the mesh goes on without it` })

@@ -1,5 +1,5 @@
 /** Waits for pods, but not for ever: one that never gets ready must not hide the others. */
-import type { Clock } from '@ambient/core'
+import type { Clock, Timer } from '@ambient/core'
 import { meshDefaults } from '../defaults.ts'
 import type { MeshListener } from '../events.ts'
 
@@ -8,6 +8,8 @@ export interface ReadinessWatch {
   readonly waiting: () => readonly string[]
   /** Calls back with each event; returns the function that ends it. */
   readonly subscribe: (listener: MeshListener) => () => void
+  /** Once, when the wait is long enough to be wondered at. */
+  readonly onLong: (names: readonly string[]) => void
   readonly clock: Clock
   readonly signal: AbortSignal
 }
@@ -16,8 +18,10 @@ export interface ReadinessWatch {
 export async function awaitReady(watch: ReadinessWatch): Promise<readonly string[]> {
   const { waiting, clock, signal } = watch
   let unsubscribe = (): void => {}
+  let long: Timer | undefined
   await new Promise<void>(resolve => {
     const timer = clock.after(meshDefaults.podReadyTimeoutMs, resolve, { keepAlive: true })
+    long = clock.after(meshDefaults.tellWaitingMs, () => watch.onLong(waiting()))
     const look = (): void => {
       if (waiting().length > 0 && !signal.aborted) return
       timer.cancel()
@@ -31,5 +35,6 @@ export async function awaitReady(watch: ReadinessWatch): Promise<readonly string
     look()
   })
   unsubscribe()
+  long?.cancel()
   return waiting()
 }
