@@ -14,9 +14,9 @@ export const upstreamLimits = Object.freeze({
   maxHeaderBytes: 61_440, // Envoy's 60 KiB, of a response's head
   maxStreamsPerSession: 100, // what most HTTP/2 servers allow
   maxHeaderPairs: 200, // fields of a response over HTTP/2, twice what a caller may send
-  http2WindowBytes: 1_048_576, // a stream whose reader has stopped costs at most this
-  http2ConnectionWindowBytes: 16_777_216, // and a session with all of its streams this
-  http2SessionMegabytes: 32, // Node's measure of a session's memory; its own 10 is less than the windows allow
+  http2WindowBytes: 65_536, // the bound that counts: a stream whose reader has stopped holds this and one read
+  http2ConnectionWindowBytes: 6_553_600, // window × streams; bounds nothing: Node gives it back before anybody has read
+  http2SessionMegabytes: 32, // Node's measure of a session's memory, both ways; its own 10 is close to one way's windows
   discardBytes: 65_536, // of a response that nobody wants, before its connection is cut instead
   discardMs: 2_000, // likewise, in time
   maxMirrors: 100, // copies under way; further ones are not sent
@@ -38,8 +38,8 @@ export const httpLimits = Object.freeze({
   drainMs: 1_000, // likewise, in time; Envoy's delayed close
   drainIdleMs: 1_000, // while draining, a connection without requests for this long is closed
   http2Streams: 100, // at once on one HTTP/2 connection, as an Envoy waypoint
-  http2WindowBytes: 1_048_576, // a stream whose reader has stopped costs at most this
-  http2ConnectionWindowBytes: 4_194_304, // likewise, all streams of a connection
+  http2WindowBytes: 65_536, // the bound that counts: a stream whose reader has stopped holds this and one read
+  http2ConnectionWindowBytes: 6_553_600, // window × streams; bounds nothing: Node gives it back before anybody has read
   graceMs: 5_000, // `close()` without `graceMs`
 })
 
