@@ -144,6 +144,13 @@ describe('a folder', () => {
   const read = (file: string): Promise<string> => readFile(join(folder, file), 'utf8')
   const labelNs = (...args: string[]): ReturnType<typeof run> => run('label', 'ns', ...args, '--mesh', folder)
 
+  test('what an edit makes odd is said, once', async () => {
+    const { code, err } = await labelNs('shop', 'istio.io/dataplane-mode=ambiant', '--overwrite')
+    expect(code).toBe(0)
+    expect(err).toMatch(/ns\.yaml written; .*\n.*ns\.yaml:9:\d+: warning: .*ambiant.*\n$/)
+    expect((await labelNs('shop', 'a=b')).err).not.toContain('ambiant')
+  })
+
   test('label says what kubectl says', async () => {
     expect(await labelNs('shop', 'a=b')).toEqual({
       code: 0,

@@ -111,12 +111,16 @@ function changesOf(before: ManifestFolder, after: ManifestFolder): readonly File
   ]
 }
 
+/** What an edit brought. Lines move with it: what counts is what is said of which object. */
+export function newProblems(before: ManifestFolder, after: ManifestFolder): readonly Problem[] {
+  const keyOf = ({ file, message, resource, severity }: Problem): string =>
+    JSON.stringify([file, message, resource, severity])
+  const old = new Set(problemsOf(before).map(keyOf))
+  return problemsOf(after).filter(problem => !old.has(keyOf(problem)))
+}
+
 function assertNoNewErrors(before: ManifestFolder, after: ManifestFolder): void {
-  // Lines move with the edit: what counts is what is said of which object.
-  const keyOf = ({ file, message, resource }: Problem): string => JSON.stringify([file, message, resource])
-  const isError = ({ severity }: Problem): boolean => severity === 'error'
-  const old = new Set(problemsOf(before).filter(isError).map(keyOf))
-  const fresh = problemsOf(after).filter(problem => isError(problem) && !old.has(keyOf(problem)))
+  const fresh = newProblems(before, after).filter(({ severity }) => severity === 'error')
   if (fresh.length === 0) return
   const text = fresh.map(formatProblem).join('\n')
   throw new CliError('AMBIENT_E_CLI_MANIFESTS', `nothing was written, because then:\n${text}`, {

@@ -4,7 +4,13 @@ import { systemClock } from '@ambient/core'
 import { formatProblem, type Problem } from '@ambient/policy'
 import { CliError } from '../errors.ts'
 import type { CliHost } from '../host.ts'
-import { type FileChange, type ManifestFolder, readFolder, saveFolder } from '../manifests/folder.ts'
+import {
+  type FileChange,
+  type ManifestFolder,
+  newProblems,
+  readFolder,
+  saveFolder,
+} from '../manifests/folder.ts'
 import type { MeshClient } from '@ambient/mesh'
 import { findTarget, type Target, withMesh } from './target.ts'
 
@@ -18,6 +24,8 @@ export interface Edited<Result> {
   readonly result: Result
   readonly folder: string
   readonly files: readonly FileChange[]
+  /** What the edit brought that is no error; files as the user would write them. */
+  readonly warnings: readonly Problem[]
   /** The configuration that the running mesh took; absent without a mesh or without a change. */
   readonly generation?: number
 }
@@ -39,24 +47,23 @@ export async function editMesh<Result>(
   const target = await findTarget(named)
   const before = await readFolder(target.folder)
   const { folder: after, result } = edit(before)
-  const write = async (): Promise<readonly FileChange[]> => saveFolder(before, after)
-  if (!target.running) return { result, folder: target.folder, files: await write() }
+  const write = async (): Promise<Edited<Result>> => {
+    const files = await saveFolder(before, after)
+    const warnings = files.length === 0 ? [] : newProblems(before, after)
+    return { result, folder: target.folder, files, warnings }
+  }
+  if (!target.running) return write()
   return withMesh(target.folder, async mesh => {
     const { generation } = await mesh.status()
-    const files = await write()
-    if (files.length === 0) return { result, folder: target.folder, files }
-    return {
-      result,
-      folder: target.folder,
-      files,
-      generation: await taken(mesh, generation, files.length, target),
-    }
+    const edited = await write()
+    if (edited.files.length === 0) return edited
+    return { ...edited, generation: await taken(mesh, generation, edited.files.length, target) }
   })
 }
 
-/** Which files were written, and who has taken them: for standard error. */
+/** Which files were written, who has taken them, and what is odd about them now: for standard error. */
 export function tellEdit(
-  { folder, files, generation }: Edited<unknown>,
+  { folder, files, warnings, generation }: Edited<unknown>,
   host: Pick<CliHost, 'stderr'>,
 ): void {
   if (files.length === 0) return
@@ -67,6 +74,7 @@ export function tellEdit(
   const taker =
     generation === undefined ? 'no mesh runs from this folder' : `configuration ${generation} is in place`
   host.stderr(`${list('written')}${list('removed')}${taker}\n`)
+  for (const warning of warnings) host.stderr(`${formatProblem(warning)}\n`)
 }
 
 /** A folder is read when it has been quiet: of several files the first alone may have been taken before the last. */
