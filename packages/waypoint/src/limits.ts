@@ -5,7 +5,9 @@ export const upstreamLimits = Object.freeze({
   hbonePort: 15_008, // where every ztunnel listens for HBONE
   connectMs: 10_000, // a plain TCP connect, as ztunnel's and the mesh's default
   replayBytes: 1_048_576, // Envoy's buffer: a longer request body is sent once only
-  maxRequests: 10_000, // exchanges under way; each holds buffers on both sides
+  maxRequests: 40_000, // exchanges under way, for all: memory's guard, as each holds buffers on both sides
+  maxRequestsPerService: 10_000, // one that hangs leaves the others their places
+  maxRequestsPerCaller: 5_000, // of one identity: nobody fills a service alone
   maxConcurrentRetries: 1_000, // retries under way: an outage must not multiply the load without end
   tcpConnectAttempts: 3, // no byte has moved yet, so another endpoint may be asked
   idleMs: 60_000, // an unused connection costs both ends memory

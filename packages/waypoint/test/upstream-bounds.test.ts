@@ -1,5 +1,7 @@
 /** What the dispatch desk holds at most: bytes that nobody reads, and exchanges that nobody ends. */
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2'
+import { parseSpiffeId } from '@ambient/core'
 import { describe, expect, it } from 'vitest'
 import { backend, cleanup, desk, order } from './upstream-fixtures.ts'
 
@@ -40,5 +42,46 @@ describe('responses over HTTP/2 that nobody reads', () => {
     expect(Math.max(...sent.values())).toBeLessThanOrEqual(65_536 * 4)
     for (const result of results) if (result.kind === 'response') result.response.body?.destroy()
     await expect.poll(() => dispatcher.active).toBe(0)
+  })
+})
+
+describe('exchanges that nobody ends', () => {
+  const from = (account: string) => ({
+    address: '127.0.0.1',
+    port: 1,
+    identity: parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${account}`),
+  })
+  const to = (hostname: string) => ({ cluster: { namespace: 'shop', hostname, port: 80, subset: undefined } })
+
+  it('fill the places of their caller and of their service, and no others', async () => {
+    const server = createHttpServer((request, response) => {
+      if (request.url !== '/hang') response.end('ok')
+    })
+    const limits = { maxRequests: 6, maxRequestsPerService: 4, maxRequestsPerCaller: 2 }
+    const dispatcher = await desk([await backend(server)], { limits })
+    const callers = new AbortController()
+    const hanging: Promise<unknown>[] = []
+    const hang = (account: string, hostname: string): void => {
+      const ask = { path: '/hang', signal: callers.signal, caller: from(account), ...to(hostname) }
+      hanging.push(dispatcher.dispatch(order(ask)))
+    }
+    const answerOf = async (account: string, hostname: string): Promise<string> => {
+      const result = await dispatcher.dispatch(order({ caller: from(account), ...to(hostname) }))
+      if (result.kind === 'failed') return result.flag
+      result.response.body?.resume()
+      await expect.poll(() => dispatcher.active).toBe(hanging.length)
+      return String(result.response.status)
+    }
+    for (const _ of [1, 2]) hang('greedy', 'slow')
+    expect([await answerOf('greedy', 'slow'), await answerOf('greedy', 'web')]).toEqual(['UO', 'UO'])
+    expect([await answerOf('other', 'slow'), await answerOf('other', 'web')]).toEqual(['200', '200'])
+    for (const _ of [1, 2]) hang('other', 'slow')
+    expect([await answerOf('third', 'slow'), await answerOf('third', 'web')]).toEqual(['UO', '200'])
+    for (const _ of [1, 2]) hang('third', 'web')
+    expect(await answerOf('fourth', 'more')).toBe('UO')
+    callers.abort()
+    await Promise.all(hanging)
+    hanging.length = 0
+    expect(await answerOf('greedy', 'slow')).toBe('200')
   })
 })

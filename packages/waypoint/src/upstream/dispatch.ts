@@ -16,6 +16,7 @@ import type { HbonePool } from '@ambient/hbone'
 import { upstreamLimits } from '../limits.ts'
 import type { ResolvedCluster } from '../route/endpoints.ts'
 import type { ClusterRef } from '../route/ir.ts'
+import { Admission, type AdmissionLimits } from './admission.ts'
 import { type RunningOrder, startOrder } from './attempts.ts'
 import { createEndpointChooser, type EndpointChooser } from './endpoints.ts'
 import { failed } from './failure.ts'
@@ -50,6 +51,8 @@ export interface DispatcherOptions {
   readonly random?: () => number
   /** Who the waypoint is, for the telemetry of the other end. */
   readonly baggage: string
+  /** Exchanges under way; those of `upstreamLimits` where absent. */
+  readonly limits?: Partial<AdmissionLimits>
   readonly logger?: Logger
 }
 
@@ -81,6 +84,7 @@ class Desk implements Dispatcher {
   readonly #chooser: EndpointChooser
   readonly #upstreams: Upstreams
   readonly #mirrors: Mirrors
+  readonly #admission: Admission
   readonly #orders = new Set<RunningOrder>()
   #retries = 0
   #closing: Promise<void> | undefined
@@ -98,6 +102,7 @@ class Desk implements Dispatcher {
       localAddress: options.localAddress,
       baggage: options.baggage,
     }
+    this.#admission = new Admission({ ...upstreamLimits, ...options.limits })
     this.#chooser = createEndpointChooser(options.resolve, this.#random)
     this.#upstreams = new Upstreams(this.#link, this.#clock)
     const { clock, chooser, upstreams } = this.#context
@@ -113,13 +118,17 @@ class Desk implements Dispatcher {
   }
 
   async dispatch(order: DispatchOrder): Promise<DispatchResult> {
-    if (this.#closing !== undefined || this.#orders.size >= upstreamLimits.maxRequests) {
+    const leave = this.#closing === undefined ? this.#admission.enter(order) : undefined
+    if (leave === undefined) {
       const failure = { reason: 'overflow', isStale: false, cause: undefined } as const
       return failed(failure, { endpoint: undefined, attempts: 0, isExhausted: false })
     }
     const running = startOrder(this.#context, order)
     this.#orders.add(running)
-    void running.over.then(() => this.#orders.delete(running))
+    void running.over.then(() => {
+      this.#orders.delete(running)
+      leave()
+    })
     this.#mirrors.send(order, running.body)
     const result = await running.run()
     if (result.kind === 'failed')
