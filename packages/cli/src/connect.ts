@@ -50,7 +50,7 @@ async function connect(
     try {
       if (!workload.enrolled)
         host.stderr(`note: namespace ${workload.namespace} is not in the mesh: plaintext\n`)
-      const socket = await workload.connect(name, port)
+      const socket = await workload.connect(name, port).catch(explain)
       await exchange(socket, host, `${name}:${port}`)
       return EXIT_OK
     } finally {
@@ -58,6 +58,20 @@ async function connect(
       await workload.leave()
     }
   })
+}
+
+/** The reason stays with those who run the mesh: a caller that is refused learns no more than that. */
+function explain(cause: unknown): never {
+  const message = messageOf(cause)
+  if (!message.endsWith(': not allowed')) throw cause
+  throw new CliError(
+    'AMBIENT_E_CLI_CONNECT',
+    `${message}; the output of \`ambient up\` says by which policy`,
+    {
+      cause,
+      layer: 'policy',
+    },
+  )
 }
 
 /** Both directions, until the peer ends its own or somebody interrupts. */

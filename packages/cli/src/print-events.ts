@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { createColors } from 'picocolors'
 import type { EventSource, Mesh, MeshEvent, MeshListener } from '@ambient/mesh'
 import { formatProblem, type Problem } from '@ambient/mesh'
+import { denialOf } from './denials.ts'
 import type { CliHost } from './host.ts'
 import { type OutputFormat, renderEvent } from './output.ts'
 import { formatTable } from './table.ts'
@@ -14,6 +15,8 @@ export interface PrintOptions {
   /** Of the manifests, as the user wrote it: problems are shown with it, so that editors find them. */
   readonly folder: string
 }
+
+type Output = Extract<MeshEvent, { kind: 'output' }>
 
 /** Of a proxy's log: `TIME<tab>LEVEL<tab>SCOPE<tab>…`. */
 const PROXY_TROUBLE = /^[^\t]*\t(warn|error)\t/i
@@ -32,7 +35,9 @@ export function eventPrinter(
   const colors = createColors(host.colors)
   return event => {
     if (event.kind === 'output') {
-      if (isWanted(event, options.logs))
+      const denial = options.logs === 'programs' && isProxy(event) ? denialOf(event.line) : undefined
+      if (denial !== undefined) host.stderr(`${colors.yellow(denial)}\n`)
+      else if (isWanted(event, options.logs))
         host.stdout(`${colors.dim(`${label(event.source)} |`)} ${event.line}\n`)
       return
     }
@@ -41,12 +46,16 @@ export function eventPrinter(
   }
 }
 
-/** Every connection is a line in its proxy's log: asked for, or else only the proxies' own trouble is shown. */
-function isWanted(event: Extract<MeshEvent, { kind: 'output' }>, logs: PrintOptions['logs']): boolean {
+/** Every connection is a line in its proxy's log: asked for, or else only denials and the proxies' own trouble are shown. */
+function isWanted(event: Output, logs: PrintOptions['logs']): boolean {
   if (logs === false) return false
-  const isProxy = event.source.kind !== 'pod' && event.source.kind !== 'exec'
-  if (logs === 'all' || !isProxy) return true
-  return PROXY_TROUBLE.test(event.line) && !ACCESS_LINE.test(event.line)
+  if (logs === 'all' || !isProxy(event)) return true
+  if (ACCESS_LINE.test(event.line)) return denialOf(event.line) !== undefined
+  return PROXY_TROUBLE.test(event.line)
+}
+
+function isProxy({ source }: Output): boolean {
+  return source.kind !== 'pod' && source.kind !== 'exec'
 }
 
 /** Workloads, nodes and waypoints as they are now. */

@@ -139,6 +139,41 @@ describe('events for people', () => {
     expect(shown(false)).toBe('')
   })
 
+  test('what a policy refuses is a sentence: who, what, which policy and why', () => {
+    const told = (fields: string, logs: 'programs' | 'all' | false = 'programs'): string => {
+      const given = testHost()
+      const line = `T\terror\taccess\t${fields}`
+      const source = { kind: 'ztunnel', name: 'a' } as const
+      eventPrinter(
+        { format: 'table', logs, folder: '.' },
+        given.host,
+      )({
+        kind: 'output',
+        source,
+        stream: 'stdout',
+        line,
+      })
+      return given.err()
+    }
+    const caller = 'src.addr=127.9.10.3:388 src.identity="spiffe://cluster.local/ns/shop/sa/x"'
+    const target = 'dst.addr=127.9.10.1:15008 dst.hbone_addr=127.9.10.1:7000'
+    const none = 'connection closed due to policy rejection: allow policies exist, but none allowed'
+    const l4 = `connection complete\t${caller} ${target} dst.service="web.shop.svc" policy="shop/a" error="${none}"`
+    const who = 'denied: cluster.local/ns/shop/sa/x to '
+    expect(told(l4)).toBe(`${who}web.shop.svc:7000 by shop/a: allow policies exist, but none allowed\n`)
+    expect(told(l4, 'all')).toBe('')
+    expect(told(l4, false)).toBe('')
+    expect(
+      told(
+        `denied by policy\t${caller} dst.service="web.shop.svc" method="GET" path="/a\\u001b" authority="web" policy="shop/a" rule=0 reason="explicitly denied by: shop/a"`,
+      ),
+    ).toBe(`${who}GET web/a\\u001b by shop/a rule[0]: explicitly denied by: shop/a\n`)
+    expect(told(`connection complete\tsrc.addr=127.9.1.1:2 ${target} error="${none}"`)).toContain(
+      'denied: 127.9.1.1:2 (plaintext) to 127.9.10.1:7000: allow policies exist',
+    )
+    expect(told(`connection complete\t${caller} ${target} error="http status: 401 Unauthorized"`)).toBe('')
+  })
+
   test('as JSON each event is one line', () => {
     const given = testHost()
     const print = eventPrinter({ format: 'json', logs: false, folder: '.' }, given.host)

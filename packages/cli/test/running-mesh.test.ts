@@ -294,7 +294,9 @@ describe('connect', () => {
   test('a refused connection is one too, with its reason', async () => {
     const { code, err } = await connect(undefined, new PassThrough())
     expect(code).toBe(1)
-    expect(err).toMatch(/^error: web\.shop:80: .*not allowed.* \[AMBIENT_E_MESH_CONNECT\]\n$/)
+    expect(err).toMatch(
+      /^error: web\.shop:80: not allowed; the output of `ambient up` says .* \[AMBIENT_E_CLI_CONNECT\]\n$/,
+    )
   })
 
   test('what is no target is a usage error', async () => {
