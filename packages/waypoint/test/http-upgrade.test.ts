@@ -2,14 +2,15 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { promisify } from 'node:util'
 import { PassThrough, Readable } from 'node:stream'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { HeaderFields } from '../src/http/header-fields.ts'
+import { readsUpgradeBodies } from '../src/http/node-types.ts'
 import type { DispatchOrder, DispatchResult } from '../src/upstream/order.ts'
-import { answer, type Fixture, rawExchange, startFixture } from './http-fixture.ts'
+import { answer, type Fixture, rawExchange, startFixture, textOf } from './http-fixture.ts'
 
 let fixture: Fixture | undefined
 let server: WebSocketServer | undefined
@@ -121,6 +122,68 @@ describe('WebSocket', () => {
     await fixture.recorded(2)
     expect(fixture.ledger.map(({ outcome }) => outcome?.status)).toEqual([403, 404])
     await expect.poll(() => fixture?.room.connections).toBe(0)
+  })
+})
+
+describe('what comes before the 101', () => {
+  const upgrading = 'GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n'
+
+  it.each([
+    ['in one piece', '', upgrading],
+    ['behind another request', 'GET /1 HTTP/1.1\r\nhost: a\r\n\r\n', upgrading],
+  ])('%s reaches the upstream', async (_name, before, head) => {
+    const upgraded = new PassThrough()
+    let accept: () => void = () => {}
+    fixture = await startFixture({
+      protocol: 'HTTP11',
+      respond: ({ request }) =>
+        request.upgrade === undefined
+          ? new Promise(resolve => setImmediate(() => resolve(answer())))
+          : new Promise(resolve => {
+              accept = () => resolve(answer({ status: 101, upgraded }))
+            }),
+    })
+    const socket = connect(fixture.port, '127.0.0.1')
+    socket.write(`${before}${head}first `)
+    await expect.poll(() => fixture?.orders.at(-1)?.request.upgrade).toBe('websocket')
+    // Written, and on the other side, before anybody has taken the upgrade.
+    await new Promise(resolve => socket.write('second ', resolve))
+    await new Promise(resolve => setImmediate(resolve))
+    accept()
+    socket.end('third')
+    expect(await textOf(socket)).toMatch(/HTTP\/1.1 101 [\s\S]*\r\n\r\nfirst second third$/)
+    await fixture.recorded(fixture.orders.length)
+    expect(fixture.ledger.at(-1)?.outcome).toMatchObject({ status: 101, receivedBytes: 18, isComplete: true })
+  })
+})
+
+describe('an offer of h2c', () => {
+  const plain = (path: string): string => `GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`
+  const offer = (path: string, fields = ''): string =>
+    `POST ${path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings${fields}\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\ncontent-length: 4\r\n\r\nbody`
+  const respond = async ({ request }: DispatchOrder): Promise<DispatchResult> => {
+    const text = await textOf(request.body)
+    await new Promise(resolve => setImmediate(resolve))
+    return answer({ body: Readable.from([Buffer.from(`<${request.path}${text}>`)]) })
+  }
+
+  it('among others holds nobody up', async () => {
+    fixture = await startFixture({ protocol: 'HTTP11', respond })
+    const last = offer('/4', ', close')
+    const text = await rawExchange(fixture.port, plain('/1') + offer('/2') + plain('/3') + last)
+    const all = ['</1>', '</2body>', '</3>', '</4body>']
+    expect(text.match(/<[^>]+>/g)).toEqual(readsUpgradeBodies ? all.slice(0, 2) : all)
+  })
+
+  it('again and again leaves nothing behind', async () => {
+    fixture = await startFixture({ protocol: 'HTTP11' })
+    const warnings: Error[] = []
+    const onWarning = (warning: Error): void => void warnings.push(warning)
+    process.on('warning', onWarning)
+    const text = await rawExchange(fixture.port, offer('/').repeat(40) + offer('/', ', close'))
+    process.off('warning', onWarning)
+    expect(text.match(/HTTP\/1.1 200/g)).toHaveLength(readsUpgradeBodies ? 1 : 41)
+    expect(warnings).toEqual([])
   })
 })
 

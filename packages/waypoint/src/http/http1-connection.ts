@@ -10,8 +10,8 @@ import { readHttp1Request } from './http1-request.ts'
 import { http1Downstream } from './http1-response.ts'
 import { isH2cOffer, withoutH2cOffer } from './h2c-offer.ts'
 import { type CodecReply, codecOutcome, codecReply, isEarlyEnd, writeCodecReply } from './codec-error.ts'
-import { endSoon } from './node-types.ts'
-import { reset } from './upgrade.ts'
+import { endSoon, forgetParser, readsUpgradeBodies } from './node-types.ts'
+import { hold, letGo, reset } from './upgrade.ts'
 
 export interface Http1Exchange {
   readonly message: IncomingMessage
@@ -37,6 +37,8 @@ export class Http1Connection implements HttpConnection {
   /** The connection is not read any more, and ends with this. */
   #broken: CodecReply | undefined
   #isBrokenTold = false
+  /** What comes behind it is not read: an offer of h2c, where its head cannot be read anew. */
+  #last: Http1Exchange | undefined
   #aborter: AbortController | undefined
 
   constructor(socket: Duplex, stream: InboundStream, facts: RoomFacts, server: Server) {
@@ -58,7 +60,8 @@ export class Http1Connection implements HttpConnection {
   }
 
   take(exchange: Http1Exchange): void {
-    if (this.#broken !== undefined) return
+    if (this.#broken !== undefined || this.#last !== undefined) return
+    if (readsUpgradeBodies && isH2cOffer(exchange.message)) this.#last = exchange
     this.#waiting.push(exchange)
     if (this.#active === undefined) return this.#next()
     if (this.#waiting.length > this.#facts.limits.pipelinedRequests) return this.destroy()
@@ -72,20 +75,17 @@ export class Http1Connection implements HttpConnection {
   upgrade(message: IncomingMessage, head: Buffer): void {
     this.#socket.off('data', this.#onData).off('end', this.#onEnd)
     if (this.#broken !== undefined) return
+    hold(this.#socket)
     if (head.length > 0) this.#socket.unshift(head)
-    if (isH2cOffer(message)) {
-      this.#socket.unshift(withoutH2cOffer(message))
-      this.#listen()
-      return
-    }
     const response = new ServerResponse(message)
-    const upgrade = message.method === 'CONNECT' ? 'connect' : (message.headers.upgrade ?? '').toLowerCase()
+    const named = (message.headers.upgrade ?? '').toLowerCase()
+    const upgrade = message.method === 'CONNECT' ? 'connect' : isH2cOffer(message) ? 'h2c' : named
     this.take({ message, response, isExpecting: false, upgrade })
   }
 
   /** The parser gave up, or the socket broke. Requests that came whole are answered first. */
   malformed(error: Error): void {
-    if (this.#broken !== undefined) return
+    if (this.#broken !== undefined || this.#last?.message.complete === true) return
     // Half a request, and no more to come: what was written already still goes out.
     if (isEarlyEnd(error)) return endSoon(this.#socket)
     const reply = codecReply(error)
@@ -119,12 +119,24 @@ export class Http1Connection implements HttpConnection {
     const exchange = this.#waiting.shift()
     this.#active = exchange
     if (exchange === undefined) return this.#onQuiet()
+    if (exchange.upgrade === 'h2c') return this.#decline(exchange.message)
     this.#arm(undefined)
     if (this.#waiting.length === 0) this.#socket.resume()
     void this.#run(exchange).then(
       () => this.#next(),
       () => this.destroy(),
     )
+  }
+
+  /** The offer is left lying; the rest of its request comes by a new parser, which has to be the only one. */
+  #decline(offer: IncomingMessage): void {
+    this.#active = undefined
+    forgetParser(this.#socket)
+    this.#socket.unshift(withoutH2cOffer(offer))
+    letGo(this.#socket)
+    this.#rest()
+    this.#listen()
+    this.#socket.resume()
   }
 
   async #run(exchange: Http1Exchange): Promise<void> {
@@ -151,7 +163,7 @@ export class Http1Connection implements HttpConnection {
       clock: this.#facts.desk.clock,
       limits: this.#facts.limits,
       isUpgrade: exchange.upgrade !== undefined,
-      isLast: () => request.problem !== undefined || this.#isLastRequest(),
+      isLast: () => request.problem !== undefined || exchange === this.#last || this.#isLastRequest(),
       isBroken: () => this.#broken !== undefined && !message.complete,
       onHead: () => this.#arm(undefined),
     })

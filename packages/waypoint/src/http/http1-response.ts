@@ -7,7 +7,7 @@ import type { Downstream, ResponseHead, Sent } from './downstream.ts'
 import type { HeaderFields } from './header-fields.ts'
 import type { HttpLimits } from '../limits.ts'
 import { netSocket } from './node-types.ts'
-import { reset, switchProtocols } from './upgrade.ts'
+import { letGo, reset, switchProtocols } from './upgrade.ts'
 
 export interface Http1ResponseOptions {
   readonly message: IncomingMessage
@@ -76,6 +76,8 @@ async function send(
 function attach(response: ServerResponse, socket: Duplex): void {
   response.assignSocket(netSocket(socket))
   socket.on('drain', () => response.emit('drain'))
+  // Of another protocol that is not spoken; nobody reads it.
+  letGo(socket)
   socket.resume()
 }
 

@@ -6,8 +6,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream'
 import type { InboundStream } from '../stream.ts'
 import type { HttpConnection, RoomFacts } from './connection.ts'
+import { isH2cOffer } from './h2c-offer.ts'
 import { Http1Connection } from './http1-connection.ts'
-import { allowHalfOpen } from './node-types.ts'
+import { allowHalfOpen, ignoreUpgrades } from './node-types.ts'
 
 export interface Http1Room {
   /** Owns the socket from now on. */
@@ -58,5 +59,6 @@ function createParser({ limits }: RoomFacts): Server {
   // Fields beyond a count of Node's would be hidden from us; the bytes are bounded.
   server.maxHeadersCount = 0
   allowHalfOpen(server)
+  ignoreUpgrades(server, isH2cOffer)
   return server
 }

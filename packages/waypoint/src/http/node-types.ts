@@ -1,5 +1,5 @@
 /** Node's HTTP takes any Duplex; its types ask for `net.Socket`. The one place where that is bridged. */
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
@@ -11,6 +11,23 @@ export function netSocket(socket: Duplex): Socket {
 /** A caller that ended its direction may still read its answer. Node has the switch, but neither type nor option for it. */
 export function allowHalfOpen(server: Server): void {
   Object.assign(server, { httpAllowHalfOpen: true })
+}
+
+/**
+ * From 25 on Node reads the body of a request with an upgrade itself, so that its head cannot be read anew. It can be
+ * told to look at no upgrade, but then forgets what else has come with it: such a request has to be the last.
+ */
+export const readsUpgradeBodies = Number(process.versions.node.split('.')[0]) >= 25
+
+/** Requests whose upgrade is not looked at, where {@link readsUpgradeBodies}. */
+export function ignoreUpgrades(server: Server, isIgnored: (message: IncomingMessage) => boolean): void {
+  if (!readsUpgradeBodies) return
+  Object.assign(server, { shouldUpgradeCallback: (message: IncomingMessage) => !isIgnored(message) })
+}
+
+/** What Node's parser leaves behind on a socket that it has let go of. */
+export function forgetParser(socket: Duplex): void {
+  socket.removeAllListeners('resume').removeAllListeners('pause')
 }
 
 /** Ends the socket when everything is sent. */

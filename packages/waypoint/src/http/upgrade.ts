@@ -3,6 +3,18 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { ResponseHead, Sent } from './downstream.ts'
 
+/**
+ * Keeps what the caller sends before it is known who gets it: a stream with this listener does not flow, whoever resumes
+ * it. {@link letGo} ends that.
+ */
+export function hold(socket: Duplex): void {
+  socket.on('readable', ignore)
+}
+
+export function letGo(socket: Duplex): void {
+  socket.off('readable', ignore)
+}
+
 /** Writes the head of a 101 and joins the two streams, which it owns from now on. */
 export function switchProtocols(
   socket: Duplex,
@@ -16,6 +28,7 @@ export function switchProtocols(
     `upgrade: ${upgrade}`,
   ]
   for (const [name, value] of head.headers) lines.push(`${name}: ${value}`)
+  letGo(socket)
   socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
   return join(socket, upgraded)
 }
