@@ -50,6 +50,15 @@ describe('in the process of the mesh', () => {
     expect(mesh.pods.map(({ name }) => name)).not.toContain('stranger')
   })
 
+  test('the namespace `default` is there, whether or not a manifest names it', async () => {
+    const anybody = await mesh.join({ namespace: 'default', serviceAccount: 'default' })
+    expect(anybody).toMatchObject({
+      enrolled: false,
+      identity: 'spiffe://cluster.local/ns/default/sa/default',
+    })
+    await anybody.leave()
+  })
+
   test('what it serves on its address is called through the mesh; a change of manifests leaves it alone', async () => {
     const backend = await mesh.join({
       namespace: 'shop',
@@ -78,7 +87,7 @@ spec: { selector: { app: backend }, ports: [{ port: 80, targetPort: 8080 }] }
   test('what cannot be is said', async () => {
     await expect(mesh.join({ namespace: 'nope', serviceAccount: 'web' })).rejects.toMatchObject({
       code: 'AMBIENT_E_MESH_NOT_FOUND',
-      message: 'there is no namespace nope; there are: shop',
+      message: 'there is no namespace nope; there are: default, shop',
     })
     await expect(mesh.join({ namespace: 'shop', serviceAccount: 'A B' })).rejects.toMatchObject({
       code: 'AMBIENT_E_MESH_OPTIONS',

@@ -2,10 +2,11 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { messageOf, readHostPort } from '@ambient/core'
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type Account, account, addCommand, type CommandContext, meshOption } from './command-line.ts'
 import { CliError } from './errors.ts'
 import { type CliHost, EXIT_OK } from './host.ts'
+import { joinAs } from './session/join-as.ts'
 import { withMesh } from './session/target.ts'
 
 const EXAMPLES = `
@@ -32,7 +33,11 @@ const DEFAULT_ACCOUNT: Account = { namespace: 'default', serviceAccount: 'defaul
 export function registerConnect(program: Command, context: CommandContext): void {
   addCommand(program, 'connect', 'connect standard input and output to a service of the mesh', context)
     .argument('<host:port>', 'a Service (NAME, NAME.NAMESPACE, …) or an address', target)
-    .option('--as <namespace/account>', 'the service account to connect as', account, DEFAULT_ACCOUNT)
+    .addOption(
+      new Option('--as <namespace/account>', 'the service account to connect as')
+        .argParser(account)
+        .default(DEFAULT_ACCOUNT, 'default/default'),
+    )
     .addOption(meshOption())
     .addHelpText('after', EXAMPLES)
     .action(async (to: Target, options: ConnectOptions) =>
@@ -46,7 +51,7 @@ async function connect(
   host: CliHost,
 ): Promise<number> {
   return withMesh(options.mesh, async mesh => {
-    const workload = await mesh.join(options.as)
+    const workload = await joinAs(mesh, options.as)
     try {
       if (!workload.enrolled)
         host.stderr(`note: namespace ${workload.namespace} is not in the mesh: plaintext\n`)

@@ -8,7 +8,7 @@ export type CliErrorCode =
   | 'AMBIENT_E_CLI_MANIFESTS'
   /** A file changed or could not be written while it was being edited. */
   | 'AMBIENT_E_CLI_WRITE'
-  /** No such object in the folder. */
+  /** No such object in the folder, or no such proxy or namespace in the mesh. */
   | 'AMBIENT_E_CLI_NOT_FOUND'
   /** A label has another value already, and `--overwrite` was not given. */
   | 'AMBIENT_E_CLI_LABEL_EXISTS'

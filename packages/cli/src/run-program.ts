@@ -15,6 +15,7 @@ import { CliError } from './errors.ts'
 import { labelChange } from './label.ts'
 import type { CliHost } from './host.ts'
 import type { JoinedWorkload } from '@ambient/mesh'
+import { joinAs } from './session/join-as.ts'
 import { withMesh } from './session/target.ts'
 
 const EXAMPLES = `
@@ -57,7 +58,7 @@ export function registerRun(program: Command, context: CommandContext): void {
 
 async function runProgram(argv: readonly string[], options: RunOptions, host: CliHost): Promise<number> {
   return withMesh(options.mesh, async mesh => {
-    const workload = await mesh.join({
+    const workload = await joinAs(mesh, {
       ...options.as,
       ...(options.name === undefined ? {} : { name: options.name }),
       ...(options.port === undefined ? {} : { ports: options.port }),

@@ -21,6 +21,8 @@ export interface FakeMeshOptions {
   readonly status?: Partial<MeshStatus>
   /** Where connections through the mesh lead; without it they are refused by policy. */
   readonly port?: number
+  /** Why nobody may join. */
+  readonly refusal?: { readonly code: string; readonly message: string }
   /** Called before each answer of status. */
   readonly onStatus?: (mesh: FakeMesh) => void
 }
@@ -45,6 +47,7 @@ export async function startFakeMesh(options: FakeMeshOptions): Promise<FakeMesh>
       options.onStatus?.(mesh)
       response.end(JSON.stringify(mesh.status))
     } else if (request.url === '/v1/synced') response.end('{}')
+    else if (options.refusal !== undefined) response.writeHead(400).end(JSON.stringify(options.refusal))
     else {
       joined++
       response.once('close', () => void joined--)

@@ -299,6 +299,23 @@ describe('connect', () => {
     )
   })
 
+  test('an account that cannot be is an error of --as, whose default is readable', async () => {
+    const refusal = {
+      code: 'AMBIENT_E_MESH_NOT_FOUND',
+      message: 'there is no namespace x; there are: default',
+    }
+    await fakeMesh({ refusal })
+    for (const command of [
+      ['connect', '--as', 'x/y', 'web.shop:80'],
+      ['run', '--as', 'x/y', 'true'],
+    ])
+      expect(await run(...command)).toMatchObject({
+        code: 1,
+        err: `error: --as x/y: ${refusal.message} [AMBIENT_E_CLI_NOT_FOUND]\n`,
+      })
+    expect((await run('connect', '--help')).out).toMatch(/\(default:\s+default\/default\)/)
+  })
+
   test('what is no target is a usage error', async () => {
     expect(await run('connect', 'web')).toMatchObject({
       code: 2,

@@ -35,7 +35,7 @@ export interface Configuration {
   readonly plans: readonly WorkloadPlan[]
   /** Gateways that are waypoints. */
   readonly waypoints: readonly GatewayResource[]
-  /** Every namespace that something of the manifests is in. */
+  /** Every namespace that something of the manifests is in, and `default`, which every cluster has. */
   readonly namespaces: readonly string[]
   /** `unchanged` when the texts are the ones that were read last. */
   read(files: readonly ManifestText[]): 'good' | 'refused' | 'unchanged'
@@ -82,7 +82,9 @@ class FolderConfiguration implements Configuration {
     const used = [...serviceAccounts, ...services, ...this.waypoints].map(
       ({ metadata }) => metadata.namespace,
     )
-    return [...new Set([...named, ...used, ...this.plans.map(({ namespace }) => namespace)])].sort()
+    return [
+      ...new Set(['default', ...named, ...used, ...this.plans.map(({ namespace }) => namespace)]),
+    ].sort()
   }
 
   get serving(): Configuration['serving'] {
