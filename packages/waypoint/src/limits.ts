@@ -9,12 +9,14 @@ export const upstreamLimits = Object.freeze({
   maxRequestsPerService: 10_000, // one that hangs leaves the others their places
   maxRequestsPerCaller: 5_000, // of one identity: nobody fills a service alone
   maxConcurrentRetries: 1_000, // retries under way: an outage must not multiply the load without end
+  maxAbandonedTcp: 1_000, // connections on their way whose caller has gone; beyond, they are taken back with a reset
   tcpConnectAttempts: 3, // no byte has moved yet, so another endpoint may be asked
   idleMs: 60_000, // an unused connection costs both ends memory
   keepAliveMarginMs: 1_000, // what we stop short of the time that a server says it keeps a connection
   maxIdlePerEndpoint: 64, // a burst of callers leaves at most these behind
   maxHeaderBytes: 61_440, // Envoy's 60 KiB, of a response's head
   maxStreamsPerSession: 100, // what most HTTP/2 servers allow
+  maxResetsPerSession: 100, // streams that we cut before a session is replaced; servers end one at 500 (Envoy) or 1,000
   maxHeaderPairs: 200, // fields of a response over HTTP/2, twice what a caller may send
   http2WindowBytes: 65_536, // the bound that counts: a stream whose reader has stopped holds this and one read
   http2ConnectionWindowBytes: 6_553_600, // window × streams; bounds nothing: Node gives it back before anybody has read

@@ -45,7 +45,13 @@ export interface Backend {
 }
 
 /** An application, whatever `server` speaks, behind a ztunnel of its own. */
-export async function backend(server: Server, options: { readonly hbone?: boolean } = {}): Promise<Backend> {
+export async function backend(
+  server: Server,
+  options: {
+    readonly hbone?: boolean /** What a CONNECT waits for. */
+    readonly gate?: () => Promise<void>
+  } = {},
+): Promise<Backend> {
   const address = `127.${block}.${100 + (next >> 8)}.${next++ & 255 || 1}`
   server.listen(0, address)
   await once(server, 'listening')
@@ -58,6 +64,7 @@ export async function backend(server: Server, options: { readonly hbone?: boolea
     credentials: () => own,
     onTunnel: async tunnel => {
       tunnels++
+      await options.gate?.()
       const socket = await dial({ host: address, port, timeoutMs: 1_000 })
       socket.on('error', () => {})
       void pump(socketChannel(socket), tunnel.accept(), {})

@@ -2,6 +2,7 @@
  * Room 10, the dispatch desk: a routed request goes to an endpoint and its response comes back, over tunnels with the
  * waypoint's own identity. Whatever goes wrong comes back as a result, never as an exception.
  */
+import { setMaxListeners } from 'node:events'
 import {
   type Clock,
   type CredentialsSource,
@@ -20,7 +21,7 @@ import { Admission, type AdmissionLimits } from './admission.ts'
 import { type RunningOrder, startOrder } from './attempts.ts'
 import { createEndpointChooser, type EndpointChooser } from './endpoints.ts'
 import { failed } from './failure.ts'
-import type { LinkOptions } from './link.ts'
+import type { Link, LinkOptions } from './link.ts'
 import type { DispatchOrder, DispatchResult, TcpOrder, TcpResult } from './order.ts'
 import { Mirrors } from './mirrors.ts'
 import { connectEndpoint } from './tcp.ts'
@@ -86,6 +87,8 @@ class Desk implements Dispatcher {
   readonly #mirrors: Mirrors
   readonly #admission: Admission
   readonly #orders = new Set<RunningOrder>()
+  readonly #abandoned = new Set<Promise<Link>>()
+  readonly #lifetime = new AbortController()
   #retries = 0
   #closing: Promise<void> | undefined
 
@@ -101,7 +104,10 @@ class Desk implements Dispatcher {
       dial: options.dial ?? dialDirect,
       localAddress: options.localAddress,
       baggage: options.baggage,
+      lifetime: this.#lifetime.signal,
     }
+    // One listener for each connection that is on its way.
+    setMaxListeners(0, this.#lifetime.signal)
     this.#admission = new Admission({ ...upstreamLimits, ...options.limits })
     this.#chooser = createEndpointChooser(options.resolve, this.#random)
     this.#upstreams = new Upstreams(this.#link, this.#clock)
@@ -140,7 +146,7 @@ class Desk implements Dispatcher {
   }
 
   connectTcp(order: TcpOrder): Promise<TcpResult> {
-    return connectEndpoint(this.#link, this.#chooser, order)
+    return connectEndpoint(this.#link, this.#chooser, this.#abandoned, order)
   }
 
   retire(): void {
@@ -186,6 +192,7 @@ class Desk implements Dispatcher {
     const timer = this.#clock.after(graceMs, cutAll, { keepAlive: true })
     await all
     timer.cancel()
+    this.#lifetime.abort(new Error('the dispatcher is closed'))
     this.#upstreams.cut()
   }
 }

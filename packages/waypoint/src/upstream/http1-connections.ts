@@ -7,20 +7,18 @@ import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '@ambient/core'
 import type { TunnelSocket } from '@ambient/hbone'
 import { upstreamLimits } from '../limits.ts'
-import type { Link } from './link.ts'
+import { type Link, whileWanted } from './link.ts'
 
 export class Http1Connections {
   readonly #clock: Clock
   readonly #idle = new Map<string, Http1Connection[]>()
   readonly #open = new Set<Http1Connection>()
+  /** On their way, for callers who have gone: the next one takes them over. */
+  readonly #unclaimed = new Map<string, Promise<Http1Connection>[]>()
   #isClosing = false
 
   constructor(clock: Clock) {
     this.#clock = clock
-  }
-
-  get open(): number {
-    return this.#open.size
   }
 
   get idle(): number {
@@ -40,19 +38,15 @@ export class Http1Connections {
     }
   }
 
-  add(key: string, link: Link): Http1Connection {
-    const connection: Http1Connection = new Http1Connection(link, {
-      onIdle: () => this.#rest(key, connection),
-      onUnfit: () => this.#drop(key, connection),
-      onClosed: () => {
-        this.#forget(key, connection)
-        this.#open.delete(connection)
-      },
-      clock: this.#clock,
-    })
-    this.#open.add(connection)
-    connection.use()
-    return connection
+  /** A new one. Rejects with what `open` rejects with, or with the signal's reason; then the connection rests when it is there. */
+  async open(key: string, open: () => Promise<Link>, signal: AbortSignal): Promise<Http1Connection> {
+    const opening = this.#claim(key) ?? open().then(link => this.#add(key, link))
+    try {
+      return await whileWanted(opening, signal)
+    } catch (error) {
+      if (signal.aborted) this.#abandon(key, opening)
+      throw error
+    }
   }
 
   /** Idle ones are closed; what is under way finishes, and then closes. */
@@ -68,6 +62,45 @@ export class Http1Connections {
 
   cut(): void {
     for (const connection of [...this.#open]) connection.cut()
+  }
+
+  #claim(key: string): Promise<Http1Connection> | undefined {
+    const list = this.#unclaimed.get(key)
+    const opening = list?.shift()
+    if (list?.length === 0) this.#unclaimed.delete(key)
+    return opening
+  }
+
+  #abandon(key: string, opening: Promise<Http1Connection>): void {
+    this.#unclaimed.set(key, [...(this.#unclaimed.get(key) ?? []), opening])
+    const isMine = (): boolean => {
+      const list = this.#unclaimed.get(key) ?? []
+      const left = list.filter(one => one !== opening)
+      if (left.length === 0) this.#unclaimed.delete(key)
+      else this.#unclaimed.set(key, left)
+      return left.length < list.length
+    }
+    opening.then(
+      connection => {
+        if (isMine()) connection.rest()
+      },
+      () => void isMine(),
+    )
+  }
+
+  #add(key: string, link: Link): Http1Connection {
+    const connection: Http1Connection = new Http1Connection(link, {
+      onIdle: () => this.#rest(key, connection),
+      onUnfit: () => this.#drop(key, connection),
+      onClosed: () => {
+        this.#forget(key, connection)
+        this.#open.delete(connection)
+      },
+      clock: this.#clock,
+    })
+    this.#open.add(connection)
+    connection.use()
+    return connection
   }
 
   #rest(key: string, connection: Http1Connection): void {
@@ -125,7 +158,7 @@ export class Http1Connection {
     })
     this.agent = new OneSocketAgent(this.socket)
     // After the agent's own listener: what it did not destroy, it kept.
-    this.agent.on('free', () => this.#rest())
+    this.agent.on('free', () => this.rest())
   }
 
   get isReused(): boolean {
@@ -150,19 +183,8 @@ export class Http1Connection {
     this.#isRetired = true
   }
 
-  end(): void {
-    this.#leaveIdle()
-    this.socket.destroySoon()
-    // A peer that has nothing to say any more need not be waited for.
-    this.agent.destroy()
-  }
-
-  /** The other end sees a reset. */
-  cut(): void {
-    if (!this.socket.destroyed) this.socket.resetAndDestroy()
-  }
-
-  #rest(): void {
+  /** Nobody uses it now. */
+  rest(): void {
     const { socket } = this
     if (socket.destroyed) return
     const isFit = socket.writable && !socket.readableEnded && this.#idleMs > 0 && !this.#isRetired
@@ -173,6 +195,18 @@ export class Http1Connection {
     socket.on('end', this.#onUnfit)
     this.#draining?.addEventListener('abort', this.#onUnfit)
     this.#handlers.onIdle()
+  }
+
+  end(): void {
+    this.#leaveIdle()
+    this.socket.destroySoon()
+    // A peer that has nothing to say any more need not be waited for.
+    this.agent.destroy()
+  }
+
+  /** The other end sees a reset. */
+  cut(): void {
+    if (!this.socket.destroyed) this.socket.resetAndDestroy()
   }
 
   readonly #onUnfit = (): void => {

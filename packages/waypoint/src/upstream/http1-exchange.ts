@@ -47,7 +47,7 @@ class Http1Exchange {
   start(): void {
     const { signal } = this.#order
     if (signal.aborted) {
-      this.#connection.cut()
+      this.#connection.rest()
       return this.#fail('remote-reset', signal.reason)
     }
     let request: ClientRequest

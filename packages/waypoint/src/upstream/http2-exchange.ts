@@ -143,6 +143,11 @@ class Http2Exchange {
     const { reason } = this.#order.signal
     const error = reason instanceof Error ? reason : new Error('cancelled')
     if (!this.#isAnswered) this.#fail('remote-reset', error)
+    this.#reset(error)
+  }
+
+  #reset(error?: Error): void {
+    if (this.#stream?.closed === false) this.#session.countReset()
     this.#cut.abort(error)
   }
 
@@ -157,7 +162,7 @@ class Http2Exchange {
   /** The response is complete, or its body was given up. */
   #over(stream: ClientHttp2Stream, isComplete: boolean): void {
     // A server that has answered in full without reading all of the request gets no more of it.
-    if (!isComplete || !stream.writableFinished) this.#cut.abort()
+    if (!isComplete || !stream.writableFinished) this.#reset()
     this.#finish()
   }
 

@@ -5,8 +5,7 @@
 import { type ClientHttp2Session, connect } from 'node:http2'
 import type { Clock, Timer } from '@ambient/core'
 import { upstreamLimits } from '../limits.ts'
-import { Cancelled } from './failure.ts'
-import type { Link } from './link.ts'
+import { type Link, whileWanted } from './link.ts'
 
 export class Http2Sessions {
   readonly #clock: Clock
@@ -23,7 +22,8 @@ export class Http2Sessions {
   }
 
   /**
-   * A session with room for one more stream, held until `release`. Whoever comes while one is being opened waits for it.
+   * A session with room for one more stream, held until `release`. Whoever comes while one is being opened waits for it,
+   * and a failure to connect is everybody's; who gives up does so for itself.
    * Rejects with what `open` rejects with.
    */
   async take(key: string, open: () => Promise<Link>, signal: AbortSignal): Promise<Http2Session> {
@@ -31,8 +31,8 @@ export class Http2Sessions {
       const known = this.#sessions.get(key)?.find(session => session.hasRoom)
       if (known !== undefined) return known.hold()
       const opening = this.#opening.get(key)
-      if (opening === undefined) return (await this.#open(key, open)).hold()
-      await shared(opening, signal)
+      if (opening === undefined) return (await whileWanted(this.#open(key, open), signal)).hold()
+      await whileWanted(opening, signal)
     }
   }
 
@@ -70,6 +70,8 @@ export class Http2Sessions {
     })
     this.#sessions.set(key, [...(this.#sessions.get(key) ?? []), session])
     if (this.#isClosing) session.retire()
+    // Whoever it was opened for may have gone.
+    else session.rest()
     return session
   }
 }
@@ -82,6 +84,7 @@ export class Http2Session {
   uses = 0
   readonly #clock: Clock
   #isRetired = false
+  #resets = 0
   #timer: Timer | undefined
 
   constructor(link: Link, clock: Clock, onClosed: () => void) {
@@ -126,7 +129,18 @@ export class Http2Session {
 
   release(): void {
     this.streams--
+    this.rest()
+  }
+
+  /** A stream was cut. Servers end sessions with too many of those, and everybody's streams with them: it takes no more before. */
+  countReset(): void {
+    if (++this.#resets >= upstreamLimits.maxResetsPerSession) this.retire()
+  }
+
+  /** Without streams its time runs. */
+  rest(): void {
     if (this.streams > 0) return
+    this.#timer?.cancel()
     if (this.#isRetired) this.#end()
     else this.#timer = this.#clock.after(upstreamLimits.idleMs, () => this.retire())
   }
@@ -143,19 +157,4 @@ export class Http2Session {
   #end(): void {
     if (!this.node.closed && !this.node.destroyed) this.node.close()
   }
-}
-
-/** A failure to connect is everybody's, who gave up is nobody's but its own; and a waiter may give up for itself. */
-function shared(opening: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    if (signal.aborted) return onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    opening
-      .then(
-        () => resolve(),
-        (error: unknown) => (error instanceof Cancelled ? resolve() : reject(error)),
-      )
-      .finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

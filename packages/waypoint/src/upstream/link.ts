@@ -25,6 +25,8 @@ export interface LinkOptions {
   readonly localAddress: string | undefined
   /** Who the waypoint is, for the telemetry of the other end. */
   readonly baggage: string
+  /** Aborted when connections that are on their way are for nobody any more. */
+  readonly lifetime: AbortSignal
 }
 
 export interface Link {
@@ -52,6 +54,19 @@ export function linkKey(options: LinkOptions, cluster: ClusterRef, endpoint: Clu
 /** Rejects with the error of the layer that failed, or with the signal's reason. */
 export function openLink(options: LinkOptions, request: LinkRequest): Promise<Link> {
   return request.endpoint.hbone ? openTunnel(options, request) : openPlain(options, request)
+}
+
+/**
+ * The same, for as long as `signal` allows; the opening itself goes on. A CONNECT that is taken back is a reset on a session
+ * that others share, and a ztunnel ends a session with too many of those.
+ */
+export function whileWanted<Result>(opening: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    opening.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }
 
 async function openTunnel(options: LinkOptions, request: LinkRequest): Promise<Link> {

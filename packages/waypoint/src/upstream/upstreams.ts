@@ -9,7 +9,7 @@ import { type Http1Connection, Http1Connections } from './http1-connections.ts'
 import { exchangeHttp1 } from './http1-exchange.ts'
 import { exchangeHttp2 } from './http2-exchange.ts'
 import { type Http2Session, Http2Sessions } from './http2-sessions.ts'
-import { linkKey, type LinkOptions, openLink } from './link.ts'
+import { type Link, linkKey, type LinkOptions, openLink } from './link.ts'
 
 export interface UpstreamRequest extends ExchangeRequest {
   readonly cluster: ClusterRef
@@ -69,11 +69,17 @@ export class Upstreams {
     return linkKey(this.#options, cluster, endpoint)
   }
 
+  /** For whoever takes it when it is there: the request that it was opened for may have gone. */
+  #open({ cluster, endpoint, traceparent }: UpstreamRequest): Promise<Link> {
+    const signal = this.#options.lifetime
+    return openLink(this.#options, { cluster, endpoint, traceparent, signal })
+  }
+
   async #tryHttp2(request: UpstreamRequest): Promise<ExchangeOutcome> {
     let session: Http2Session
     try {
       const key = await this.#key(request)
-      session = await this.#http2.take(key, () => openLink(this.#options, request), request.signal)
+      session = await this.#http2.take(key, () => this.#open(request), request.signal)
     } catch (error) {
       return { kind: 'failed', failure: attemptFailure('connect-failure', error) }
     }
@@ -89,7 +95,7 @@ export class Upstreams {
         const outcome = await exchangeHttp1(kept, request)
         if (!mayRepeat(outcome, request)) return outcome
       }
-      fresh = this.#http1.add(key, await openLink(this.#options, request))
+      fresh = await this.#http1.open(key, () => this.#open(request), request.signal)
     } catch (error) {
       return { kind: 'failed', failure: attemptFailure('connect-failure', error) }
     }
