@@ -1,6 +1,6 @@
 /**
  * Room 7: the policies of this waypoint as they are now. A change makes them anew; TCP connections that live are judged
- * again, requests are judged one by one anyway.
+ * again, and so are requests that became a connection. Other requests are judged one by one anyway.
  */
 import type { Connection } from '@ambient/core'
 import { createWaypointPolicies, type WaypointDecision, type WaypointPolicies } from '@ambient/policy'
@@ -14,22 +14,24 @@ import type { InboundStream } from './stream.ts'
 
 type WaypointTarget = Parameters<WaypointPolicies['decideRequest']>[0]
 
-/** A TCP connection that was let in. `release` it when it ends. */
-export interface TcpPermit {
+/** A connection that was let in. `release` it when it ends. */
+export interface Permit {
   /** Called at most once, when a later policy no longer allows the connection. */
   onWithdrawn: ((denial: WaypointDecision) => void) | undefined
   release(): void
 }
 
-export type TcpAdmission =
-  | { readonly allowed: true; readonly permit: TcpPermit }
+export type Admission =
+  | { readonly allowed: true; readonly permit: Permit }
   | { readonly allowed: false; readonly denial: WaypointDecision }
 
 export interface Guard {
   decideRequest(stream: InboundStream, head: RequestHead): WaypointDecision
   /** Registers first and decides then, so that a change between the two cannot slip by. */
-  admit(stream: InboundStream, connection: Connection): TcpAdmission
-  /** TCP connections that are let in now. */
+  admit(stream: InboundStream, connection: Connection): Admission
+  /** Likewise, for a request that becomes a connection (`101`): by its head, as it was judged. */
+  admitRequest(stream: InboundStream, head: RequestHead): Admission
+  /** Connections that are let in now. */
   readonly size: number
   close(): void
 }
@@ -41,11 +43,13 @@ export function createGuard(options: {
   return new LiveGuard(options)
 }
 
+type Judge = (target: WaypointTarget) => WaypointDecision
+
 class LiveGuard implements Guard {
   readonly #options: Parameters<typeof createGuard>[0]
   readonly #permits = new Map<
-    TcpPermit,
-    { readonly target: WaypointTarget; readonly connection: Connection }
+    Permit,
+    { readonly service: WaypointTarget['service']; readonly judge: Judge }
   >()
   readonly #unwatch: () => void
   #source: ConfigStore['authorizationPolicies']
@@ -66,25 +70,32 @@ class LiveGuard implements Guard {
   }
 
   decideRequest(stream: InboundStream, head: RequestHead): WaypointDecision {
-    return this.#policies.decideRequest(this.#targetOf(stream), {
-      connection: connectionOf(stream),
-      method: head.method,
-      path: head.path,
-      authority: head.authority,
-      header: name => head.headers.all(name),
-    })
+    return this.#judgeRequest(this.#targetOf(stream), stream, head)
   }
 
-  admit(stream: InboundStream, connection: Connection): TcpAdmission {
+  admit(stream: InboundStream, connection: Connection): Admission {
+    return this.#admit(stream, target => this.#policies.decideConnection(target, connection))
+  }
+
+  admitRequest(stream: InboundStream, head: RequestHead): Admission {
+    return this.#admit(stream, target => this.#judgeRequest(target, stream, head))
+  }
+
+  close(): void {
+    this.#unwatch()
+    this.#permits.clear()
+  }
+
+  #admit(stream: InboundStream, judge: Judge): Admission {
     const target = this.#targetOf(stream)
-    const permit: TcpPermit = {
+    const permit: Permit = {
       onWithdrawn: undefined,
       release: () => void this.#permits.delete(permit),
     }
-    this.#permits.set(permit, { target, connection })
+    this.#permits.set(permit, { service: target.service, judge })
     let isAllowed = false
     try {
-      const decision = this.#policies.decideConnection(target, connection)
+      const decision = judge(target)
       isAllowed = decision.allowed
       return isAllowed ? { allowed: true, permit } : { allowed: false, denial: decision }
     } finally {
@@ -92,9 +103,14 @@ class LiveGuard implements Guard {
     }
   }
 
-  close(): void {
-    this.#unwatch()
-    this.#permits.clear()
+  #judgeRequest(target: WaypointTarget, stream: InboundStream, head: RequestHead): WaypointDecision {
+    return this.#policies.decideRequest(target, {
+      connection: connectionOf(stream),
+      method: head.method,
+      path: head.path,
+      authority: head.authority,
+      header: name => head.headers.all(name),
+    })
   }
 
   #follow(): void {
@@ -105,11 +121,9 @@ class LiveGuard implements Guard {
     this.#className = className
     this.#targets = new Map()
     this.#policies = this.#compile()
-    for (const [permit, { target, connection }] of [...this.#permits]) {
-      const renewed = this.#target(target.service)
-      const decision = this.#policies.decideConnection(renewed, connection)
-      if (decision.allowed) this.#permits.set(permit, { target: renewed, connection })
-      else if (this.#permits.delete(permit)) permit.onWithdrawn?.(decision)
+    for (const [permit, { service, judge }] of [...this.#permits]) {
+      const decision = judge(this.#target(service))
+      if (!decision.allowed && this.#permits.delete(permit)) permit.onWithdrawn?.(decision)
     }
   }
 

@@ -150,6 +150,7 @@ class LiveProxy implements WaypointProxy {
       forwardedClientCert: ({ caller }) =>
         this.#tellsCallers() ? formatForwardedClientCert({ by: self, uri: caller.identity }) : undefined,
       authorize: (stream, head) => this.#guard.decideRequest(stream, head),
+      admit: (stream, head) => this.#guard.admitRequest(stream, head),
       route: (stream, head) =>
         decideRoute(this.#table(stream), head, { random, port: stream.destination.port }),
       dispatch: order => this.#dispatcher.dispatch(order),

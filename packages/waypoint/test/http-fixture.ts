@@ -101,6 +101,7 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
     pathNormalization: 'BASE',
     forwardedClientCert: () => undefined,
     authorize: () => ({ allowed: true, reason: 'test', detail: '', considered: [] }),
+    admit: () => ({ allowed: true, permit: { onWithdrawn: undefined, release() {} } }),
     route: (_stream, head) => forwardTo(head),
     async dispatch(order) {
       orders.push(order)

@@ -1,6 +1,7 @@
 /** What the reading room asks of the rooms behind it, one call per step of an exchange. */
 import type { Clock } from '@ambient/core'
 import type { PathNormalization, WaypointDecision } from '@ambient/policy'
+import type { Admission } from '../guard.ts'
 import type { RouteDecision } from '../route/decide.ts'
 import type { DispatchOrder, DispatchResult } from '../upstream/order.ts'
 import type { InboundStream } from '../stream.ts'
@@ -14,6 +15,8 @@ export interface RequestDesk {
   forwardedClientCert(stream: InboundStream): string | undefined
   /** Room 7. Whatever it throws is a denial with status 500. */
   authorize(stream: InboundStream, head: RequestHead): WaypointDecision
+  /** Room 7 once more, when the request becomes a connection: it is judged again whenever policies change. */
+  admit(stream: InboundStream, head: RequestHead): Admission
   /** Room 9. */
   route(stream: InboundStream, head: RequestHead): RouteDecision
   /** Room 10. */

@@ -2,6 +2,7 @@
  * The order of one exchange (l7 §1.4): path, header hygiene, trace, guard, fault, switchboard's action, dispatch desk,
  * response edits, body, ledger. Nothing is dialled and no byte of a body is read before the guard has said yes.
  */
+import type { Duplex } from 'node:stream'
 import { messageOf, type Clock } from '@ambient/core'
 import { normalizePath } from '@ambient/policy'
 import { applyHeaderEdits } from '../route/header-edits.ts'
@@ -14,7 +15,8 @@ import { cleanRequestFields, cleanResponseFields, cleanTrailers, headBytes, isGr
 import { localResponse, type LocalReply } from './local-reply.ts'
 import type { HttpRequest, HttpResponse, RequestHead } from './message.ts'
 import type { ExchangeFlag, ExchangeObserver, ExchangeOutcome, RequestDesk } from './desk.ts'
-import type { Downstream, IncomingRequest, Sent } from './downstream.ts'
+import type { Downstream, IncomingRequest, ResponseHead, Sent } from './downstream.ts'
+import { reset } from './upgrade.ts'
 
 /** What the caller gets, decided before a byte of it is written. */
 type Answer =
@@ -32,6 +34,8 @@ type ForwardDecision = Extract<RouteDecision, { kind: 'forward' }>
 interface Exchange {
   readonly incoming: IncomingRequest
   readonly head: RequestHead
+  /** As policy sees it, nothing of ours added yet; a copy only where it is asked again. */
+  readonly judged: RequestHead
   readonly isGrpc: boolean
   readonly stream: InboundStream
   readonly desk: RequestDesk
@@ -50,7 +54,8 @@ export async function runExchange(
 ): Promise<void> {
   const observer = desk.observe(stream)
   const { head, problem } = judgeHead(incoming, desk)
-  const exchange = { incoming, head, isGrpc: isGrpc(head.headers), stream, desk, observer }
+  const judged = incoming.upgrade === undefined ? head : { ...head, headers: head.headers.copy() }
+  const exchange = { incoming, head, judged, isGrpc: isGrpc(head.headers), stream, desk, observer }
   const answer = await answerTo(exchange, problem).catch(
     (error: unknown): Answer => local(brokenDesk(messageOf(error))),
   )
@@ -203,13 +208,38 @@ async function deliverUpstream(
   for (const edits of answer.decision.responseHeaders) applyHeaderEdits(headers, edits)
   headers.set('server', SERVER)
   const head = { status: response.status, headers }
-  const sent =
-    response.upgraded === undefined
-      ? await downstream.send(head, response.body, () => cleaned(response.trailers()))
-      : await downstream.switch(head, response.upgraded)
+  if (response.upgraded !== undefined)
+    return deliverUpgraded(exchange, answer, downstream, { head, upgraded: response.upgraded })
+  const sent = await downstream.send(head, response.body, () => cleaned(response.trailers()))
   if (sent.end === 'refused') return deliverLocal(exchange, unusableResponse(answer.flags), downstream)
   const grpcStatus = exchange.isGrpc ? grpcStatusOf(response.trailers() ?? headers) : undefined
   return outcomeOf(exchange, sent, { ...head, grpcStatus, flags: answer.flags, detail })
+}
+
+/** From a 101 to the end of both directions, or to a policy that no longer allows it: then both are cut. */
+async function deliverUpgraded(
+  exchange: Exchange,
+  answer: Extract<Answer, { kind: 'upstream' }>,
+  downstream: Downstream,
+  { head, upgraded }: { readonly head: ResponseHead; readonly upgraded: Duplex },
+): Promise<ExchangeOutcome> {
+  const { desk, stream, judged } = exchange
+  const admission = desk.admit(stream, judged)
+  if (!admission.allowed) {
+    upgraded.destroy()
+    return deliverLocal(exchange, denied(admission.denial.detail), downstream)
+  }
+  const { permit } = admission
+  let denial: string | undefined
+  permit.onWithdrawn = decision => {
+    denial = decision.detail
+    reset(upgraded, 'no longer allowed')
+  }
+  const sent = await downstream.switch(head, upgraded).finally(() => permit.release())
+  if (sent.end === 'refused') return deliverLocal(exchange, unusableResponse(answer.flags), downstream)
+  const { flags, result } = answer
+  const outcome = outcomeOf(exchange, sent, { ...head, grpcStatus: undefined, flags, detail: result.detail })
+  return denial === undefined ? outcome : { ...outcome, flags, detail: denial }
 }
 
 /** Nobody switches a connection whose caller did not ask for it: what it sends next would pass unjudged. */
