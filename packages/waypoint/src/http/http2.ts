@@ -12,8 +12,10 @@ import {
 import type { Duplex } from 'node:stream'
 import type { Timer } from '@ambient/core'
 import type { InboundStream } from '../stream.ts'
+import { codecOutcome } from './codec-error.ts'
 import type { HttpConnection, RoomFacts } from './connection.ts'
 import { runExchange } from './exchange.ts'
+import { HeadBlocks } from './http2-heads.ts'
 import { readHttp2Request } from './http2-request.ts'
 import { http2Downstream } from './http2-response.ts'
 import type { HttpLimits } from '../limits.ts'
@@ -35,7 +37,10 @@ class Http2Connection implements HttpConnection {
   readonly #stream: InboundStream
   readonly #facts: RoomFacts
   #exchanges = 0
+  readonly #heads = new HeadBlocks()
   #timer: Timer | undefined
+  /** Of a header block that has begun. */
+  #headTimer: Timer | undefined
   #isDraining = false
 
   constructor(socket: Duplex, stream: InboundStream, facts: RoomFacts) {
@@ -46,7 +51,10 @@ class Http2Connection implements HttpConnection {
       if (socket.destroyed) resolve()
       else socket.once('close', () => resolve())
     })
-    void this.closed.then(() => this.#timer?.cancel())
+    void this.closed.then(() => {
+      this.#timer?.cancel()
+      this.#headTimer?.cancel()
+    })
     this.#session = openSession(socket, facts.limits)
   }
 
@@ -62,6 +70,7 @@ class Http2Connection implements HttpConnection {
       (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, raw: string[]) =>
         this.#onStream(stream, headers, flags, raw),
     )
+    this.#socket.on('data', (bytes: Buffer) => this.#followHeads(bytes))
     this.#rest()
   }
 
@@ -85,6 +94,21 @@ class Http2Connection implements HttpConnection {
     const { limits, desk } = this.#facts
     if (this.#isDraining) this.#timer = desk.clock.after(limits.drainIdleMs, () => this.#session.close())
     else if (this.#exchanges === 0) this.#timer = desk.clock.after(limits.idleMs, () => this.#session.close())
+  }
+
+  #followHeads(bytes: Buffer): void {
+    if (!this.#heads.take(bytes)) {
+      this.#headTimer?.cancel()
+      this.#headTimer = undefined
+      return
+    }
+    if (this.#headTimer !== undefined || this.#socket.destroyed) return
+    const { desk, limits } = this.#facts
+    this.#headTimer = desk.clock.after(limits.headMs, () => {
+      const slow = codecOutcome({ status: 0, detail: 'request_header_timeout' })
+      desk.observe(this.#stream).done({ ...slow, isComplete: false })
+      this.destroy()
+    })
   }
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, raw: string[]): void {

@@ -1,6 +1,6 @@
 /** Room 8, the reading room: a stream of a tunnel becomes requests, or is handed back because it is not HTTP. */
 import type { Duplex } from 'node:stream'
-import type { AppProtocol } from '@ambient/core'
+import type { AppProtocol, Timer } from '@ambient/core'
 import type { InboundStream } from '../stream.ts'
 import type { HttpConnection, RoomFacts } from './connection.ts'
 import type { RequestDesk } from './desk.ts'
@@ -28,7 +28,7 @@ export type Served =
 export interface ReadingRoom {
   /**
    * Reads HTTP/1.1 or HTTP/2 (prior knowledge) until the socket closes. What the target's protocol leaves open is
-   * decided by the first bytes, for which there is no time limit. Owns the socket, unless it hands it back. Never rejects.
+   * decided by the first bytes; for the very first there is no time limit. Owns the socket, unless it hands it back. Never rejects.
    */
   serve(socket: Duplex, stream: InboundStream): Promise<Served>
   readonly connections: number
@@ -46,8 +46,8 @@ class LiveRoom implements ReadingRoom {
   readonly #facts: RoomFacts
   readonly #http1: Http1Room
   readonly #connections = new Set<HttpConnection>()
-  /** Nothing is known of these yet. */
-  readonly #silent = new Set<Duplex>()
+  /** Nothing is known of these yet; what a drain means for each. */
+  readonly #silent = new Map<Duplex, () => void>()
   #isDraining = false
   #isClosed = false
 
@@ -75,6 +75,7 @@ class LiveRoom implements ReadingRoom {
   drain(): void {
     this.#isDraining = true
     for (const connection of this.#connections) connection.drain()
+    for (const onDrain of this.#silent.values()) onDrain()
   }
 
   async close({ graceMs = this.#facts.limits.graceMs }: { readonly graceMs?: number } = {}): Promise<void> {
@@ -83,18 +84,29 @@ class LiveRoom implements ReadingRoom {
       this.#isClosed = true
       for (const connection of this.#connections) connection.destroy()
     })
-    for (const socket of this.#silent) reset(socket, 'the room is closed')
+    for (const socket of this.#silent.keys()) reset(socket, 'the room is closed')
     await Promise.all([...this.#connections].map(connection => connection.closed))
     timer.cancel()
   }
 
   async #look(socket: Duplex, declared: AppProtocol | undefined): Promise<SniffedSocket | undefined> {
     const { desk, limits } = this.#facts
-    this.#silent.add(socket)
+    let timer: Timer | undefined
+    const allow = (ms: number): void => {
+      timer?.cancel()
+      timer = desk.clock.after(this.#isDraining ? limits.drainIdleMs : ms, () => endSoon(socket))
+    }
     // Who says nothing may wait for a server that speaks first; not so where HTTP is declared.
-    const timer = declared && desk.clock.after(limits.idleMs, () => endSoon(socket))
-    const decide = declared ? sniffVersion : (bytes: Buffer) => sniff(bytes, limits.sniffBytes)
-    const result = await sniffSocket(socket, decide)
+    this.#silent.set(socket, () => declared && allow(limits.drainIdleMs))
+    if (declared) allow(limits.idleMs)
+    let hasBegun = false
+    const result = await sniffSocket(socket, bytes => {
+      const kind = declared ? sniffVersion(bytes) : sniff(bytes, limits.sniffBytes)
+      // Half a request line is not handed on: what follows it would be judged by nobody.
+      if (kind === undefined && !hasBegun) allow(limits.headMs)
+      hasBegun = true
+      return kind
+    })
     timer?.cancel()
     this.#silent.delete(socket)
     return result

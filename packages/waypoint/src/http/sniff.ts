@@ -39,8 +39,8 @@ export interface SniffedSocket {
 }
 
 /**
- * Waits for as many bytes as it takes; they are put back. There is no time limit, as in Istio: an endless wait is a
- * server-first protocol on a port that does not say so. `undefined`: the socket went away.
+ * Waits for as many bytes as it takes; they are put back. Time limits are the caller's: an endless wait for the
+ * first byte is a server-first protocol on a port that does not say so, as in Istio. `undefined`: the socket went away.
  */
 export function sniffSocket(
   socket: Duplex,
