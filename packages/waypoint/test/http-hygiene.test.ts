@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { HeaderFields } from '../src/http/header-fields.ts'
 import { cleanTrailers } from '../src/http/hygiene.ts'
-import { ask, type Fixture, startFixture } from './http-fixture.ts'
+import { answer, ask, type Fixture, startFixture } from './http-fixture.ts'
 
 let fixture: Fixture | undefined
 afterEach(async () => {
@@ -28,6 +28,9 @@ describe('header hygiene', () => {
         'x-envoy-retry-on': '5xx',
         'x-envoy-upstream-rq-timeout-ms': '1',
         'x-forwarded-client-cert': 'By=me',
+        x_forwarded_client_cert: 'By=me',
+        X_Envoy_Retry_On: '5xx',
+        Transfer_Encoding: 'chunked',
         'x-forwarded-for': '1.2.3.4',
         baggage: 'a=b',
         forwarded: 'for=1.2.3.4',
@@ -51,6 +54,19 @@ describe('header hygiene', () => {
     await ask(port, { headers: { 'x-request-id': 'mine', 'x-forwarded-proto': 'https' } })
     expect(orders[1]?.request.headers.get('x-request-id')).toBe('mine')
     expect(orders[1]?.request.headers.get('x-forwarded-proto')).toBe('https')
+  })
+
+  it.each([
+    [204, undefined],
+    [304, undefined],
+    [200, '5'],
+  ])('the length of a %d', async (status, length) => {
+    fixture = await startFixture({
+      protocol: 'HTTP11',
+      respond: () => answer({ status, headers: new HeaderFields([['content-length', '5']]) }),
+    })
+    const { message } = await ask(fixture.port, { method: 'HEAD' })
+    expect(message.headers['content-length']).toBe(length)
   })
 
   it('a proxy form of the target names the authority', async () => {

@@ -203,7 +203,7 @@ async function deliverUpstream(
     response.upgraded?.destroy()
     return deliverLocal(exchange, unusableResponse(answer.flags), downstream)
   }
-  const headers = cleanResponseFields(response.headers)
+  const headers = cleanResponseFields(response.headers, response.status)
   headers.set('x-envoy-upstream-service-time', String(Math.round(answer.result.upstreamServiceMs)))
   for (const edits of answer.decision.responseHeaders) applyHeaderEdits(headers, edits)
   headers.set('server', SERVER)

@@ -137,8 +137,7 @@ export function cleanRequestFields(
     if (name === 'te') {
       if (asksForTrailers(value)) headers.set('te', 'trailers')
     } else if (name === 'cookie' && facts.isHttp2) cookies.push(value)
-    else if (!dropped.has(name) && !named.has(name) && !name.startsWith(DROPPED_PREFIX))
-      headers.add(name, value)
+    else if (!named.has(name) && !isDropped(name)) headers.add(name, value)
   }
   // HTTP/2 may send a cookie in crumbs; elsewhere they are one field (RFC 9113 §8.2.3).
   if (cookies.length > 0) headers.set('cookie', cookies.join('; '))
@@ -147,12 +146,19 @@ export function cleanRequestFields(
   return { ok: true, headers }
 }
 
-/** A copy without what belongs to the upstream's connection. */
-export function cleanResponseFields(fields: HeaderFields): HeaderFields {
+/** Applications that read fields as CGI does (`HTTP_X_A`) cannot tell `_` from `-`: neither is believed. */
+function isDropped(name: string): boolean {
+  const plain = name.replaceAll('_', '-')
+  return dropped.has(plain) || plain.startsWith(DROPPED_PREFIX)
+}
+
+/** A copy without what belongs to the upstream's connection, and without the length of a body that cannot be there. */
+export function cleanResponseFields(fields: HeaderFields, status: number): HeaderFields {
   const named = connectionOptions(fields)
   const headers = new HeaderFields()
   for (const [name, value] of fields)
     if (!droppedFromResponse.has(name) && !named.has(name)) headers.add(name, value)
+  if (status < 200 || status === 204 || status === 304) headers.delete('content-length')
   return headers
 }
 
