@@ -265,15 +265,17 @@ describe('HTTP/2', () => {
     ])
   })
 
-  it('an authority in Host alone counts; with a user it is 400, without any a reset', async () => {
+  it('an authority in Host alone counts; with a user it is 400 or a reset, without any a reset', async () => {
     const { port, orders, ledger, recorded } = await start()
     await rawFrames(port, requestFrame([['host', 'app']], ''))
     const frames = await rawFrames(port, requestFrame([], ''))
     expect(frames.at(-1)?.type).toBe(RST_STREAM)
-    await rawFrames(port, requestFrame([], 'user@app'))
-    await recorded(2)
+    // From Node 22 on nghttp2 refuses it before we see it.
+    const refused = await rawFrames(port, requestFrame([], 'user@app'))
+    const statuses = refused.at(-1)?.type === RST_STREAM ? [200] : [200, 400]
+    await recorded(statuses.length)
     expect(orders.map(order => order.request.authority)).toEqual(['app'])
-    expect(ledger.map(({ outcome }) => outcome?.status)).toEqual([200, 400])
+    expect(ledger.map(({ outcome }) => outcome?.status)).toEqual(statuses)
   })
 
   it('drains: a notice, then the requests that were on their way, then the end', async () => {
