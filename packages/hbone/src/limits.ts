@@ -31,6 +31,10 @@ export interface HboneLimits {
   readonly maxConcurrentStreams: number
   /** Streams that the pool puts on one session, when the peer allows as many. */
   readonly poolStreams: number
+  /** CONNECTs that the pool takes back on one session before the answer; then it is replaced. */
+  readonly poolGivenUp: number
+  /** Streams that the pool resets on one session; then it is replaced. */
+  readonly poolResets: number
   /** Receive window of a new stream. */
   readonly streamWindowBytes: number
   /** How far a stream's receive window grows while its reader keeps up. */
@@ -86,6 +90,8 @@ export const defaultLimits: HboneLimits = Object.freeze({
   graceMs: 5_000, // ztunnel's CONNECTION_TERMINATION_DEADLINE
   maxConcurrentStreams: 200, // ztunnel's
   poolStreams: 100, // ztunnel's POOL_MAX_STREAMS_PER_CONNECTION
+  poolGivenUp: 100, // with as many under way still less than `abortedRequestBurst`, at which a peer of this kind ends it
+  poolResets: 5_000, // half of `peerResetBurst`, likewise
   streamWindowBytes: 65_536, // an idle or paused tunnel costs at most this
   maxStreamWindowBytes: 4_194_304, // ztunnel's stream window
   connectionWindowBytes: 16_777_216, // ztunnel's connection window
@@ -130,7 +136,7 @@ export function resolveLimits(given: Partial<HboneLimits> = {}): HboneLimits {
   if (limits.connectionWindowBytes < 65_535 || limits.connectionWindowBytes > MAX_WINDOW_BYTES)
     throw invalid('connectionWindowBytes', `must lie between 65535 and ${MAX_WINDOW_BYTES}`)
   if (limits.sendBufferBytes < 16_384) throw invalid('sendBufferBytes', 'must be at least 16384')
-  for (const name of ['maxConcurrentStreams', 'poolStreams'] as const)
+  for (const name of ['maxConcurrentStreams', 'poolStreams', 'poolGivenUp', 'poolResets'] as const)
     if (limits[name] < 1) throw invalid(name, 'must be at least 1')
   if (limits.streamWindowBytes < 1 || limits.streamWindowBytes > MAX_WINDOW_BYTES)
     throw invalid('streamWindowBytes', `must lie between 1 and ${MAX_WINDOW_BYTES}`)

@@ -88,6 +88,7 @@ export class ClientSession {
   readonly #clock: Clock
   readonly #name: string
   readonly #draining = new AbortController()
+  #givenUp = 0
 
   constructor(proven: ProvenPeer, socket: Socket, request: ConnectRequest, options: SessionOptions) {
     const { address, port } = request.to
@@ -114,7 +115,10 @@ export class ClientSession {
       limits: options.limits,
       clock: options.clock,
       handlers: {
-        onCapacity: () => options.onCapacity(this),
+        onCapacity: () => {
+          if (this.#isWorn) this.drain()
+          options.onCapacity(this)
+        },
         onDraining: () => {
           options.onDraining(this)
           this.#draining.abort()
@@ -188,6 +192,7 @@ export class ClientSession {
     }
     const giveUp = (error: unknown): void => {
       settle()
+      this.#givenUp++
       stream.reset('CANCEL', 'given up')
       reject(error)
     }
@@ -223,6 +228,12 @@ export class ClientSession {
     }
     if (signal?.aborted === true) onAbort()
     else signal?.addEventListener('abort', onAbort)
+  }
+
+  /** A peer that counts what was taken back would end the session, with everybody's tunnels. */
+  get #isWorn(): boolean {
+    const { poolGivenUp, poolResets } = this.#limits
+    return this.#givenUp >= poolGivenUp || this.#connection.resetsSent >= poolResets
   }
 
   #goneError(reset: ChannelReset, authority: string): HboneError {

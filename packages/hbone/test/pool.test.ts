@@ -1,10 +1,10 @@
 /** The pool: who shares a session, when it is replaced, what is tried again, and that nothing is left at the end. */
-import { once } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
 import { createServer } from 'node:net'
 import type { Channel } from '@ambient/core'
 import { createManualClock } from '@ambient/core/testing'
 import { dial } from '@ambient/core/node'
-import type { Tunnel } from '@ambient/hbone'
+import type { Tunnel, TunnelRequest } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
 import { encodeHeaders } from '../src/http2/hpack.ts'
@@ -20,6 +20,16 @@ const noPing = { pingAfterMs: 1_000_000_000 }
 /** Ours is over at once. */
 function finish(tunnel: Tunnel): void {
   tunnel.channel.reset('CANCEL', 'done')
+}
+
+/** Resolves when it has failed. */
+function failing(opening: Promise<unknown>): Promise<void> {
+  return opening.then(
+    () => {
+      throw new Error('it did not fail')
+    },
+    () => {},
+  )
 }
 
 /** Counts the sockets that are dialled. */
@@ -141,6 +151,41 @@ describe('pool', () => {
     await told
     expect(heard).toMatchObject({ code: 'AMBIENT_E_HBONE_RESET', h2Code: 'CANCEL' })
     expect([pool.tunnels, server.tunnels, pool.sessions]).toEqual([0, 0, 1])
+  })
+
+  it('replaces a session on which much was given up, before its peer ends it with everybody’s tunnels', async () => {
+    const dials = countingDial()
+    let asked = 0
+    const onTunnel = async (request: TunnelRequest): Promise<void> => {
+      if (!request.authority.endsWith(':1')) return request.accept().start(new Recorder())
+      asked++
+      await once(request.signal, 'abort')
+    }
+    const { connect: open, pool } = await harness({ onTunnel }, { dial: dials.dial })
+    const neighbour = await open()
+    const heard = new Recorder()
+    neighbour.channel.start(heard)
+    for (let round = 1; round <= 5; round++) {
+      const given = new AbortController()
+      setMaxListeners(0, given.signal)
+      const openings = Array.from({ length: 90 }, () =>
+        failing(open({ authority: '127.0.0.1:1', signal: given.signal })),
+      )
+      await expect.poll(() => asked).toBe(round * 90)
+      given.abort(new Error('no patience'))
+      await Promise.all(openings)
+    }
+    expect(dials.count()).toBe(3)
+    expect(heard.resetWith).toBeUndefined()
+    finish(neighbour)
+    await expect.poll(() => pool.sessions).toBe(1)
+  })
+
+  it('replaces a session on which many tunnels were reset', async () => {
+    const dials = countingDial()
+    const { connect: open } = await harness(accept, { dial: dials.dial, limits: { poolResets: 3 } })
+    for (let count = 0; count < 7; count++) finish(await open())
+    expect(dials.count()).toBe(3)
   })
 
   it('replaces a session that was retired on either side, and lets its tunnels finish', async () => {

@@ -66,6 +66,8 @@ export class Http2Connection implements StreamHost {
   nextId: number
   /** Highest stream that the peer opened. */
   lastPeerId = 0
+  /** Streams that we reset. */
+  resetsSent = 0
   readonly #transport: Duplex
   readonly #peerName: string
   readonly #clock: Clock
@@ -258,6 +260,7 @@ export class Http2Connection implements StreamHost {
   }
 
   sendReset(stream: Http2Stream, code: string): void {
+    this.resetsSent++
     this.resetStream(stream.id, code)
   }
 
