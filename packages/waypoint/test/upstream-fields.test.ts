@@ -106,7 +106,9 @@ describe('trailers', () => {
         createHttpServer((_: IncomingMessage, response: ServerResponse) => {
           response.writeHead(200, { trailer: 'sum' })
           response.write('ok')
-          for (const [name, value] of forged) if (name !== 'trailer') response.addTrailers([[name, value]])
+          // What else would change where the message ends Node refuses itself.
+          const sent = forged.filter(([name]) => !/^(trailer|transfer-encoding|content-length)$/.test(name))
+          response.addTrailers(sent.map(([name, value]): [string, string] => [name, value]))
           response.end()
         }),
     ],
