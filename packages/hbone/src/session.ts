@@ -192,8 +192,7 @@ export class ClientSession {
     }
     const giveUp = (error: unknown): void => {
       settle()
-      this.#givenUp++
-      stream.reset('CANCEL', 'given up')
+      this.#takeBack(stream)
       reject(error)
     }
     const onAbort = (): void => giveUp(signal?.reason)
@@ -228,6 +227,11 @@ export class ClientSession {
     }
     if (signal?.aborted === true) onAbort()
     else signal?.addEventListener('abort', onAbort)
+  }
+
+  #takeBack(stream: Http2Stream): void {
+    this.#givenUp++
+    stream.reset('CANCEL', 'given up')
   }
 
   /** A peer that counts what was taken back would end the session, with everybody's tunnels. */
