@@ -93,13 +93,6 @@ describe('ambient up', () => {
     expect(pids.filter(isAlive)).toEqual([])
   })
 
-  test('a name that is to be left out and is not there is a typo: nothing starts', async () => {
-    const { err, ended } = up('--without', 'nope.yaml')
-    expect((await ended)[0]).toBe(1)
-    expect(err()).toContain('nope.yaml:1:1: error: to be left out, but there is no such manifest')
-    expect(err()).toContain('nothing is running')
-  })
-
   test('a pod that does not get ready is named, and the mesh can be asked about it meanwhile', async () => {
     const probe = 'readinessProbe: { tcpSocket: { port: 9 } }'
     await writeFile(join(folder, 'app.yaml'), deployment('app').replace(/( +)env:/, `$1${probe}\n$&`))

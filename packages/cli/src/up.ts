@@ -10,7 +10,9 @@ import {
   dnsLabel,
   outputOption,
 } from './command-line.ts'
+import { CliError } from './errors.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK } from './host.ts'
+import { readFolder } from './manifests/folder.ts'
 import { type OutputFormat, renderEvent } from './output.ts'
 import { eventPrinter, meshTable } from './print-events.ts'
 import { assertNoMesh } from './session/target.ts'
@@ -71,6 +73,7 @@ export function registerUp(program: Command, context: CommandContext): void {
 }
 
 async function up(folder: string, options: UpOptions, host: CliHost): Promise<number> {
+  await assertManifests(folder, options.without ?? [])
   await assertNoMesh(folder)
   const environment = Object.fromEntries(PASSED_ON.map(name => [name, host.environment[name]]))
   const logs = options.logs === 'none' ? false : options.logs
@@ -107,6 +110,22 @@ async function up(folder: string, options: UpOptions, host: CliHost): Promise<nu
   await started
   host.stderr('stopped: no process and no file is left\n')
   return EXIT_OK
+}
+
+/**
+ * Before anything starts: there is something to run, and what is to be left out is there.
+ * @throws DiscoveryError `AMBIENT_E_MANIFESTS`; CliError `AMBIENT_E_CLI_USAGE`, `AMBIENT_E_CLI_NOT_FOUND`
+ */
+async function assertManifests(folder: string, without: readonly string[]): Promise<void> {
+  const names = [...(await readFolder(folder)).files.keys()]
+  if (names.length === 0) {
+    const message = `there are no manifests (*.yaml, *.yml, *.json) in ${folder}`
+    throw new CliError('AMBIENT_E_CLI_NOT_FOUND', message, { layer: 'config' })
+  }
+  const missing = without.find(name => !names.includes(name))
+  if (missing === undefined) return
+  const message = `--without ${missing}: there is no such manifest; there are: ${names.join(', ')}`
+  throw new CliError('AMBIENT_E_CLI_USAGE', message, { layer: 'config' })
 }
 
 /** Where the waypoints send spans, as OpenTelemetry's variables have it. */

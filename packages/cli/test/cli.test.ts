@@ -66,15 +66,37 @@ describe('the command line', () => {
 })
 
 describe('up', () => {
-  test('a folder that is not there is one line and exit code 1', async () => {
-    const { code, err } = await run('up', '/no/such/folder')
-    expect(code).toBe(1)
-    expect(err).toMatch(/^error: .*\/no\/such\/folder.*\[AMBIENT_E_[A-Z_]+\]\n$/)
+  async function newFolder(): Promise<string> {
+    const folder = await mkdtemp(join(tmpdir(), 'ambient-test-'))
+    folders.push(folder)
+    return folder
+  }
+
+  test('a folder that is not there, is a file or has no manifests is one line and exit code 1', async () => {
+    const folder = await newFolder()
+    const [gone, file] = [join(folder, 'gone'), join(folder, 'app.yaml')]
+    const nothing = `there are no manifests (*.yaml, *.yml, *.json) in ${folder} [AMBIENT_E_CLI_NOT_FOUND]`
+    expect(await run('up', folder)).toEqual({ code: 1, out: '', err: `error: ${nothing}\n` })
+    await writeFile(file, '')
+    const noFolder = `error: there is no folder ${gone} [AMBIENT_E_MANIFESTS]\n`
+    expect(await run('up', gone)).toEqual({ code: 1, out: '', err: noFolder })
+    expect((await run('label', 'ns', 'a', 'b=c', '--mesh', gone)).err).toBe(noFolder)
+    const noFile = `error: ${file} is a file; name its folder [AMBIENT_E_MANIFESTS]\n`
+    expect(await run('up', file)).toEqual({ code: 1, out: '', err: noFile })
+  })
+
+  test('what is to be left out and is not there is a typo: the names that there are, and exit code 2', async () => {
+    const folder = await newFolder()
+    for (const name of ['a.yaml', 'b.yaml']) await writeFile(join(folder, name), '')
+    expect(await run('up', folder, '--without', 'c.yaml')).toEqual({
+      code: 2,
+      out: '',
+      err: 'error: --without c.yaml: there is no such manifest; there are: a.yaml, b.yaml [AMBIENT_E_CLI_USAGE]\n',
+    })
   })
 
   test('manifests with mistakes start nothing; each mistake is file:line:column', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'ambient-test-'))
-    folders.push(folder)
+    const folder = await newFolder()
     await writeFile(join(folder, 'bad.yaml'), 'apiVersion: v1\nkind: Service\nmetadata:\n  name: [x]\n')
     const { code, err } = await run('up', folder)
     expect(code).toBe(1)

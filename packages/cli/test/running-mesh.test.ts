@@ -107,6 +107,7 @@ describe('which mesh', () => {
   })
 
   test('a second mesh of one folder is not started', async () => {
+    await writeFile(join(folder, 'ns.yaml'), '')
     await fakeMesh()
     expect(await run('up', folder)).toEqual({
       code: 1,

@@ -24,7 +24,7 @@ export interface FileChange {
 
 /** @throws DiscoveryError `AMBIENT_E_MANIFESTS` */
 export async function readFolder(folder: string): Promise<ManifestFolder> {
-  const files = await readManifestFolder(resolve(folder))
+  const files = await readManifestFolder(folder)
   return {
     folder: resolve(folder),
     shown: folder,

@@ -1,5 +1,5 @@
 /** A folder of manifests: read as a whole, watched, robust to however files are replaced. */
-import { type FSWatcher, type Stats, statSync, watch } from 'node:fs'
+import { type FSWatcher, Stats, statSync, watch } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, messageOf, systemClock, type Timer } from '@ambient/core'
@@ -36,7 +36,7 @@ export async function readManifestFolder(folder: string): Promise<readonly Manif
     const files = await Promise.all(paths.sort().map(path => readOne(folder, path)))
     return files.flatMap(file => file ?? [])
   } catch (error) {
-    throw folderError(`cannot read manifests of ${folder}`, error)
+    throw await unreadable(folder, error)
   }
 }
 
@@ -143,6 +143,18 @@ class ManifestFolderWatch implements FolderWatch {
 
 function identityOf(facts: Stats): string {
   return `${facts.dev}:${facts.ino}:${facts.birthtimeMs}`
+}
+
+/** The two mistakes that people make have words of their own. */
+async function unreadable(folder: string, cause: unknown): Promise<DiscoveryError> {
+  const facts = await stat(folder).catch((error: unknown) => error)
+  const problem = isGone(facts)
+    ? `there is no folder ${folder}`
+    : facts instanceof Stats && !facts.isDirectory()
+      ? `${folder} is a file; name its folder`
+      : undefined
+  if (problem === undefined) return folderError(`cannot read manifests of ${folder}`, cause)
+  return new DiscoveryError('AMBIENT_E_MANIFESTS', problem, { cause, layer: 'config' })
 }
 
 function folderError(what: string, cause: unknown): DiscoveryError {
