@@ -28,8 +28,16 @@ export function quiet(command: Command, host: CliHost): Command {
     .configureOutput({
       writeOut: text => host.stdout(text),
       writeErr: text => host.stderr(text),
-      outputError: (text, write) => write(`${text.trim().replace(/\s*\n\s*/g, ' ')}\n`),
+      outputError: (text, write) => write(`${plainly(text)}\n`),
     })
+}
+
+/** One line, without what only says that a value was read. */
+function plainly(text: string): string {
+  return text
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/^error: command-argument value '(.*)' is invalid for argument '(.*?)'\. /, 'error: $2: ')
 }
 
 /** `-o table|json|yaml`. */

@@ -5,7 +5,7 @@ import { messageOf, readHostPort } from '@ambient/core'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type Account, account, addCommand, type CommandContext, meshOption } from './command-line.ts'
 import { CliError } from './errors.ts'
-import { type CliHost, EXIT_OK } from './host.ts'
+import { type CliHost, EXIT_INTERRUPTED, EXIT_OK } from './host.ts'
 import { joinAs } from './session/join-as.ts'
 import { withMesh } from './session/target.ts'
 
@@ -56,8 +56,7 @@ async function connect(
       if (!workload.enrolled)
         host.stderr(`note: namespace ${workload.namespace} is not in the mesh: plaintext\n`)
       const socket = await workload.connect(name, port).catch(explain)
-      await exchange(socket, host, `${name}:${port}`)
-      return EXIT_OK
+      return await exchange(socket, host, `${name}:${port}`)
     } finally {
       host.input.destroy()
       await workload.leave()
@@ -79,16 +78,17 @@ function explain(cause: unknown): never {
   )
 }
 
-/** Both directions, until the peer ends its own or somebody interrupts. */
-async function exchange(socket: Socket, host: CliHost, peer: string): Promise<void> {
+/** Both directions, until the peer ends its own or somebody interrupts; the two are told apart by the exit code. */
+async function exchange(socket: Socket, host: CliHost, peer: string): Promise<number> {
   const stopped = new AbortController()
   const unsubscribe = host.onInterrupt(() => stopped.abort())
   host.input.pipe(socket)
   socket.pipe(host.output, { end: false })
   try {
     await once(socket, 'end', { signal: stopped.signal })
+    return EXIT_OK
   } catch (cause) {
-    if (stopped.signal.aborted) return
+    if (stopped.signal.aborted) return EXIT_INTERRUPTED
     const isReset = cause instanceof Error && 'code' in cause && cause.code === 'ECONNRESET'
     const reason = isReset ? 'the connection was reset' : messageOf(cause)
     throw new CliError('AMBIENT_E_CLI_CONNECT', `${peer}: ${reason}`, { cause, layer: 'tcp' })

@@ -25,3 +25,5 @@ export const EXIT_OK = 0
 export const EXIT_FAILED = 1
 /** The command line was not understood. */
 export const EXIT_USAGE = 2
+/** Ctrl-C in the middle of what was asked for, as a shell has it. */
+export const EXIT_INTERRUPTED = 130

@@ -25,7 +25,9 @@ Examples:
   $ ambient run --as shop/web --label app=web --port 8080 -- node server.mjs
 
 The program runs here, with your environment and terminal; what it connects to
-goes through the mesh as that account. Its exit code is passed on.
+goes through the mesh as that account. Its exit code is passed on. That holds
+for Node.js programs, and for those that read ALL_PROXY, as curl does (its 97
+means that the mesh refused, or does not know the name); others go past it.
 `
 
 interface RunOptions {

@@ -15,6 +15,7 @@ const EXAMPLES = `
 Examples:
   $ ambient status                                every proxy
   $ ambient status ztunnel-node-a                 one, with its certificates
+  $ ambient status waypoint                       the waypoint of that Gateway
   $ ambient status -o json | jq '.proxies[].types'
 
 CONFIGURATION is SYNCED when the proxy has acknowledged all that was sent; else
@@ -30,7 +31,7 @@ interface StatusOptions {
 
 export function registerStatus(program: Command, context: CommandContext): void {
   addCommand(program, 'status', 'say what the proxies of the running mesh have acknowledged', context)
-    .argument('[proxy]', 'its name, with or without its namespace')
+    .argument('[proxy]', 'its name, with or without its namespace, or the beginning of it')
     .addOption(meshOption())
     .addOption(outputOption())
     .addHelpText('after', EXAMPLES)
@@ -54,6 +55,9 @@ async function status(name: string | undefined, options: StatusOptions, host: Cl
 function findProxy(proxies: readonly ProxyStatus[], name: string): ProxyStatus {
   const found = proxies.find(proxy => proxy.name === name || proxy.name.split('.')[0] === name)
   if (found !== undefined) return found
+  // As istioctl: the beginning of a name is enough where it fits one only, so a waypoint answers to its Gateway's name.
+  const [first, ...others] = proxies.filter(proxy => proxy.name.startsWith(`${name}-`))
+  if (first !== undefined && others.length === 0) return first
   const known = proxies.map(proxy => proxy.name).join(', ')
   throw new CliError('AMBIENT_E_CLI_NOT_FOUND', `there is no proxy ${name}; there are: ${known}`)
 }

@@ -142,6 +142,8 @@ describe('status', () => {
       'TYPE            STATE  VERSION  LAST NACK\nAddress         NACK   2        no such field\n',
     )
     expect(one).toMatch(/^spiffe:\S+\/web +Available +42 +2026-01-02T00:00:00Z +2026-01-01T00:00:00Z$/m)
+    expect((await run('status', 'ztunnel-node')).err).toContain('there is no proxy ztunnel-node;')
+    expect((await run('status', 'ztunnel')).err).toContain('there is no proxy ztunnel;')
     expect((await run('status', 'nope')).err).toMatch(
       /^error: there is no proxy nope; there are: ztunnel-node-a/,
     )
@@ -290,6 +292,24 @@ describe('connect', () => {
     const { code, err } = await connect(port, input)
     expect(code).toBe(1)
     expect(err).toBe('error: web.shop:80: the connection was reset [AMBIENT_E_CLI_CONNECT]\n')
+  })
+
+  test('Ctrl-C is neither an end nor an error: 130', async () => {
+    let interrupt = (): void => {}
+    const port = await serve(socket => socket.on('data', () => interrupt()))
+    const mesh = await fakeMesh({ port })
+    const input = new PassThrough()
+    const host = {
+      ...testHost().host,
+      input,
+      onInterrupt: (listener: (signal: NodeJS.Signals) => void) => {
+        interrupt = () => listener('SIGINT')
+        return () => {}
+      },
+    }
+    input.write('x')
+    expect(await runCli(['connect', '--as', 'shop/caller', 'web.shop:80'], host)).toBe(130)
+    await expect.poll(mesh.joined).toBe(0)
   })
 
   test('a refused connection is one too, with its reason', async () => {
