@@ -205,6 +205,7 @@ function connectionOptions(fields: HeaderFields): ReadonlySet<string> {
   return names
 }
 
-function asksForTrailers(value: string): boolean {
+/** Of a `te` field: the one thing in it that goes further than one hop. */
+export function asksForTrailers(value: string): boolean {
   return value.split(',').some(token => token.trim().toLowerCase() === 'trailers')
 }

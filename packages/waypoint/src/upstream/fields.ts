@@ -1,6 +1,7 @@
 /** Header fields between our messages and Node's: flat lists for HTTP/1.1, records for HTTP/2; hop-by-hop fields stay here. */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import { HeaderFields } from '../http/header-fields.ts'
+import { asksForTrailers, singleFields } from '../http/hygiene.ts'
 import type { RequestHead } from '../http/message.ts'
 
 /** RFC 9110 §7.6.1, and what Envoy treats alike. */
@@ -27,40 +28,6 @@ const joined: ReadonlySet<string> = new Set([
   'content-language',
   'if-match',
   'if-none-match',
-])
-
-/** Node refuses a whole message that repeats one of these. */
-const single: ReadonlySet<string> = new Set([
-  'access-control-allow-credentials',
-  'access-control-max-age',
-  'access-control-request-method',
-  'age',
-  'authorization',
-  'content-length',
-  'content-location',
-  'content-md5',
-  'content-range',
-  'content-type',
-  'date',
-  'dnt',
-  'etag',
-  'expires',
-  'from',
-  'host',
-  'if-modified-since',
-  'if-range',
-  'if-unmodified-since',
-  'last-modified',
-  'location',
-  'max-forwards',
-  'proxy-authorization',
-  'range',
-  'referer',
-  'retry-after',
-  'tk',
-  'upgrade-insecure-requests',
-  'user-agent',
-  'x-content-type-options',
 ])
 
 /** What of a message's fields goes on beyond this proxy; `te` only as `trailers`. */
@@ -109,7 +76,7 @@ export function recordOf(fields: HeaderFields): OutgoingHttpHeaders {
     if (before === undefined) record[name] = value
     else if (typeof before !== 'string') before.push(value)
     else if (joined.has(name)) record[name] = `${before}, ${value}`
-    else if (!single.has(name)) record[name] = [before, value]
+    else if (!singleFields.has(name)) record[name] = [before, value]
   }
   return record
 }
@@ -127,8 +94,4 @@ export function pairsOfRecord(headers: IncomingHttpHeaders): (readonly [string, 
     if (value === undefined || name.startsWith(':')) return []
     return typeof value === 'string' ? [[name, value] as const] : value.map(one => [name, one] as const)
   })
-}
-
-function asksForTrailers(value: string): boolean {
-  return value.split(',').some(token => token.trim().toLowerCase() === 'trailers')
 }
