@@ -52,6 +52,7 @@ export {
 } from './log-sink.ts'
 export { createMetricsRegistry, type MetricsRegistry } from './openmetrics.ts'
 export { partyOf, type Party, type PartyBaggage, unknownParty } from './party.ts'
+export { type ProxyProgram, type RunnableProxy, runProxyProgram } from './program.ts'
 export { createReadiness, type Readiness, readinessHandler } from './readiness.ts'
 export { registerProcessMetrics, statsHandler } from './stats.ts'
 export { workloadIdentity } from './workload-identity.ts'
