@@ -1,42 +1,19 @@
 /** `ambient connect`, through a mesh that a test plays. */
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
 import net from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { runCli } from '../src/index.ts'
-import { type FakeMesh, type FakeMeshOptions, startFakeMesh } from './fake-mesh.ts'
 import { run, testHost } from './host.ts'
-const ours = process.env['TMPDIR']
-const closing: (() => unknown)[] = []
-let folder: string
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'ambient-test-'))
-  // Meshes are found in the folder for temporary files: of this test there are no others.
-  process.env['TMPDIR'] = folder
-})
-
-afterEach(async () => {
-  for (const close of closing.splice(0)) await close()
-  if (ours === undefined) delete process.env['TMPDIR']
-  else process.env['TMPDIR'] = ours
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function fakeMesh(options: Omit<FakeMeshOptions, 'folder'> = {}): Promise<FakeMesh> {
-  const mesh = await startFakeMesh({ folder, ...options })
-  closing.push(() => mesh.close())
-  return mesh
-}
+import { useMeshFolder } from './mesh-folder.ts'
+const meshes = useMeshFolder()
+const fakeMesh = meshes.fakeMesh
 
 /** A server whose sockets stay open for as long as it says; its port. */
 async function serve(onConnection: (socket: net.Socket) => void): Promise<number> {
   const server = net.createServer({ allowHalfOpen: true }, onConnection).listen(0, '127.0.0.1')
-  closing.push(() => server.close())
+  meshes.atEnd(() => server.close())
   await once(server, 'listening')
   const address = server.address()
   return typeof address === 'object' && address !== null ? address.port : 0

@@ -1,34 +1,14 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ProxyStatus } from '@ambient/mesh'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { runCli } from '../src/index.ts'
-import { type FakeMesh, type FakeMeshOptions, startFakeMesh } from './fake-mesh.ts'
+import { startFakeMesh } from './fake-mesh.ts'
 import { run, testHost } from './host.ts'
+import { useMeshFolder } from './mesh-folder.ts'
 
-const ours = process.env['TMPDIR']
-const closing: (() => unknown)[] = []
-let folder: string
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'ambient-test-'))
-  // Meshes are found in the folder for temporary files: of this test there are no others.
-  process.env['TMPDIR'] = folder
-})
-
-afterEach(async () => {
-  for (const close of closing.splice(0)) await close()
-  if (ours === undefined) delete process.env['TMPDIR']
-  else process.env['TMPDIR'] = ours
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function fakeMesh(options: Omit<FakeMeshOptions, 'folder'> = {}): Promise<FakeMesh> {
-  const mesh = await startFakeMesh({ folder, ...options })
-  closing.push(() => mesh.close())
-  return mesh
-}
+const meshes = useMeshFolder()
+const fakeMesh = meshes.fakeMesh
 
 const ztunnel: ProxyStatus = {
   name: 'ztunnel-node-a.istio-system',
@@ -75,11 +55,13 @@ describe('which mesh', () => {
         code: 1,
         err: expect.stringMatching(/^error: no mesh is running; name the folder of manifests with --mesh/),
       })
-    expect((await run('status', '--mesh', folder)).err).toContain(`\`ambient up ${folder}\` starts one`)
+    expect((await run('status', '--mesh', meshes.path)).err).toContain(
+      `\`ambient up ${meshes.path}\` starts one`,
+    )
     await fakeMesh()
     expect((await run('status')).code).toBe(0)
-    const other = await startFakeMesh({ folder: join(folder, 'other') })
-    closing.push(() => other.close())
+    const other = await startFakeMesh({ folder: join(meshes.path, 'other') })
+    meshes.atEnd(() => other.close())
     expect((await run('status')).err).toMatch(
       /^error: several meshes are running; name one with --mesh: .*, .* \[/,
     )
@@ -90,13 +72,13 @@ describe('which mesh', () => {
     await fakeMesh()
     const several = /^error: several meshes of .* are running, .*: pid \d+, pid \d+ \[AMBIENT_E_CLI_NO_MESH\]/
     expect((await run('status')).err).toMatch(several)
-    expect((await run('status', '--mesh', folder)).err).toMatch(several)
+    expect((await run('status', '--mesh', meshes.path)).err).toMatch(several)
   })
 
   test('a second mesh of one folder is not started', async () => {
-    await writeFile(join(folder, 'ns.yaml'), '')
+    await writeFile(join(meshes.path, 'ns.yaml'), '')
     await fakeMesh()
-    expect(await run('up', folder)).toEqual({
+    expect(await run('up', meshes.path)).toEqual({
       code: 1,
       out: '',
       err: `error: a mesh of this folder already runs (pid ${process.pid}) [AMBIENT_E_CLI_MESH_RUNS]\n`,
@@ -193,7 +175,7 @@ describe('edits', () => {
   const manifest = 'apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n'
 
   test('wait until the mesh has them', async () => {
-    await writeFile(join(folder, 'ns.yaml'), manifest)
+    await writeFile(join(meshes.path, 'ns.yaml'), manifest)
     const seen: boolean[] = []
     await fakeMesh({
       onStatus: mesh => {
@@ -205,11 +187,11 @@ describe('edits', () => {
     expect(out).toBe('namespace/shop labeled\n')
     expect(err).toMatch(/ns\.yaml written; configuration 2 is in place\n$/)
     expect(seen.length).toBeGreaterThan(3)
-    expect(await readFile(join(folder, 'ns.yaml'), 'utf8')).toContain('a: b')
+    expect(await readFile(join(meshes.path, 'ns.yaml'), 'utf8')).toContain('a: b')
   })
 
   test('a waypoint that does not get ready says why', async () => {
-    await writeFile(join(folder, 'ns.yaml'), manifest)
+    await writeFile(join(meshes.path, 'ns.yaml'), manifest)
     const waypoint = {
       namespace: 'shop',
       name: 'waypoint',
@@ -239,7 +221,7 @@ describe('run', () => {
   test('the program gets the environment, keeps its own PATH, and its exit code is passed on', async () => {
     const mesh = await fakeMesh()
     const given = testHost()
-    const file = join(folder, 'out')
+    const file = join(meshes.path, 'out')
     const host = {
       ...given.host,
       environment: { PATH: process.env['PATH'], OWN: 'kept', NODE_OPTIONS: '--no-deprecation' },
@@ -280,7 +262,7 @@ describe('run', () => {
         return () => {}
       },
     }
-    const ready = join(folder, 'ready')
+    const ready = join(meshes.path, 'ready')
     const code = runCli(['run', '--as', 'shop/caller', 'sh', '-c', `touch ${ready}; exec sleep 20`], host)
     await expect
       .poll(() =>
