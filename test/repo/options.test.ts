@@ -24,7 +24,8 @@ describe('flags of the ambient command', () => {
 })
 
 describe('environment of the ztunnel', () => {
-  const code = textOf(sourcesOf('ztunnel'))
+  // What both proxies read alike, core reads for them.
+  const code = textOf([...sourcesOf('ztunnel'), ...sourcesOf('core')])
   const readme = read('packages/ztunnel/README.md')
 
   it('that its README names is read', () => {
