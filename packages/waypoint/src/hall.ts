@@ -3,7 +3,6 @@ import type { Socket } from 'node:net'
 import {
   type Clock,
   type CredentialsSource,
-  type Directory,
   type Logger,
   messageOf,
   type SpiffeId,
@@ -11,9 +10,11 @@ import {
 } from '@ambient/core'
 import { duplexChannel } from '@ambient/core/node'
 import { createHboneServer, createTunnelSocket, type HboneServer, type TunnelRequest } from '@ambient/hbone'
+import { type Belonging, createBelonging, type ListedDirectory } from './belonging.ts'
 import { defaults } from './defaults.ts'
 import type { ReadingRoom } from './http/room.ts'
-import { decideServed, type OwnGateway } from './served.ts'
+import { hallLimits } from './limits.ts'
+import { decideServed, type OwnGateway, type ServedAnswer } from './served.ts'
 import type { Caller, InboundStream, ServedTarget } from './stream.ts'
 import { passTcp, type TcpContext } from './tcp.ts'
 
@@ -22,7 +23,7 @@ export interface HallOptions {
   readonly network: string
   readonly self: SpiffeId
   readonly credentials: CredentialsSource
-  readonly directory: Directory
+  readonly directory: ListedDirectory
   readonly room: ReadingRoom
   readonly tcp: TcpContext
   readonly clock: Clock
@@ -40,12 +41,13 @@ export interface Hall {
 
 export function createHall(options: HallOptions): Hall {
   const { ledger } = options.tcp
+  const belonging = createBelonging(options)
   const server: HboneServer = createHboneServer({
     clock: options.clock,
     logger: options.logger,
     limits: { maxConcurrentStreams: defaults.maxTunnelsPerConnection },
     credentials: () => options.credentials.get(options.self),
-    onTunnel: request => handleTunnel(options, request),
+    onTunnel: request => handleTunnel(options, belonging, request),
     onFailure: ({ source, error }) =>
       options.logger.warn(
         { 'src.addr': `${source.address}:${source.port}`, code: error.code, error: messageOf(error) },
@@ -62,22 +64,22 @@ export function createHall(options: HallOptions): Hall {
     get tunnels() {
       return server.tunnels
     },
-    close: ({ graceMs }) => server.close({ graceMs }),
+    async close({ graceMs }) {
+      await server.close({ graceMs })
+      belonging.close()
+    },
   }
 }
 
 /** Answers the request exactly once. Never rejects. */
-async function handleTunnel(options: HallOptions, request: TunnelRequest): Promise<void> {
-  const { gateway, directory, network, tcp } = options
+async function handleTunnel(
+  options: HallOptions,
+  belonging: Belonging,
+  request: TunnelRequest,
+): Promise<void> {
+  const { tcp } = options
   const { authority, peer } = request
-  const answer = decideServed({
-    authority,
-    // An identity that is no workload's sees what is visible to all.
-    callerNamespace: workloadIdentityOf(peer.id)?.namespace ?? '',
-    gateway,
-    directory,
-    network,
-  })
+  const answer = await whetherServed(options, belonging, request)
   if (answer.kind === 'refused') {
     const { status, reason } = answer
     tcp.ledger.refused({ source: peer, authority, status, reason })
@@ -101,6 +103,28 @@ async function handleTunnel(options: HallOptions, request: TunnelRequest): Promi
     return
   }
   await readStream(options, request, stream)
+}
+
+/** What is known and not ours is given a moment to become ours. */
+async function whetherServed(
+  { gateway, directory, network, clock }: HallOptions,
+  belonging: Belonging,
+  { authority, peer, signal }: TunnelRequest,
+): Promise<ServedAnswer> {
+  const deadline = clock.monotonic() + hallLimits.arrivalMs
+  for (;;) {
+    const answer = decideServed({
+      authority,
+      // An identity that is no workload's sees what is visible to all.
+      callerNamespace: workloadIdentityOf(peer.id)?.namespace ?? '',
+      gateway,
+      directory,
+      network,
+      leftJustNow: key => belonging.leftJustNow(key),
+    })
+    if (answer.kind === 'served' || answer.mayArrive !== true) return answer
+    if (!(await belonging.news({ signal, forMs: deadline - clock.monotonic() }))) return answer
+  }
 }
 
 /** The caller is answered first: only what it sends tells what it speaks. */

@@ -29,6 +29,12 @@ export const upstreamLimits = Object.freeze({
   graceMs: 5_000, // `close()` without `graceMs`
 })
 
+/** Room 6: how far the news of the control plane may be apart between a caller's ztunnel and us. */
+export const hallLimits = Object.freeze({
+  departureMs: 5_000, // who left us is served for so long: a caller that has not heard of it is still sent to us
+  arrivalMs: 1_000, // who is not behind us may be on the way: the caller has heard of it before we have
+})
+
 /** Room 8, towards the callers. */
 export const httpLimits = Object.freeze({
   sniffBytes: 16_384, // bytes in which a request line must end, where the port does not say that it speaks HTTP

@@ -1,11 +1,12 @@
 /** The data half of a waypoint: hall, reading room, guard, switchboard, dispatch desk and ledger, wired. */
 import type { Socket } from 'node:net'
-import type { Clock, Connection, CredentialsSource, Directory, Drain, Service, SpiffeId } from '@ambient/core'
+import type { Clock, Connection, CredentialsSource, Drain, Service, SpiffeId } from '@ambient/core'
 import { isLoopback } from '@ambient/core'
 import type { Dial } from '@ambient/core/node'
 import type { LogSink, MetricsRegistry } from '@ambient/core/proxy'
 import type { ConfigStore } from '@ambient/discovery'
 import { createHbonePool, formatBaggage, formatForwardedClientCert, type HbonePool } from '@ambient/hbone'
+import type { ListedDirectory } from './belonging.ts'
 import type { WaypointConfig } from './config/config.ts'
 import { findGateway } from './gateway.ts'
 import { createGuard, type Guard } from './guard.ts'
@@ -28,7 +29,7 @@ const TELLS_CALLERS = 'ambient.istio.io/xfcc-include-client-identity'
 export interface ProxyOptions {
   readonly config: WaypointConfig
   readonly self: SpiffeId
-  readonly directory: Directory
+  readonly directory: ListedDirectory
   readonly store: ConfigStore
   readonly credentials: CredentialsSource
   readonly metrics: MetricsRegistry

@@ -5,6 +5,7 @@ import {
   type GatewayAddress,
   readHostPort,
   type Service,
+  serviceKey,
   type Workload,
 } from '@ambient/core'
 import type { GatewayName, WaypointConfig } from './config/config.ts'
@@ -30,6 +31,8 @@ export interface ServedQuestion {
   readonly gateway: OwnGateway
   readonly directory: Directory
   readonly network: string
+  /** Of a service's key or a workload's uid: behind us until a moment ago, which its callers may not know yet. */
+  readonly leftJustNow: (key: string) => boolean
 }
 
 export type ServedAnswer =
@@ -39,7 +42,13 @@ export type ServedAnswer =
       readonly destination: { readonly address: string; readonly port: number }
     }
   /** 400 for what is no authority; 503, as Envoy, for everything that is not ours to serve. */
-  | { readonly kind: 'refused'; readonly status: 400 | 503; readonly reason: string }
+  | {
+      readonly kind: 'refused'
+      readonly status: 400 | 503
+      readonly reason: string
+      /** It is known, and may be on its way to us. */
+      readonly mayArrive?: true
+    }
 
 /** The proxies' own ports; nothing behind them may be reached through a tunnel. */
 const ILLEGAL_PORTS: ReadonlySet<number> = new Set([15_001, 15_006, 15_008])
@@ -81,14 +90,19 @@ export function servesService(service: Service, gateway: OwnGateway, directory: 
   )
 }
 
+/** Whether this waypoint answers for the workload's own address. */
+export function servesWorkload(workload: Workload, gateway: OwnGateway, directory: Directory): boolean {
+  return isOwn(workload.waypoint, gateway, directory)
+}
+
 function serviceAnswer(
-  { gateway, directory }: ServedQuestion,
+  { gateway, directory, leftJustNow }: ServedQuestion,
   service: Service,
   destination: { readonly address: string; readonly port: number },
 ): ServedAnswer {
   const { hostname } = service
-  if (!servesService(service, gateway, directory))
-    return refused(`${hostname} is not behind the waypoint ${gateway.namespace}/${gateway.name}`)
+  if (!servesService(service, gateway, directory) && !leftJustNow(serviceKey(service)))
+    return notOurs(`${hostname} is not behind the waypoint ${gateway.namespace}/${gateway.name}`)
   if (!service.ports.has(destination.port))
     return refused(`${hostname} does not declare the port ${destination.port}`)
   const protocol = service.appProtocols?.get(destination.port)
@@ -97,17 +111,21 @@ function serviceAnswer(
 }
 
 function workloadAnswer(
-  { gateway, directory }: ServedQuestion,
+  { gateway, directory, leftJustNow }: ServedQuestion,
   workload: Workload,
   destination: { readonly address: string; readonly port: number },
 ): ServedAnswer {
   const { port } = destination
-  if (!isOwn(workload.waypoint, gateway, directory))
-    return refused(`${workload.uid} is not behind the waypoint ${gateway.namespace}/${gateway.name}`)
+  if (!servesWorkload(workload, gateway, directory) && !leftJustNow(workload.uid))
+    return notOurs(`${workload.uid} is not behind the waypoint ${gateway.namespace}/${gateway.name}`)
   if (ILLEGAL_PORTS.has(port)) return refused(`port ${port} belongs to the mesh itself`)
   return { kind: 'served', target: { kind: 'workload', workload, port }, destination }
 }
 
 function refused(reason: string): ServedAnswer {
   return { kind: 'refused', status: 503, reason }
+}
+
+function notOurs(reason: string): ServedAnswer {
+  return { kind: 'refused', status: 503, reason, mayArrive: true }
 }

@@ -1,10 +1,33 @@
 /** Who is not served: authorities that are not ours, callers that are not ours, requests that a policy refuses. */
 import { text } from 'node:stream/consumers'
+import { type Clock, serviceKey, systemClock } from '@ambient/core'
 import { createTestIdentities } from '@ambient/identity/testing'
 import { createHbonePool } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
+import { hallLimits } from '../src/limits.ts'
 import { policy } from './process-fixtures.ts'
 import { cleanup, createWorld, loopbackAddress } from './world.ts'
+
+const elsewhere = {
+  destination: { kind: 'hostname', namespace: 'default', hostname: 'other.default.svc.cluster.local' },
+  hboneMtlsPort: 15008,
+} as const
+
+/** The system's, which can be put forward, and tells of the timers that are set. */
+function leapingClock(onTimer: (delayMs: number) => void = () => {}): Clock & { leap(ms: number): void } {
+  let offsetMs = 0
+  return {
+    now: () => systemClock.now(),
+    monotonic: () => systemClock.monotonic() + offsetMs,
+    after(delayMs, run, options) {
+      onTimer(delayMs)
+      return systemClock.after(delayMs, run, options)
+    },
+    leap: ms => {
+      offsetMs += ms
+    },
+  }
+}
 
 describe('a tunnel', () => {
   it.each([
@@ -20,24 +43,36 @@ describe('a tunnel', () => {
 
   it('to a service of another waypoint is 503', async () => {
     const world = await createWorld()
-    const { web } = world
-    world.directory.apply({
-      services: [
-        {
-          ...web,
-          waypoint: {
-            destination: {
-              kind: 'hostname',
-              namespace: 'default',
-              hostname: 'other.default.svc.cluster.local',
-            },
-            hboneMtlsPort: 15008,
-          },
-        },
-      ],
-    })
+    // Gone and back, so that it is nobody who left just now.
+    world.directory.apply({ remove: [serviceKey(world.web)] })
+    world.directory.apply({ services: [{ ...world.web, waypoint: elsewhere }] })
     await expect(world.tunnel()).rejects.toMatchObject({ status: 503 })
     expect(await world.line(/tunnel refused/)).toContain('is not behind the waypoint default/waypoint')
+  })
+
+  it('to a service that left is served until its callers have heard of it, then 503', async () => {
+    const clock = leapingClock()
+    const world = await createWorld({ clock })
+    world.directory.apply({ services: [{ ...world.web, waypoint: elsewhere }] })
+    expect(await world.fetch('/')).toMatchObject({ status: 200 })
+    clock.leap(hallLimits.departureMs)
+    await expect(world.tunnel()).rejects.toMatchObject({ status: 503 })
+  })
+
+  it('waits a moment for news that its service has come to us', async () => {
+    let onWait = (): void => {}
+    const waits = new Promise<void>(resolve => {
+      onWait = resolve
+    })
+    const { arrivalMs } = hallLimits
+    const clock = leapingClock(ms => ms <= arrivalMs && ms > arrivalMs - 100 && onWait())
+    const world = await createWorld({ clock })
+    world.directory.apply({ remove: [serviceKey(world.web)] })
+    world.directory.apply({ services: [{ ...world.web, waypoint: elsewhere }] })
+    const answer = world.fetch('/')
+    await waits
+    world.directory.apply({ services: [world.web] })
+    expect(await answer).toMatchObject({ status: 200 })
   })
 
   it('of a foreign trust domain does not come to be', async () => {
