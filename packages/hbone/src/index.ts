@@ -4,6 +4,7 @@
  */
 export { HboneError, type HboneErrorCode, type HboneErrorOptions } from './errors.ts'
 export { type ConnectRequest, connect } from './client.ts'
+export { type OpenTunnel, type TunnelsViaOptions, type TunnelTarget, tunnelsVia } from './dialler.ts'
 export { createHbonePool, type HbonePool, type HbonePoolOptions } from './pool.ts'
 export {
   createHboneServer,

@@ -1,0 +1,2 @@
+/** To be written next. */
+export {}
