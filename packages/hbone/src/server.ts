@@ -15,14 +15,15 @@ import {
   systemClock,
 } from '@ambient/core'
 import { HboneError } from './errors.ts'
-import { headerValue } from './headers.ts'
 import { Http2Connection } from './http2/connection.ts'
 import type { HeaderList } from './http2/hpack.ts'
-import { headerProblem, type RequestHead } from './http2/message.ts'
+import type { RequestHead } from './http2/message.ts'
+import { answerBadRequest } from './http2/bad-request.ts'
 import type { Http2Stream } from './http2/stream.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
 import { handshakeAsServer } from './tls.ts'
 import type { SocketAddress, TunnelPeer } from './tunnel.ts'
+import { AnswerableRequest, type ConnectHead, handOut } from './tunnel-request.ts'
 
 /** One CONNECT of a proven peer. Answer it once, with `accept` or `refuse`; unanswered ones are refused with 503. */
 export interface TunnelRequest {
@@ -225,7 +226,7 @@ class Server implements HboneServer {
     ends: Ends,
   ): void {
     if (head.kind === 'refused') {
-      refuseStream(stream, 400, [])
+      answerBadRequest(stream, head, { clock: this.#clock, waitMs: this.#limits.prefaceMs })
       this.#options.onRefused?.({
         ...ends,
         peer,
@@ -235,14 +236,8 @@ class Server implements HboneServer {
       })
       return
     }
-    const request = new Request(stream, head.authority, head.headers, peer, ends.local)
-    // The stream's owner is the request until it is answered.
-    Promise.resolve()
-      .then(() => this.#options.onTunnel(request))
-      .catch((error: unknown) =>
-        this.#logger.error({ error: messageOf(error), authority: head.authority }, 'tunnel handler failed'),
-      )
-      .finally(() => request.giveUp())
+    const request = new Request(head, stream, peer, ends.local)
+    handOut(request, this.#options.onTunnel, this.#logger)
   }
 
   #fail(socket: Socket, ends: Ends, error: unknown): void {
@@ -305,75 +300,13 @@ interface Ends {
   readonly local: SocketAddress
 }
 
-class Request implements TunnelRequest {
-  readonly authority: string
-  readonly headers: HeaderList
+class Request extends AnswerableRequest implements TunnelRequest {
   readonly peer: TunnelPeer
-  readonly local: SocketAddress
-  readonly #stream: Http2Stream
-  readonly #abort = new AbortController()
-  #isAnswered = false
 
-  constructor(
-    stream: Http2Stream,
-    authority: string,
-    headers: HeaderList,
-    peer: TunnelPeer,
-    local: SocketAddress,
-  ) {
-    this.#stream = stream
-    this.authority = authority
-    this.headers = headers
+  constructor(head: ConnectHead, stream: Http2Stream, peer: TunnelPeer, local: SocketAddress) {
+    super(head, stream, local)
     this.peer = peer
-    this.local = local
-    stream.observer = {
-      headers: () => {},
-      gone: reset =>
-        this.#abort.abort(
-          new HboneError('AMBIENT_E_HBONE_RESET', `the caller gave up: ${reset.reason}`, {
-            h2Code: reset.code,
-          }),
-        ),
-    }
   }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal
-  }
-
-  header(name: string): string | undefined {
-    return headerValue(this.headers, name)
-  }
-
-  accept(headers: HeaderList = []): Channel {
-    this.#answer(headers)
-    this.#stream.sendHeaders([[':status', '200'], ...headers])
-    return this.#stream
-  }
-
-  refuse(status: number, headers: HeaderList = []): void {
-    this.#answer(headers)
-    refuseStream(this.#stream, status, headers)
-  }
-
-  /** The handler has returned: nobody will answer any more. */
-  giveUp(): void {
-    if (!this.#isAnswered) this.refuse(503)
-  }
-
-  #answer(headers: HeaderList): void {
-    if (this.#isAnswered) throw new HboneError('AMBIENT_E_CLOSED', 'the tunnel request was answered already')
-    const problem = headerProblem(headers)
-    if (problem !== undefined) throw new HboneError('AMBIENT_E_HBONE_OPTION', `headers: ${problem}`)
-    this.#isAnswered = true
-    this.#stream.observer = undefined
-  }
-}
-
-/** END_STREAM on the headers, then nobody reads: RST_STREAM(NO_ERROR) tells the peer to stop sending (RFC 9113 §8.1). */
-function refuseStream(stream: Http2Stream, status: number, headers: HeaderList): void {
-  stream.sendHeaders([[':status', String(status)], ...headers], true)
-  stream.discard()
 }
 
 function endOf(address: string | undefined, port: number | undefined): SocketAddress {

@@ -1,2 +1,10 @@
-/** To be written next. */
-export {}
+/**
+ * How well an HBONE peer keeps the rules of `docs/hbone.md`, and the engine without TLS for tools that test HTTP/2.
+ * @packageDocumentation
+ */
+export {
+  createPlaintextServer,
+  type PlaintextRequest,
+  type PlaintextServer,
+  type PlaintextServerOptions,
+} from './plaintext-server.ts'

@@ -8,7 +8,14 @@ import type { HeaderList } from './hpack.ts'
 export type RequestHead =
   | { readonly kind: 'connect'; readonly authority: string; readonly headers: HeaderList }
   /** Well-formed HTTP that is no tunnel: answered 400. */
-  | { readonly kind: 'refused'; readonly reason: string; readonly authority: string }
+  | {
+      readonly kind: 'refused'
+      readonly reason: string
+      readonly method: string
+      readonly authority: string
+      /** Declared length of the body that follows. A CONNECT has none, whatever it says. */
+      readonly contentLength: number | undefined
+    }
   /** A stream error. */
   | { readonly kind: 'malformed'; readonly reason: string }
 
@@ -18,6 +25,7 @@ export type ResponseHead =
 
 const REQUEST_PSEUDO = new Set([':method', ':authority', ':scheme', ':path', ':protocol'])
 const RESPONSE_PSEUDO = new Set([':status'])
+const NO_PSEUDO: ReadonlySet<string> = new Set()
 /** Fields of a hop that HTTP/2 does not have (RFC 9113 §8.2.2). */
 const CONNECTION_FIELDS = new Set([
   'connection',
@@ -41,12 +49,16 @@ export function readRequestHead(list: HeaderList): RequestHead {
   const method = pseudo.get(':method')
   const authority = pseudo.get(':authority') ?? ''
   if (method === undefined) return { kind: 'malformed', reason: ':method is missing' }
-  if (method !== 'CONNECT') return otherMethod(method, authority, pseudo)
+  const contentLength = readContentLength(headers)
+  if (contentLength === 'malformed') return { kind: 'malformed', reason: 'content-length is no number' }
+  if (method !== 'CONNECT') return otherMethod(method, authority, pseudo, contentLength)
   for (const name of [':scheme', ':path', ':protocol'])
     if (pseudo.has(name)) return { kind: 'malformed', reason: `CONNECT with ${name}` }
   const target = readHostPort(authority)
-  if (!target.ok)
-    return { kind: 'refused', reason: `no valid authority pseudo header: ${target.reason}`, authority }
+  if (!target.ok) {
+    const reason = `no valid authority pseudo header: ${target.reason}`
+    return { kind: 'refused', reason, method, authority, contentLength: undefined }
+  }
   return { kind: 'connect', authority, headers }
 }
 
@@ -69,10 +81,34 @@ export function headerProblem(list: HeaderList): string | undefined {
   return undefined
 }
 
-function otherMethod(method: string, authority: string, pseudo: ReadonlyMap<string, string>): RequestHead {
+/** What is wrong with the fields behind a body, `undefined` when nothing is (RFC 9113 §8.1). */
+export function trailerProblem(list: HeaderList): string | undefined {
+  const fields = readFields(list, NO_PSEUDO)
+  return typeof fields === 'string' ? fields : undefined
+}
+
+/** Repeated lengths must agree (RFC 9110 §8.6). */
+function readContentLength(headers: HeaderList): number | undefined | 'malformed' {
+  let length: number | undefined
+  for (const [name, value] of headers) {
+    if (name !== 'content-length') continue
+    const read = /^[0-9]{1,15}$/.test(value) ? Number(value) : undefined
+    if (read === undefined || (length !== undefined && length !== read)) return 'malformed'
+    length = read
+  }
+  return length
+}
+
+function otherMethod(
+  method: string,
+  authority: string,
+  pseudo: ReadonlyMap<string, string>,
+  contentLength: number | undefined,
+): RequestHead {
   for (const name of [':scheme', ':path'])
     if ((pseudo.get(name) ?? '') === '') return { kind: 'malformed', reason: `${name} is missing` }
-  return { kind: 'refused', reason: `expected method CONNECT, got ${printable(method)}`, authority }
+  const reason = `expected method CONNECT, got ${printable(method)}`
+  return { kind: 'refused', reason, method, authority, contentLength }
 }
 
 function readFields(list: HeaderList, allowed: ReadonlySet<string>): Fields | string {

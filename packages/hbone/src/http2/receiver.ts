@@ -3,7 +3,7 @@ import { errorName, FLAG, FRAME, violation } from './codes.ts'
 import type { Http2Connection } from './connection.ts'
 import { type FrameSink, readUint31, readUint32 } from './frame.ts'
 import { type HeaderBlock, HeaderBlocks } from './header-block.ts'
-import { readRequestHead, readResponseHead } from './message.ts'
+import { readRequestHead, readResponseHead, trailerProblem } from './message.ts'
 import { readSettings } from './settings.ts'
 import type { Http2Stream } from './stream.ts'
 
@@ -19,6 +19,8 @@ export class FrameReceiver implements FrameSink {
   #sawSettings = false
   /** Where the DATA frame being read goes; `undefined` drops it. */
   #dataStream: Http2Stream | undefined
+  /** Whose body that frame is, when it is only counted. */
+  #bodyStream: Http2Stream | undefined
   /** Flow-controlled length of that frame. */
   #dataBytes = 0
   #explained = 0
@@ -57,6 +59,9 @@ export class FrameReceiver implements FrameSink {
     }
     if (!stream.receive.receive(length))
       throw violation('FLOW_CONTROL_ERROR', 'DATA beyond the stream window')
+    if (stream.bodyLeft === undefined) return
+    this.#dataStream = undefined
+    this.#bodyStream = stream
   }
 
   data(bytes: Uint8Array): boolean {
@@ -66,11 +71,26 @@ export class FrameReceiver implements FrameSink {
   dataEnd(flags: number, padding: number): void {
     if (this.#dataBytes === padding && (flags & FLAG.endStream) === 0)
       this.#connection.guard.emptyData.spend()
+    if (this.#bodyStream !== undefined)
+      return this.#onBody(this.#bodyStream, this.#dataBytes - padding, (flags & FLAG.endStream) !== 0)
     const stream = this.#dataStream
     this.#dataStream = undefined
     if (stream === undefined) return
     if (padding > 0) stream.receivePadding(padding)
     if ((flags & FLAG.endStream) !== 0 && stream.isReadable) stream.receiveEnd()
+  }
+
+  /** DATA of a request whose body nobody wants: it must be as long as it was said to be (RFC 9113 §8.1.1). */
+  #onBody(stream: Http2Stream, bytes: number, endStream: boolean): void {
+    this.#bodyStream = undefined
+    stream.receivePadding(this.#dataBytes)
+    stream.bodyLeft = (stream.bodyLeft ?? 0) - bytes
+    if (stream.bodyLeft < 0 || (endStream && stream.bodyLeft > 0)) return this.#wrongLength(stream)
+    if (endStream && stream.isReadable) stream.receiveEnd()
+  }
+
+  #wrongLength(stream: Http2Stream): void {
+    this.#streamError(stream, 'PROTOCOL_ERROR', 'the body is not as long as content-length says')
   }
 
   unknown(type: number, _length: number): void {
@@ -169,13 +189,16 @@ export class FrameReceiver implements FrameSink {
       return this.#refuse(streamId, 'REFUSED_STREAM')
     }
     const head = block.tooLarge || block.dependsOn === streamId ? undefined : readRequestHead(block.headers)
-    if (head === undefined || head.kind === 'malformed') {
+    const bodyLeft = head?.kind === 'refused' ? head.contentLength : undefined
+    const isShort = block.endStream && bodyLeft !== undefined && bodyLeft > 0
+    if (head === undefined || head.kind === 'malformed' || isShort) {
       connection.guard.streamError.spend()
       return this.#refuse(streamId, block.tooLarge ? 'ENHANCE_YOUR_CALM' : 'PROTOCOL_ERROR')
     }
     const stream = connection.createStream(streamId)
     this.explainUpdates()
     stream.headSeen = true
+    stream.bodyLeft = bodyLeft
     if (block.endStream) stream.receiveEnd()
     connection.handlers.onRequest?.(stream, head)
   }
@@ -190,6 +213,9 @@ export class FrameReceiver implements FrameSink {
     if (!stream.isReadable) throw violation('STREAM_CLOSED', 'HEADERS after END_STREAM')
     if (stream.headSeen) {
       if (!block.endStream) return this.#streamError(stream, 'PROTOCOL_ERROR', 'trailers without END_STREAM')
+      const problem = block.tooLarge ? 'too many trailers' : trailerProblem(block.headers)
+      if (problem !== undefined) return this.#streamError(stream, 'PROTOCOL_ERROR', problem)
+      if ((stream.bodyLeft ?? 0) > 0) return this.#wrongLength(stream)
       return stream.receiveEnd()
     }
     const head = block.tooLarge ? undefined : readResponseHead(block.headers)

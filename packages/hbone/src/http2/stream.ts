@@ -45,6 +45,8 @@ export class Http2Stream implements Channel, Flushable {
   headSeen = false
   /** Our head was sent. */
   headSent = false
+  /** What a declared content-length still owes; such a body is counted and dropped. */
+  bodyLeft: number | undefined
   readonly #host: StreamHost
   readonly #inbox = new Inbox()
   #events: ChannelEvents | undefined

@@ -1,0 +1,89 @@
+/** A CONNECT that waits for its answer: what servers with and without a proven peer hand out. */
+import type { Channel, Logger } from '@ambient/core'
+import { messageOf } from '@ambient/core'
+import { HboneError } from './errors.ts'
+import { headerValue } from './headers.ts'
+import type { HeaderList } from './http2/hpack.ts'
+import { headerProblem, type RequestHead } from './http2/message.ts'
+import type { Http2Stream } from './http2/stream.ts'
+import type { SocketAddress } from './tunnel.ts'
+
+export type ConnectHead = Extract<RequestHead, { kind: 'connect' }>
+
+/** Answered once; unanswered ones are refused with 503 when their handler has returned. */
+export class AnswerableRequest {
+  readonly authority: string
+  readonly headers: HeaderList
+  readonly local: SocketAddress
+  readonly #stream: Http2Stream
+  readonly #abort = new AbortController()
+  #isAnswered = false
+
+  constructor(head: ConnectHead, stream: Http2Stream, local: SocketAddress) {
+    this.#stream = stream
+    this.authority = head.authority
+    this.headers = head.headers
+    this.local = local
+    stream.observer = {
+      headers: () => {},
+      gone: reset =>
+        this.#abort.abort(
+          new HboneError('AMBIENT_E_HBONE_RESET', `the caller gave up: ${reset.reason}`, {
+            h2Code: reset.code,
+          }),
+        ),
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  header(name: string): string | undefined {
+    return headerValue(this.headers, name)
+  }
+
+  accept(headers: HeaderList = []): Channel {
+    this.#answer(headers)
+    this.#stream.sendHeaders([[':status', '200'], ...headers])
+    return this.#stream
+  }
+
+  refuse(status: number, headers: HeaderList = []): void {
+    this.#answer(headers)
+    refuseStream(this.#stream, status, headers)
+  }
+
+  /** The handler has returned: nobody will answer any more. */
+  giveUp(): void {
+    if (!this.#isAnswered) this.refuse(503)
+  }
+
+  #answer(headers: HeaderList): void {
+    if (this.#isAnswered) throw new HboneError('AMBIENT_E_CLOSED', 'the tunnel request was answered already')
+    const problem = headerProblem(headers)
+    if (problem !== undefined) throw new HboneError('AMBIENT_E_HBONE_OPTION', `headers: ${problem}`)
+    this.#isAnswered = true
+    this.#stream.observer = undefined
+  }
+}
+
+/** Gives a request to its handler, which is its owner until it is answered. Never throws. */
+export function handOut<T extends AnswerableRequest>(
+  request: T,
+  handler: (request: T) => void | Promise<void>,
+  logger: Logger,
+): void {
+  Promise.resolve()
+    .then(() => handler(request))
+    .catch((error: unknown) =>
+      logger.error({ error: messageOf(error), authority: request.authority }, 'tunnel handler failed'),
+    )
+    .finally(() => request.giveUp())
+}
+
+/** END_STREAM on the headers, then nobody reads: RST_STREAM(NO_ERROR) tells the peer to stop sending (RFC 9113 §8.1). */
+function refuseStream(stream: Http2Stream, status: number, headers: HeaderList): void {
+  stream.sendHeaders([[':status', String(status)], ...headers], true)
+  stream.discard()
+}
