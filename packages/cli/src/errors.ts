@@ -20,6 +20,8 @@ export type CliErrorCode =
   | 'AMBIENT_E_CLI_NOT_TAKEN'
   /** A program could not be started. */
   | 'AMBIENT_E_CLI_SPAWN'
+  /** A certificate, key or CA file cannot be read, or they do not belong together. */
+  | 'AMBIENT_E_CLI_CREDENTIALS'
   /** A connection through the mesh was refused or cut. */
   | 'AMBIENT_E_CLI_CONNECT'
 

@@ -6,6 +6,7 @@ import { describeFailure } from './failure.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './host.ts'
 import { registerConnect } from './connect.ts'
 import { registerGet } from './get.ts'
+import { registerHbone } from './hbone/command.ts'
 import { registerLabel } from './label.ts'
 import type { OutputFormat } from './output.ts'
 import { registerRun } from './run-program.ts'
@@ -63,6 +64,7 @@ function createProgram(context: CommandContext): Command {
   registerConnect(program, context)
   registerLabel(program, context)
   registerWaypoint(program, context)
+  registerHbone(program, context)
   addCommand(program, 'version', 'print versions', context)
     .addOption(outputOption())
     .addHelpText('after', '\nExamples:\n  $ ambient version\n  $ ambient version -o json\n')

@@ -1,0 +1,69 @@
+/** `ambient hbone connect`: standard input and output through one tunnel. */
+import { Duplex } from 'node:stream'
+import { messageOf, pump, type PumpResult } from '@ambient/core'
+import { duplexChannel } from '@ambient/core/node'
+import { createHbonePool } from '@ambient/hbone'
+import type { Command } from 'commander'
+import { addCommand, type CommandContext } from '../command-line.ts'
+import { CliError } from '../errors.ts'
+import { type CliHost, EXIT_INTERRUPTED, EXIT_OK } from '../host.ts'
+import { addCommonOptions, type CommonOptions, type Place, place, placeText } from './common-options.ts'
+import { openCredentialFiles } from './credential-files.ts'
+import { stderrLogger } from './stderr-logger.ts'
+import { resolvePeer, tunnelsOf } from './via.ts'
+
+const EXAMPLES = `
+Examples:
+  $ ambient hbone connect --via 10.0.0.7:15008 --target 10.0.0.7:5432 --cert tls.crt --key tls.key --ca ca.crt
+  $ printf 'GET / HTTP/1.0\\r\\n\\r\\n' | ambient hbone connect --via 127.0.0.1:15008 --target web.shop:80 …
+
+Half-closes both ways: when standard input ends, so does our direction, and the
+command ends when both have ended. A cut or refused tunnel is exit code 1.
+`
+
+interface ConnectOptions extends CommonOptions {
+  readonly via: Place
+  readonly target: Place
+}
+
+export function registerHboneConnect(hbone: Command, context: CommandContext): void {
+  addCommonOptions(addCommand(hbone, 'connect', 'standard input and output through one tunnel', context))
+    .requiredOption('--via <host:port>', 'the HBONE peer', place)
+    .requiredOption('--target <host:port>', 'the authority of the CONNECT', place)
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: ConnectOptions) => context.finish(await connect(options, context.host)))
+}
+
+async function connect(options: ConnectOptions, host: CliHost): Promise<number> {
+  const logger = stderrLogger(host, options.verbose === true)
+  const files = openCredentialFiles(options, logger)
+  const to = await resolvePeer(options.via)
+  const pool = createHbonePool({ logger })
+  const interrupted = new AbortController()
+  const unsubscribe = host.onInterrupt(() => interrupted.abort())
+  const { signal } = interrupted
+  try {
+    const tunnel = await tunnelsOf({ pool, files, to })(options.target, { signal })
+    logger.info({ peer: tunnel.peer.id.uri }, 'tunnel open')
+    const ends = Duplex.from({ readable: host.input, writable: host.output })
+    return outcome(await pump(duplexChannel(ends), tunnel.channel, { signal }), options.target)
+  } catch (error) {
+    if (signal.aborted) return EXIT_INTERRUPTED
+    throw error
+  } finally {
+    unsubscribe()
+    host.input.destroy()
+    await pool.close({ graceMs: 0 })
+  }
+}
+
+function outcome({ ending }: PumpResult, target: Place): number {
+  if (ending.kind === 'ended') return EXIT_OK
+  if (ending.kind === 'aborted') return EXIT_INTERRUPTED
+  const { reset, side } = ending
+  const reason =
+    side === 'b'
+      ? `the tunnel was cut: ${reset.reason}`
+      : `standard input or output: ${messageOf(reset.cause ?? reset.reason)}`
+  throw new CliError('AMBIENT_E_CLI_CONNECT', `${placeText(target)}: ${reason}`, { cause: reset.cause })
+}

@@ -1,0 +1,117 @@
+/** `ambient hbone forward`: local listeners, each carried to its target through one HBONE peer. */
+import { setMaxListeners } from 'node:events'
+import type { Socket } from 'node:net'
+import { type Logger, messageOf, pump } from '@ambient/core'
+import { type Listener, listen, resetSocket, socketChannel } from '@ambient/core/node'
+import { createHbonePool, type OpenTunnel, type Tunnel } from '@ambient/hbone'
+import { type Command, InvalidArgumentError } from 'commander'
+import { addCommand, type CommandContext } from '../command-line.ts'
+import { CliError } from '../errors.ts'
+import { type CliHost, EXIT_OK } from '../host.ts'
+import {
+  addCommonOptions,
+  type CommonOptions,
+  listenPlace,
+  type Place,
+  place,
+  placeText,
+} from './common-options.ts'
+import { openCredentialFiles } from './credential-files.ts'
+import { stderrLogger } from './stderr-logger.ts'
+import { untilInterrupted } from './until-interrupted.ts'
+import { resolvePeer, tunnelsOf } from './via.ts'
+
+const EXAMPLES = `
+Examples:
+  $ ambient hbone forward --via 10.0.0.7:15008 --forward 127.0.0.1:5432=db.shop:5432 \\
+      --cert tls.crt --key tls.key --ca ca.crt --peer spiffe://cluster.local/ns/shop/sa/db
+  $ ambient hbone forward --via 127.0.0.1:15008 --forward 127.0.0.1:0=10.0.0.1:80 --forward … …
+
+One pool of sessions for all listeners. Prints "listening HOST:PORT" for each,
+in their order; SIGTERM drains. A connection whose tunnel cannot be opened is
+reset, with its reason on standard error.
+`
+
+interface Forwarding {
+  readonly listen: Place
+  readonly target: Place
+}
+
+interface ForwardOptions extends CommonOptions {
+  readonly via: Place
+  readonly forward: readonly Forwarding[]
+}
+
+export function registerForward(hbone: Command, context: CommandContext): void {
+  addCommonOptions(addCommand(hbone, 'forward', 'carry local ports through an HBONE peer', context))
+    .requiredOption('--via <host:port>', 'the HBONE peer', place)
+    .requiredOption('--forward <listen=target>', 'HOST:PORT=HOST:PORT (repeat)', collectForwarding)
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: ForwardOptions) => context.finish(await forward(options, context.host)))
+}
+
+async function forward(options: ForwardOptions, host: CliHost): Promise<number> {
+  const logger = stderrLogger(host, options.verbose === true)
+  const files = openCredentialFiles(options, logger)
+  const to = await resolvePeer(options.via)
+  const cut = new AbortController()
+  // One listener for each open connection.
+  setMaxListeners(0, cut.signal)
+  const pool = createHbonePool({ logger })
+  const open = tunnelsOf({ pool, files, to })
+  const listeners: Listener[] = []
+  try {
+    for (const { listen: at, target } of options.forward)
+      listeners.push(
+        await listen({
+          ...at,
+          onConnection: socket => void carry(socket, { open, target, logger, signal: cut.signal }),
+        }),
+      )
+  } catch (error) {
+    await Promise.all(listeners.map(listener => listener.close()))
+    throw error
+  }
+  for (const { address, port } of listeners) host.stdout(`listening ${placeText({ host: address, port })}\n`)
+  await untilInterrupted(host, {
+    drain: () => Promise.all([...listeners.map(listener => listener.close()), pool.close()]),
+    cut: () => cut.abort(new CliError('AMBIENT_E_CLI_CONNECT', 'interrupted')),
+  })
+  return EXIT_OK
+}
+
+/** Owns the socket. Never rejects. */
+async function carry(
+  socket: Socket,
+  of: {
+    readonly open: OpenTunnel
+    readonly target: Place
+    readonly logger: Logger
+    readonly signal: AbortSignal
+  },
+): Promise<void> {
+  const { logger, target, signal } = of
+  socket.on('error', () => {})
+  let tunnel: Tunnel
+  try {
+    tunnel = await of.open(target, { signal })
+  } catch (error) {
+    logger.warn({ target: placeText(target), error: messageOf(error) }, 'connection reset')
+    return resetSocket(socket)
+  }
+  const { ending, aToB, bToA } = await pump(socketChannel(socket), tunnel.channel, { signal })
+  logger.info(
+    { target: placeText(target), peer: tunnel.peer.id.uri, sent: aToB, received: bToA, ending: ending.kind },
+    'connection ended',
+  )
+}
+
+function collectForwarding(
+  value: string,
+  previous: readonly Forwarding[] | undefined,
+): readonly Forwarding[] {
+  const [at, to, ...rest] = value.split('=')
+  if (at === undefined || to === undefined || rest.length > 0)
+    throw new InvalidArgumentError('expected LISTEN=TARGET, such as 127.0.0.1:5432=db.shop:5432.')
+  return [...(previous ?? []), { listen: listenPlace(at), target: place(to) }]
+}
