@@ -24,7 +24,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'test/{repo,interop}/**/*.test.ts'] },
+        test: {
+          name: 'unit',
+          include: ['packages/*/test/**/*.test.ts', 'test/{repo,interop}/**/*.test.ts'],
+          // Files of @ambient/hbone must leave nothing open.
+          setupFiles: ['packages/hbone/test/leaks.ts'],
+        },
       },
       {
         // Whole meshes of a dozen processes each: one at a time, and after everything that measures time in milliseconds.

@@ -12,13 +12,20 @@ import type { Socket } from 'node:net'
 import { type Duplex, PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { Channel } from '@ambient/core'
-import { channelPair } from '@ambient/core/testing'
+import { channelPair as bareChannelPair } from '@ambient/core/testing'
 import { createTunnelSocket, type HbonePool, type TunnelSocket, type ConnectRequest } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
 import { db, harness, later, web } from './harness.ts'
 
 const facts = { remoteAddress: '10.0.0.1', remotePort: 80, localAddress: '10.0.0.2', localPort: 4_000 }
+
+/** The far end is over when the test is: a socket that was destroyed before waits a while for it. */
+function channelPair(): readonly [Channel, Channel] {
+  const [near, far] = bareChannelPair()
+  later(async () => far.reset('CANCEL', 'the test is over'))
+  return [near, far]
+}
 
 /** An HTTP server that is reached through tunnels only. */
 async function meshed(server: Server): ReturnType<typeof harness> {
