@@ -20,6 +20,12 @@ export type HboneErrorCode =
   | 'AMBIENT_E_HBONE_PROTOCOL'
   /** The session ended under the stream. */
   | 'AMBIENT_E_HBONE_SESSION_LOST'
+  /** A connection does not begin with a PROXY header as it should; the message names the rule. */
+  | 'AMBIENT_E_PROXY_PROTOCOL'
+  /** The other side of a SOCKS5 connection broke the protocol, or may not use it. */
+  | 'AMBIENT_E_SOCKS5'
+  /** A program asked our HTTP CONNECT listener for something that it does not do, or may not use it; see `status`. */
+  | 'AMBIENT_E_CONNECT_PROXY'
   /** The pool, server or channel was closed here. */
   | 'AMBIENT_E_CLOSED'
 

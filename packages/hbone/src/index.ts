@@ -15,7 +15,14 @@ export {
   type TunnelRequest,
 } from './server.ts'
 export type { SocketAddress, Tunnel, TunnelPeer } from './tunnel.ts'
-export { createTunnelSocket, type TunnelSocket, type TunnelSocketFacts } from './tunnel-socket.ts'
+export {
+  createLazyTunnelSocket,
+  createTunnelSocket,
+  type OpenSocketTunnel,
+  type TunnelSocket,
+  type TunnelSocketFacts,
+  type TunnelSocketOptions,
+} from './tunnel-socket.ts'
 export type { HeaderList } from './http2/hpack.ts'
 export {
   type Baggage,
@@ -30,4 +37,15 @@ export {
   traceIdOf,
 } from './headers.ts'
 export { formatForwardedClientCert, type Peers, peersOf } from './peers.ts'
+export {
+  formatProxyHeader,
+  type ParsedProxyHeader,
+  parseProxyHeader,
+  type ProxyAddresses,
+  type ProxyHeader,
+  type ProxyHeaderFields,
+  type ProxyTlv,
+  readProxyHeader,
+  type ReadProxyHeaderOptions,
+} from './proxy-protocol.ts'
 export { defaultLimits, type HboneLimits, resolveLimits } from './limits.ts'

@@ -17,6 +17,12 @@ export interface HboneLimits {
   readonly answerMs: number
   /** A pooled session without streams is closed after this time. */
   readonly idleMs: number
+  /** A session drains when it is this old, up to a tenth earlier by chance; 0: never. */
+  readonly maxSessionAgeMs: number
+  /** As `maxSessionAgeMs`, for sessions within a gateway's tunnel. */
+  readonly innerSessionAgeMs: number
+  /** Sessions within tunnels of one gateway to one target, before tunnels share them; a request may ask for fewer. */
+  readonly innerSessions: number
   /** A PING follows this long after the last one was answered. */
   readonly pingAfterMs: number
   /** No answer to a PING and no other byte for this long: the peer is dead. */
@@ -47,12 +53,18 @@ export interface HboneLimits {
   readonly maxRequestHeaderBytes: number
   /** Header list of an answer. */
   readonly maxResponseHeaderBytes: number
+  /** Fields of a header list, pseudo headers included. */
+  readonly maxHeaderFields: number
   /** CONTINUATION frames of one header block. */
   readonly maxContinuations: number
   /** Bytes waiting in the socket before streams are held back. */
   readonly sendBufferBytes: number
   /** Control frames that we owe to a peer which does not read. */
   readonly maxQueuedControlFrames: number
+  /** From a connection's begin to the end of its PROXY header. */
+  readonly proxyHeaderMs: number
+  /** A PROXY header with everything in it. */
+  readonly proxyHeaderBytes: number
   /** Connections between accept and the end of their handshake, per server. */
   readonly maxPendingHandshakes: number
   /** Frames that cost us work and move no bytes: at once, and per second. */
@@ -62,6 +74,9 @@ export interface HboneLimits {
   readonly pingPerSecond: number
   readonly emptyDataBurst: number
   readonly emptyDataPerSecond: number
+  /** DATA that is more padding than bytes. */
+  readonly paddedDataBurst: number
+  readonly paddedDataPerSecond: number
   readonly idleFrameBurst: number
   readonly idleFramePerSecond: number
   /** Streams that the client opened and reset before they were answered. */
@@ -83,6 +98,9 @@ export const defaultLimits: HboneLimits = Object.freeze({
   prefaceMs: 10_000, // as the handshake; Node's http2 would wait for ever
   answerMs: 30_000, // the far side may dial for 10 s, twice through a waypoint
   idleMs: 300_000, // ztunnel's POOL_UNUSED_RELEASE_TIMEOUT
+  maxSessionAgeMs: 0, // as ztunnel: rotation and expiry end no session, revocation does (`recheck`)
+  innerSessionAgeMs: 300_000, // a gateway chooses once per session; as often as an idle one is let go, it chooses again
+  innerSessions: 4, // enough to spread over the backends that a gateway hides, few enough to be shared
   pingAfterMs: 10_000, // ztunnel and Envoy
   pingTimeoutMs: 20_000, // ztunnel and Envoy
   lingerMs: 1_000, // long enough for a GOAWAY to be read
@@ -98,9 +116,12 @@ export const defaultLimits: HboneLimits = Object.freeze({
   maxFrameBytes: 1_048_576, // ztunnel's
   maxRequestHeaderBytes: 65_536, // ztunnel's server
   maxResponseHeaderBytes: 16_384, // ztunnel's client
+  maxHeaderFields: 100, // Envoy's max_headers_count; each is judged on its own, so many small ones cost more than a long one
   maxContinuations: 8, // a 64 KiB list needs three beyond its HEADERS
   sendBufferBytes: 262_144, // keeps the kernel busy, keeps streams fair
   maxQueuedControlFrames: 1_000, // nghttp2's and Envoy's figure
+  proxyHeaderMs: 5_000, // it is the first thing that a proxy nearby writes
+  proxyHeaderBytes: 4_096, // the format allows 64 KiB; the longest SPIFFE ID and some fields take less than this
   maxPendingHandshakes: 1_000, // about 100 KB each before anyone is proven
   settingsBurst: 32, // real peers send one or two
   settingsPerSecond: 4, // and change them rarely
@@ -108,6 +129,8 @@ export const defaultLimits: HboneLimits = Object.freeze({
   pingPerSecond: 20, // bandwidth probes need a few
   emptyDataBurst: 100, // no real peer sends DATA without bytes and without an end
   emptyDataPerSecond: 10, // so these drain slowly
+  paddedDataBurst: 10_000, // peers that pad to hide lengths do so with every small frame
+  paddedDataPerSecond: 2_000, // twice the fastest ping-pong that we measure
   idleFrameBurst: 2_000, // PRIORITY of browsers, GREASE, ORIGIN
   idleFramePerSecond: 200, // unknown frames are ignored, not for ever
   abortedRequestBurst: 200, // rapid reset; a healthy client gives up on few
@@ -119,6 +142,13 @@ export const defaultLimits: HboneLimits = Object.freeze({
 })
 
 const MAX_WINDOW_BYTES = 2_147_483_647
+const AT_LEAST_ONE = [
+  'maxConcurrentStreams',
+  'poolStreams',
+  'poolGivenUp',
+  'poolResets',
+  'innerSessions',
+] as const
 
 /**
  * The limits in force: the defaults with what the user set.
@@ -136,8 +166,7 @@ export function resolveLimits(given: Partial<HboneLimits> = {}): HboneLimits {
   if (limits.connectionWindowBytes < 65_535 || limits.connectionWindowBytes > MAX_WINDOW_BYTES)
     throw invalid('connectionWindowBytes', `must lie between 65535 and ${MAX_WINDOW_BYTES}`)
   if (limits.sendBufferBytes < 16_384) throw invalid('sendBufferBytes', 'must be at least 16384')
-  for (const name of ['maxConcurrentStreams', 'poolStreams', 'poolGivenUp', 'poolResets'] as const)
-    if (limits[name] < 1) throw invalid(name, 'must be at least 1')
+  for (const name of AT_LEAST_ONE) if (limits[name] < 1) throw invalid(name, 'must be at least 1')
   if (limits.streamWindowBytes < 1 || limits.streamWindowBytes > MAX_WINDOW_BYTES)
     throw invalid('streamWindowBytes', `must lie between 1 and ${MAX_WINDOW_BYTES}`)
   return limits
