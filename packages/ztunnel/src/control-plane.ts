@@ -1,6 +1,6 @@
 /** Where discovery and certificates come from, made of the configuration: istiod, a local file, an in-process CA. */
 import type { Clock, Logger, Meter } from '@ambient/core'
-import { loadRoot, loadToken } from '@ambient/core/proxy'
+import { controlPlaneClient } from '@ambient/core/proxy'
 import {
   type AdsClient,
   createAdsClient,
@@ -26,38 +26,17 @@ export function createDiscoveryClient(options: {
   readonly logger: Logger
   readonly meter: Meter
 }): AdsClient | undefined {
-  const { config } = options
-  const { address, alternativeHostname, headers, rootCa } = config.xds
-  if (address === undefined) return undefined
-  return createAdsClient({
-    address,
-    rootPem: () => loadRoot(rootCa),
-    token: () => loadToken(config.authToken),
-    node: { id: nodeId(config), metadata: nodeMetadata(config) },
-    clusterId: config.clusterId,
-    headers,
-    ...(alternativeHostname === undefined ? {} : { alternativeHostname }),
-    directory: options.directory,
-    policies: options.policies,
-    clock: options.clock,
-    logger: options.logger,
-    meter: options.meter,
-  })
+  const { config, directory, policies, clock, logger, meter } = options
+  const client = controlPlaneClient(config.xds, config)
+  if (client === undefined) return undefined
+  const node = { id: nodeId(config), metadata: nodeMetadata(config) }
+  return createAdsClient({ ...client, node, directory, policies, clock, logger, meter })
 }
 
 export function createSigner(config: ZtunnelConfig, clock: Clock, logger: Logger): CertificateSigner {
-  const { address, alternativeHostname, headers, rootCa } = config.ca
-  if (address === undefined) return inProcessSigner(config, clock)
-  return createIstioCaClient({
-    address,
-    rootPem: () => loadRoot(rootCa),
-    token: () => loadToken(config.authToken),
-    clusterId: config.clusterId,
-    impersonate: config.mode === 'shared',
-    headers,
-    ...(alternativeHostname === undefined ? {} : { alternativeHostname }),
-    logger,
-  })
+  const client = controlPlaneClient(config.ca, config)
+  if (client === undefined) return inProcessSigner(config, clock)
+  return createIstioCaClient({ ...client, impersonate: config.mode === 'shared', logger })
 }
 
 /** FAKE_CA: a CA of this process alone, made at the first request; nobody outside believes it. */

@@ -2,7 +2,7 @@
 import { type Denial, isAmbientError, messageOf, type PumpResult, type ResponseFlag } from '@ambient/core'
 import { STATUS_CODES } from 'node:http'
 import { HboneError } from '@ambient/hbone'
-import { replies, type ReplyCode } from './outbound/capture/socks5-codec.ts'
+import { type SocksReply, socksReplies } from '@ambient/hbone/socks'
 import { type ConnectionOutcome, succeeded } from './telemetry/ledger.ts'
 import type { Lifeline } from './lifeline.ts'
 
@@ -44,17 +44,17 @@ export function outcomeOfConnect(error: unknown): ConnectionOutcome {
 }
 
 /** What a SOCKS5 client is told. */
-export function replyOfConnect(error: unknown): ReplyCode {
+export function replyOfConnect(error: unknown): SocksReply {
   if (error instanceof HboneError && error.code === 'AMBIENT_E_HBONE_REFUSED')
     return error.status === 401
-      ? replies.notAllowed
+      ? socksReplies.notAllowed
       : error.status === 503
-        ? replies.connectionRefused
-        : replies.generalFailure
-  if (mentions(error, 'ECONNREFUSED')) return replies.connectionRefused
-  if (mentions(error, 'ENETUNREACH')) return replies.networkUnreachable
-  if (isTimeout(error) || mentions(error, 'EHOSTUNREACH')) return replies.hostUnreachable
-  return replies.generalFailure
+        ? socksReplies.connectionRefused
+        : socksReplies.generalFailure
+  if (mentions(error, 'ECONNREFUSED')) return socksReplies.connectionRefused
+  if (mentions(error, 'ENETUNREACH')) return socksReplies.networkUnreachable
+  if (isTimeout(error) || mentions(error, 'EHOSTUNREACH')) return socksReplies.hostUnreachable
+  return socksReplies.generalFailure
 }
 
 function flagOf(error: HboneError): ResponseFlag {

@@ -1,7 +1,7 @@
 /** PROXY protocol version 2: written towards waypoints and plaintext entrances, read at our own entrance. */
 import { ipFromBytes, ipToBytes } from '@ambient/core'
 import { ZtunnelError } from './errors.ts'
-import type { Parsed } from './first-bytes.ts'
+import type { Parsed } from '@ambient/core/node'
 
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const HEADER_BYTES = 16

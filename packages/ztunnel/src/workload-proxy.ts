@@ -17,6 +17,7 @@ import {
 import { type Bind, type Dial, type Listener, listen, resetSocket } from '@ambient/core/node'
 import { workloadIdentity } from '@ambient/core/proxy'
 import { createHbonePool, createHboneServer, type HbonePool, type HboneServer } from '@ambient/hbone'
+import { replySocks, socksReplies } from '@ambient/hbone/socks'
 import { createAuthorizer, type PolicyAuthorizer, type PolicyStore } from '@ambient/policy'
 import type { WritableDirectory } from '@ambient/discovery'
 import type { ZtunnelConfig } from './config/config.ts'
@@ -27,8 +28,7 @@ import { handleTunnel } from './inbound/tunnel.ts'
 import { outcomeOfConnect } from './outcome.ts'
 import { localAddressDestination } from './outbound/capture/original-destination.ts'
 import { checkSecret } from './outbound/capture/secrets.ts'
-import { acceptSocks, replySocks } from './outbound/capture/socks5.ts'
-import { replies } from './outbound/capture/socks5-codec.ts'
+import { acceptSocks } from './outbound/capture/socks5.ts'
 import { resolveName } from './outbound/names.ts'
 import { handleOutbound, type OutboundContext } from './outbound/outbound.ts'
 import type { Target } from './outbound/route.ts'
@@ -235,7 +235,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
       const workload = await this.#options.workload()
       const address = this.#resolve(request.host, workload)
       if (address === undefined) {
-        replySocks(socket, replies.hostUnreachable)
+        replySocks(socket, socksReplies.hostUnreachable)
         throw new ZtunnelError('AMBIENT_E_SOCKS5', `unknown host ${request.host}`)
       }
       await handleOutbound(this.#outbound, {

@@ -9,10 +9,12 @@ import {
   createEndpoints,
   createLogSink,
   createMetricsRegistry,
+  createProxyLife,
   createReadiness,
   type HttpHandler,
   type LogSink,
   type ProxyEndpoints,
+  type ProxyLife,
   readinessHandler,
   registerProcessMetrics,
   statsHandler,
@@ -79,8 +81,6 @@ export function createZtunnel(options: ZtunnelOptions): Ztunnel {
 }
 
 class LiveZtunnel implements Ztunnel {
-  readonly ready: Promise<void>
-  readonly closed: Promise<void>
   readonly #config: ZtunnelConfig
   readonly #clock: Clock
   readonly #random: Random
@@ -97,11 +97,7 @@ class LiveZtunnel implements Ztunnel {
   #fleet: Fleet | undefined
   #dedicated: WorkloadProxy | undefined
   #unfollow: (() => void) | undefined
-  #state: 'new' | 'started' | 'closing' = 'new'
-  #starting: Promise<void> | undefined
-  #closing: Promise<void> | undefined
-  #settleReady: { resolve: () => void; reject: (error: unknown) => void } = { resolve() {}, reject() {} }
-  #settleClosed: () => void = () => {}
+  readonly #life: ProxyLife
 
   constructor(options: ZtunnelOptions) {
     const { config } = options
@@ -131,26 +127,23 @@ class LiveZtunnel implements Ztunnel {
       logger: this.#log.scope('xds'),
       meter: this.#metrics,
     })
-    this.ready = new Promise((resolve, reject) => {
-      this.#settleReady = { resolve, reject }
-    })
-    this.ready.catch(() => {})
-    this.closed = new Promise(resolve => {
-      this.#settleClosed = resolve
+    this.#life = createProxyLife({
+      refusal: when => new ZtunnelError('AMBIENT_E_CLOSED', `the ztunnel was ${when}`),
+      onClosing: graceMs => this.#log.scope('app').info({ graceMs }, 'draining'),
+      close: graceMs => this.#close(graceMs),
     })
   }
 
-  async start(): Promise<void> {
-    if (this.#state !== 'new')
-      throw new ZtunnelError('AMBIENT_E_CLOSED', 'the ztunnel was started or closed before')
-    this.#state = 'started'
-    this.#starting = this.#start()
-    try {
-      await this.#starting
-    } catch (error) {
-      await this.close({ graceMs: 0 })
-      throw error
-    }
+  get ready(): Promise<void> {
+    return this.#life.ready
+  }
+
+  get closed(): Promise<void> {
+    return this.#life.closed
+  }
+
+  start(): Promise<void> {
+    return this.#life.start(() => this.#start())
   }
 
   addresses(): { readonly admin: string[]; readonly stats: string[]; readonly readiness: string[] } {
@@ -158,8 +151,7 @@ class LiveZtunnel implements Ztunnel {
   }
 
   close(options: { readonly graceMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.graceMs ?? this.#config.terminationDeadlineMs)
-    return this.#closing
+    return this.#life.close(options.graceMs ?? this.#config.terminationDeadlineMs)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -204,7 +196,7 @@ class LiveZtunnel implements Ztunnel {
     try {
       await this.#discovery?.ready
       synced()
-      if (this.#config.mode === 'shared' && this.#state === 'started') {
+      if (this.#config.mode === 'shared' && this.#life.isRunning) {
         this.#unfollow = followIdentities({
           directory: this.#directory,
           nodeName: this.#config.nodeName,
@@ -216,19 +208,13 @@ class LiveZtunnel implements Ztunnel {
         proxied()
       }
       this.#log.scope('app').info({}, 'ztunnel is ready')
-      this.#settleReady.resolve()
+      this.#life.becameReady()
     } catch (error) {
-      this.#settleReady.reject(error)
+      this.#life.failed(error)
     }
   }
 
   async #close(graceMs: number): Promise<void> {
-    this.#state = 'closing'
-    const logger = this.#log.scope('app')
-    logger.info({ graceMs }, 'draining')
-    this.#settleReady.reject(new ZtunnelError('AMBIENT_E_CLOSED', 'the ztunnel was closed'))
-    // What is being bound has to be there before it can be closed; why a start failed is for its caller.
-    await this.#starting?.catch(() => {})
     if (this.#bind !== undefined) await this.#endpoints.close()
     await Promise.all([this.#fleet?.close({ graceMs }), this.#dedicated?.close({ graceMs })])
     this.#unfollow?.()
@@ -236,9 +222,8 @@ class LiveZtunnel implements Ztunnel {
     await this.#identities.close()
     await this.#ownedSigner?.close()
     await this.#endpoints.close()
-    logger.info({}, 'shutdown complete')
+    this.#log.scope('app').info({}, 'shutdown complete')
     this.#log.flush()
-    this.#settleClosed()
   }
 
   #loadLocal(): void {

@@ -7,11 +7,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '@ambient/core'
+import { replySocks, type SocksReply, socksReplies } from '@ambient/hbone/socks'
 import { createTestIdentities } from '@ambient/identity/testing'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { acceptSocks, replySocks } from '../src/outbound/capture/socks5.ts'
-import { replies, type ReplyCode } from '../src/outbound/capture/socks5-codec.ts'
+import { acceptSocks } from '../src/outbound/capture/socks5.ts'
 import { cleanup, connectTo, loopbackAddress, serve } from './sockets.ts'
 
 let folder = ''
@@ -40,7 +40,7 @@ interface Entrance {
 }
 
 /** A SOCKS5 entrance that sends every connection to one place, whatever was asked for. */
-async function entrance(to: { address: string; port: number } | ReplyCode): Promise<Entrance> {
+async function entrance(to: { address: string; port: number } | SocksReply): Promise<Entrance> {
   const requests: string[] = []
   const { port } = await serve(async socket => {
     let login = ''
@@ -60,7 +60,7 @@ async function entrance(to: { address: string; port: number } | ReplyCode): Prom
         return
       }
       const upstream = await connectTo(to.address, to.port)
-      replySocks(socket, replies.succeeded)
+      replySocks(socket, socksReplies.succeeded)
       socket.pipe(upstream)
       upstream.pipe(socket)
     } catch {
@@ -232,11 +232,11 @@ describe('captured', () => {
 
 describe('failures are Node’s own errors', () => {
   it.each([
-    [replies.notAllowed, 'EACCES'],
-    [replies.networkUnreachable, 'ENETUNREACH'],
-    [replies.hostUnreachable, 'EHOSTUNREACH'],
-    [replies.connectionRefused, 'ECONNREFUSED'],
-    [replies.generalFailure, 'ECONNRESET'],
+    [socksReplies.notAllowed, 'EACCES'],
+    [socksReplies.networkUnreachable, 'ENETUNREACH'],
+    [socksReplies.hostUnreachable, 'EHOSTUNREACH'],
+    [socksReplies.connectionRefused, 'ECONNREFUSED'],
+    [socksReplies.generalFailure, 'ECONNRESET'],
   ])('reply %i is %s', async (reply, code) => {
     const { proxy } = await entrance(reply)
     const script = `
@@ -248,7 +248,7 @@ describe('failures are Node’s own errors', () => {
   })
 
   it('a wrong password is EACCES, an entrance that is away ECONNREFUSED', async () => {
-    const { proxy } = await entrance(replies.succeeded)
+    const { proxy } = await entrance(socksReplies.succeeded)
     const script = `
       import net from 'node:net'
       net.connect(80, 'reviews').on('error', error => console.log(error.code))`
@@ -269,7 +269,7 @@ describe('fails closed', () => {
   })
 
   it('a socket that reads past its stream is refused, not sent out in plaintext', async () => {
-    const { proxy } = await entrance(replies.succeeded)
+    const { proxy } = await entrance(socksReplies.succeeded)
     const script = `
       import net from 'node:net'
       const onread = { buffer: Buffer.alloc(100), callback: () => console.log('read') }
@@ -282,7 +282,7 @@ describe('fails closed', () => {
 describe('left alone', () => {
   it('localhost, 127.0.0.0/24, the own address, unix sockets', async () => {
     const own = loopbackAddress()
-    const { proxy, requests } = await entrance(replies.hostUnreachable)
+    const { proxy, requests } = await entrance(socksReplies.hostUnreachable)
     const local = await serve(socket => socket.end('local'))
     const script = `
       import net from 'node:net'

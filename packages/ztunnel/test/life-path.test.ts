@@ -6,9 +6,8 @@ import { createManualClock } from '@ambient/core/testing'
 import { connect } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { workload } from './fixtures.ts'
-import { formatRequest } from '../src/outbound/capture/socks5-codec.ts'
 import { createTestMesh, echo, fieldsOf, outbound, SECRET, world } from './mesh.ts'
-import { cleanup, connectTo, loopbackAddress, readAll, readBytes, serve } from './sockets.ts'
+import { cleanup, connectTo, loopbackAddress, readAll, readBytes, serve, socksRequest } from './sockets.ts'
 
 describe('enrolment', () => {
   it('and its end change the next connection, and let the present one finish', async () => {
@@ -110,7 +109,7 @@ describe('the end', () => {
     const closing = a.ztunnel.close({ graceMs: 10_000 })
     await a.line(/proxy stopped listening.*default\/client/)
     const [user, secret] = [Buffer.from('default/client'), Buffer.from(SECRET)]
-    const request = formatRequest({ host: 'web', port: 80 })
+    const request = socksRequest('web', 80)
     const password = Buffer.from([1, user.length, ...user, secret.length, ...secret])
     socket.write(Buffer.concat([password, request, Buffer.from('ping')]))
     const answer = await readBytes(socket, 2 + 10 + 4)

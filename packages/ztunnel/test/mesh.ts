@@ -17,7 +17,6 @@ import { type CertificateAuthority, createLocalSigner } from '@ambient/identity'
 import { createTestIdentities } from '@ambient/identity/testing'
 import { type Authorization, createPolicyStore, emptyMatch, type PolicyStore } from '@ambient/policy'
 import { configFromEnvironment } from '../src/config/environment.ts'
-import { formatRequest } from '../src/outbound/capture/socks5-codec.ts'
 import { createZtunnel, type Ztunnel } from '../src/ztunnel.ts'
 import { endpointOf, service, workload } from './fixtures.ts'
 import {
@@ -27,6 +26,7 @@ import {
   loopbackAddress,
   readBytes,
   serve,
+  socksRequest,
   type TestServer,
 } from './sockets.ts'
 
@@ -177,7 +177,7 @@ async function socksConnect(
       user,
       Buffer.from([secret.length]),
       secret,
-      formatRequest({ host, port }),
+      socksRequest(host, port),
     ]),
   )
   const answer = await readBytes(socket, 2 + 2 + 10)

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer, connect as netConnect, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { ipToBytes } from '@ambient/core'
 import { afterEach } from 'vitest'
 
 const cleanups: (() => void | Promise<void>)[] = []
@@ -74,6 +75,13 @@ export async function socketPair(): Promise<{ client: Socket; accepted: Socket }
   })
   const client = await connectTo(server.address, server.port)
   return { client, accepted: await accepted.promise }
+}
+
+/** CONNECT of SOCKS5, by hand. */
+export function socksRequest(host: string, port: number): Buffer {
+  const ip = ipToBytes(host)
+  const address = ip === undefined ? [3, host.length, ...Buffer.from(host)] : [ip.length === 4 ? 1 : 4, ...ip]
+  return Buffer.from([5, 1, 0, ...address, port >> 8, port & 0xff])
 }
 
 export function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {

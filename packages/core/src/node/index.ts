@@ -12,6 +12,7 @@ export {
   type Supervisor,
   type SupervisorMessage,
 } from './supervised.ts'
+export { type FirstBytesOptions, type Parsed, readFirstBytes } from './first-bytes.ts'
 export { resetSocket } from './reset-socket.ts'
 export { socketChannel } from './socket-channel.ts'
 export { duplexChannel } from './duplex-channel.ts'

@@ -4,12 +4,11 @@
  */
 import type { Socket } from 'node:net'
 import { canonicalIp, type Connection, formatHostPort, messageOf, type Workload } from '@ambient/core'
-import { resetSocket, socketChannel } from '@ambient/core/node'
+import { readFirstBytes, resetSocket, socketChannel } from '@ambient/core/node'
 import { partyOf, workloadIdentity } from '@ambient/core/proxy'
 import { createTraceparent, traceIdOf } from '@ambient/hbone'
 import { defaults } from '../defaults.ts'
 import { ZtunnelError } from '../errors.ts'
-import { readFirstBytes } from '../first-bytes.ts'
 import { parseProxyHeader } from '../proxy-protocol.ts'
 import { localAddressDestination } from '../outbound/capture/original-destination.ts'
 import type { Target } from '../outbound/route.ts'

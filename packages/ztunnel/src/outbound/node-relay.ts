@@ -4,9 +4,9 @@
  */
 import { type Clock, CoreError, type Directory, formatHostPort, systemClock } from '@ambient/core'
 import { type Dial, dial as dialDirect } from '@ambient/core/node'
+import { HboneError } from '@ambient/hbone'
+import { requestSocks, socksReplies } from '@ambient/hbone/socks'
 import { defaults } from '../defaults.ts'
-import { readFirstBytes } from '../first-bytes.ts'
-import { formatRequest, methods, parseReply, replies, VERSION } from './capture/socks5-codec.ts'
 
 export interface NodeRelayOptions {
   readonly relay: { readonly host: string; readonly port: number }
@@ -32,36 +32,28 @@ export function createRelayDial(options: NodeRelayOptions): Dial {
     socket.on('error', onError)
     request.signal?.addEventListener('abort', onAbort)
     try {
-      // One flight: the relay asks for no authentication, so nothing has to be awaited between the two messages.
-      socket.write(
-        Buffer.concat([
-          Buffer.from([VERSION, 1, methods.none]),
-          formatRequest({ host: request.host, port: request.port }),
-        ]),
-      )
-      const code = await readFirstBytes(socket, {
-        parse: bytes => {
-          if (bytes.length < 2) return { kind: 'more' }
-          const reply = parseReply(bytes.subarray(2))
-          return reply.kind === 'done' ? { ...reply, length: reply.length + 2 } : reply
-        },
+      const code = await requestSocks(socket, request, {
         clock: options.clock ?? systemClock,
         timeoutMs: request.timeoutMs ?? defaults.connectTimeoutMs,
-        timeoutError: () =>
-          new CoreError('AMBIENT_E_CONNECT_TIMEOUT', `connecting to ${target} timed out`, { layer: 'tcp' }),
-        endError: () => failed(target, 'the relay between the nodes closed the connection'),
       })
-      if (code !== replies.succeeded)
-        throw failed(target, code === replies.connectionRefused ? 'ECONNREFUSED' : `relay reply ${code}`)
+      if (code !== socksReplies.succeeded)
+        throw failed(target, code === socksReplies.connectionRefused ? 'ECONNREFUSED' : `relay reply ${code}`)
       socket.off('error', onError)
       return socket
     } catch (error) {
       socket.destroy()
-      throw request.signal?.aborted === true ? request.signal.reason : error
+      throw request.signal?.aborted === true ? request.signal.reason : translate(target, error)
     } finally {
       request.signal?.removeEventListener('abort', onAbort)
     }
   }
+}
+
+function translate(target: string, error: unknown): unknown {
+  if (!(error instanceof HboneError)) return error
+  if (error.code === 'AMBIENT_E_HBONE_TIMEOUT')
+    return new CoreError('AMBIENT_E_CONNECT_TIMEOUT', `connecting to ${target} timed out`, { layer: 'tcp' })
+  return failed(target, `the relay between the nodes: ${error.message}`)
 }
 
 function failed(target: string, reason: string): CoreError {

@@ -13,9 +13,9 @@ import {
 import { resetSocket, socketChannel } from '@ambient/core/node'
 import { partyOf, unknownParty, workloadIdentity } from '@ambient/core/proxy'
 import { createTraceparent, traceIdOf } from '@ambient/hbone'
+import { type SocksReply, socksReplies } from '@ambient/hbone/socks'
 import { createLifeline } from '../lifeline.ts'
 import { outcomeOfConnect, outcomeOfPump, replyOfConnect } from '../outcome.ts'
-import { replies, type ReplyCode } from './capture/socks5-codec.ts'
 import type { ConnectionFacts, Ledger, LedgerEntry } from '../telemetry/ledger.ts'
 import { type ConnectContext, type Connected, connectRoute } from './connect.ts'
 import { decideRoute, type Route, type Target } from './route.ts'
@@ -42,7 +42,7 @@ export interface OutboundConnection {
   /** Of the context's drain, held since the connection was accepted; released with it. */
   readonly lease?: DrainLease
   /** Tells the client that the far end is there, or which SOCKS5 code says why not. */
-  answer?(code: ReplyCode): void
+  answer?(code: SocksReply): void
 }
 
 /** A refused SOCKS5 client is given this long to read its answer and close. */
@@ -66,7 +66,7 @@ async function serve(
   connection: OutboundConnection,
   lease: DrainLease,
 ): Promise<void> {
-  const refuse = (error: string, code: ReplyCode): void => {
+  const refuse = (error: string, code: SocksReply): void => {
     const { source, destination } = connection
     context.ledger.refused({ source, destination, direction: 'outbound', error })
     refuseClient(connection, code)
@@ -75,7 +75,7 @@ async function serve(
   try {
     workload = await context.workload()
   } catch (error) {
-    return refuse(messageOf(error), replies.generalFailure)
+    return refuse(messageOf(error), socksReplies.generalFailure)
   }
   const isInMesh = context.plaintextEntrance === undefined || workload.protocol === 'HBONE'
   const route = decideRoute({
@@ -91,8 +91,8 @@ async function serve(
   })
   if (route.kind === 'refused') {
     // Outside the mesh nothing is recorded, as nothing would be on a machine without us.
-    if (isInMesh) return refuse(route.reason, replies.hostUnreachable)
-    return refuseClient(connection, replies.hostUnreachable)
+    if (isInMesh) return refuse(route.reason, socksReplies.hostUnreachable)
+    return refuseClient(connection, socksReplies.hostUnreachable)
   }
   const traceparent = createTraceparent()
   const facts = factsOf(context, connection, route, workload, traceIdOf(traceparent) ?? '')
@@ -132,7 +132,7 @@ async function carry(
       return
     }
     socket.off('close', onClose)
-    connection.answer?.(replies.succeeded)
+    connection.answer?.(socksReplies.succeeded)
     const result = await pump(socketChannel(socket), connected.channel, {
       signal: lifeline.signal,
       counts: work.entry.counts,
@@ -145,7 +145,7 @@ async function carry(
 }
 
 /** A SOCKS5 client gets its answer and an end; a captured one can only be reset. */
-function refuseClient(connection: OutboundConnection, code: ReplyCode): void {
+function refuseClient(connection: OutboundConnection, code: SocksReply): void {
   const { socket, answer } = connection
   if (socket.destroyed) return
   if (answer === undefined) {

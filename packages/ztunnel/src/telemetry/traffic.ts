@@ -1,17 +1,10 @@
 /** The `istio_tcp_*` families with Istio's labels, in Istio's order. */
 import type { Meter, ResponseFlag, Service } from '@ambient/core'
-import type { Party } from '@ambient/core/proxy'
+import { type Party, sourceLabelNames, sourceLabels } from '@ambient/core/proxy'
 
 export const trafficLabelNames: readonly string[] = Object.freeze([
   'reporter',
-  'source_workload',
-  'source_canonical_service',
-  'source_canonical_revision',
-  'source_workload_namespace',
-  'source_principal',
-  'source_app',
-  'source_version',
-  'source_cluster',
+  ...sourceLabelNames,
   'destination_service',
   'destination_service_namespace',
   'destination_service_name',
@@ -81,14 +74,7 @@ export function trafficLabels(facts: TrafficFacts, flag: ResponseFlag): readonly
   const located = source.known || destination.known
   const values = [
     facts.reporter,
-    source.workload,
-    source.canonicalService,
-    source.canonicalRevision,
-    source.namespace,
-    source.principal,
-    source.app,
-    source.version,
-    source.cluster,
+    ...sourceLabels(source),
     service?.hostname ?? '',
     service?.namespace ?? '',
     service?.name ?? '',

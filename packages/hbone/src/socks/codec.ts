@@ -1,13 +1,16 @@
 /** SOCKS5 messages (RFC 1928, RFC 1929) as pure functions over bytes; both ends' directions. */
 import { ipFromBytes, ipToBytes } from '@ambient/core'
-import { ZtunnelError } from '../../errors.ts'
-import type { Parsed } from '../../first-bytes.ts'
+import type { Parsed } from '@ambient/core/node'
+import { HboneError } from '../errors.ts'
 
-export const VERSION = 5
+const VERSION = 5
+export const CONNECT = 1
+
+/** How a client proves itself. */
 export const methods = Object.freeze({ none: 0x00, password: 0x02, unacceptable: 0xff })
 
 /** Reply codes of RFC 1928 §6. */
-export const replies = Object.freeze({
+export const socksReplies = Object.freeze({
   succeeded: 0,
   generalFailure: 1,
   notAllowed: 2,
@@ -18,7 +21,7 @@ export const replies = Object.freeze({
   commandNotSupported: 7,
   addressTypeNotSupported: 8,
 })
-export type ReplyCode = (typeof replies)[keyof typeof replies]
+export type SocksReply = (typeof socksReplies)[keyof typeof socksReplies]
 
 export interface SocksTarget {
   /** An IP literal or a name, not resolved. */
@@ -26,7 +29,8 @@ export interface SocksTarget {
   readonly port: number
 }
 
-export interface Credentials1929 {
+/** RFC 1929; both at most 255 bytes. */
+export interface SocksLogin {
   readonly username: string
   readonly password: string
 }
@@ -42,7 +46,7 @@ export function parseGreeting(bytes: Buffer): Parsed<readonly number[]> {
 }
 
 /** RFC 1929: version 1, user name, password. */
-export function parsePassword(bytes: Buffer): Parsed<Credentials1929> {
+export function parsePassword(bytes: Buffer): Parsed<SocksLogin> {
   if (bytes.length < 2) return versionCheck(bytes, 1)
   if (bytes[0] !== 1) return broken(`password negotiation version ${bytes[0]} instead of 1`)
   const userLength = bytes[1] ?? 0
@@ -76,7 +80,7 @@ export function parseRequest(bytes: Buffer): Parsed<SocksTarget & { readonly com
 }
 
 /** A server's answer to a request; the bound address is read over. */
-export function parseReply(bytes: Buffer): Parsed<ReplyCode | number> {
+export function parseReply(bytes: Buffer): Parsed<number> {
   if (bytes.length < 5) return versionCheck(bytes, VERSION)
   if (bytes[0] !== VERSION) return broken(`version ${bytes[0]} instead of 5`)
   const hostLength = addressLength(bytes)
@@ -85,10 +89,11 @@ export function parseReply(bytes: Buffer): Parsed<ReplyCode | number> {
   return bytes.length < length ? { kind: 'more' } : { kind: 'done', length, value: bytes[1] ?? 1 }
 }
 
-export function formatReply(code: ReplyCode): Buffer {
+export function formatReply(code: SocksReply): Buffer {
   return Buffer.from([VERSION, code, 0, 1, 0, 0, 0, 0, 0, 0])
 }
 
+/** A CONNECT request; names go as they are. */
 export function formatRequest(target: SocksTarget): Buffer {
   const ip = ipToBytes(target.host)
   const name = Buffer.from(target.host, 'latin1')
@@ -98,7 +103,39 @@ export function formatRequest(target: SocksTarget): Buffer {
       : Buffer.concat([Buffer.from([ip.length === 4 ? 1 : 4]), ip])
   const port = Buffer.alloc(2)
   port.writeUInt16BE(target.port)
-  return Buffer.concat([Buffer.from([VERSION, 1, 0]), address, port])
+  return Buffer.concat([Buffer.from([VERSION, CONNECT, 0]), address, port])
+}
+
+/** The methods that we offer: one. */
+export function formatGreeting(method: number): Buffer {
+  return Buffer.from([VERSION, 1, method])
+}
+
+export function formatMethod(method: number): Buffer {
+  return Buffer.from([VERSION, method])
+}
+
+export function formatPassword(login: SocksLogin): Buffer {
+  const username = Buffer.from(login.username)
+  const password = Buffer.from(login.password)
+  return Buffer.concat([
+    Buffer.from([1, username.length]),
+    username,
+    Buffer.from([password.length]),
+    password,
+  ])
+}
+
+export function formatVerdict(isRight: boolean): Buffer {
+  return Buffer.from([1, isRight ? 0 : 1])
+}
+
+/** Two bytes: the method that a server chose, or its verdict on a password. */
+export function parsePair(version: number): (bytes: Buffer) => Parsed<number> {
+  return bytes =>
+    bytes.length < 2 || bytes[0] !== version
+      ? versionCheck(bytes, version)
+      : { kind: 'done', length: 2, value: bytes[1] ?? 0 }
 }
 
 /** Bytes of the address field, its length byte included for names. */
@@ -130,6 +167,6 @@ function versionCheck(bytes: Buffer, version: number): Parsed<never> {
 function broken(reason: string): Parsed<never> {
   return {
     kind: 'error',
-    error: new ZtunnelError('AMBIENT_E_SOCKS5', `malformed SOCKS5 message: ${reason}`, { layer: 'tcp' }),
+    error: new HboneError('AMBIENT_E_SOCKS5', `malformed SOCKS5 message: ${reason}`, { layer: 'tcp' }),
   }
 }

@@ -2,8 +2,8 @@
  * Reads a header from a socket that is then handed on: bytes past the header go back, the socket is paused again, so
  * that a channel can take it over as if nobody had read from it.
  */
-import type { Socket } from 'node:net'
-import { type Clock, systemClock } from '@ambient/core'
+import type { Duplex } from 'node:stream'
+import { type Clock, systemClock } from '../clock.ts'
 
 /** What a parser says about the bytes so far. */
 export type Parsed<T> =
@@ -24,7 +24,7 @@ export interface FirstBytesOptions<T> {
  * Feeds what arrives to `parse` until it is done. The caller keeps the socket, whatever happens, and must have an
  * `error` listener on it. Rejects with the parser's error, `timeoutError`, or `endError` when the peer ends or closes.
  */
-export function readFirstBytes<T>(socket: Socket, options: FirstBytesOptions<T>): Promise<T> {
+export function readFirstBytes<T>(socket: Duplex, options: FirstBytesOptions<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     let held: Buffer = Buffer.alloc(0)
     const settle = (): void => {
