@@ -1,6 +1,6 @@
 /** Where discovery and certificates come from, made of the configuration. */
 import type { Clock, Logger, Meter } from '@ambient/core'
-import { loadRoot, loadToken } from '@ambient/core/proxy'
+import { controlPlaneClient } from '@ambient/core/proxy'
 import { type AdsClient, type ConfigSink, createAdsClient, type WritableDirectory } from '@ambient/discovery'
 import { type CertificateSigner, createIstioCaClient } from '@ambient/identity'
 import { createPolicyStore } from '@ambient/policy'
@@ -15,41 +15,19 @@ export function createDiscoveryClient(options: {
   readonly logger: Logger
   readonly meter: Meter
 }): AdsClient | undefined {
-  const { config } = options
-  const { address, alternativeHostname, headers, rootCa } = config.xds
-  if (address === undefined) return undefined
-  return createAdsClient({
-    address,
-    rootPem: () => loadRoot(rootCa),
-    token: () => loadToken(config.authToken),
-    node: { id: nodeId(config), metadata: nodeMetadata(config) },
-    clusterId: config.clusterId,
-    headers,
-    ...(alternativeHostname === undefined ? {} : { alternativeHostname }),
-    directory: options.directory,
-    // L4 policies are the ztunnels' to enforce; they come with the same stream.
-    policies: createPolicyStore(),
-    configuration: options.configuration,
-    clock: options.clock,
-    logger: options.logger,
-    meter: options.meter,
-  })
+  const { config, directory, configuration, clock, logger, meter } = options
+  const client = controlPlaneClient(config.xds, config)
+  if (client === undefined) return undefined
+  const node = { id: nodeId(config), metadata: nodeMetadata(config) }
+  // L4 policies are the ztunnels' to enforce; they come with the same stream.
+  const policies = createPolicyStore()
+  return createAdsClient({ ...client, node, directory, policies, configuration, clock, logger, meter })
 }
 
 /** Only ever for its own identity: no impersonation. `undefined` when the configuration names no CA. */
 export function createSigner(config: WaypointConfig, logger: Logger): CertificateSigner | undefined {
-  const { address, alternativeHostname, headers, rootCa } = config.ca
-  if (address === undefined) return undefined
-  return createIstioCaClient({
-    address,
-    rootPem: () => loadRoot(rootCa),
-    token: () => loadToken(config.authToken),
-    clusterId: config.clusterId,
-    impersonate: false,
-    headers,
-    ...(alternativeHostname === undefined ? {} : { alternativeHostname }),
-    logger,
-  })
+  const client = controlPlaneClient(config.ca, config)
+  return client === undefined ? undefined : createIstioCaClient({ ...client, impersonate: false, logger })
 }
 
 /** `waypoint~IP~POD.NAMESPACE~NAMESPACE.svc.DOMAIN`, as Istio's. */

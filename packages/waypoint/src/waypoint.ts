@@ -18,9 +18,11 @@ import {
   createEndpoints,
   createLogSink,
   createMetricsRegistry,
+  createProxyLife,
   createReadiness,
   type LogSink,
   type ProxyEndpoints,
+  type ProxyLife,
   readinessHandler,
   registerProcessMetrics,
   statsHandler,
@@ -83,8 +85,6 @@ export function createWaypoint(options: WaypointOptions): Waypoint {
 }
 
 class LiveWaypoint implements Waypoint {
-  readonly ready: Promise<void>
-  readonly closed: Promise<void>
   readonly #config: WaypointConfig
   readonly #options: WaypointOptions
   readonly #clock: Clock
@@ -102,12 +102,8 @@ class LiveWaypoint implements Waypoint {
   readonly #proxy: WaypointProxy
   readonly #endpoints: ProxyEndpoints
   #listeners: Listener[] = []
-  #state: 'new' | 'started' | 'closing' = 'new'
-  #starting: Promise<void> | undefined
+  readonly #life: ProxyLife
   #becomingReady: Promise<void> | undefined
-  #closing: Promise<void> | undefined
-  #settleReady: { resolve: () => void; reject: (error: unknown) => void } = { resolve() {}, reject() {} }
-  #settleClosed: () => void = () => {}
 
   constructor(options: WaypointOptions) {
     const { config } = options
@@ -131,26 +127,26 @@ class LiveWaypoint implements Waypoint {
     this.#drain = createDrain(this.#clock)
     this.#proxy = this.#createProxy()
     this.#endpoints = createEndpoints({ ...config, bind: options.bind })
-    this.ready = new Promise((resolve, reject) => {
-      this.#settleReady = { resolve, reject }
-    })
-    this.ready.catch(() => {})
-    this.closed = new Promise(resolve => {
-      this.#settleClosed = resolve
+    this.#life = createProxyLife({
+      refusal: when => new WaypointError('AMBIENT_E_CLOSED', `the waypoint was ${when}`),
+      onClosing: graceMs => {
+        this.#log.scope('app').info({ graceMs }, 'draining')
+        this.#readiness.task('draining')
+      },
+      close: graceMs => this.#close(graceMs),
     })
   }
 
-  async start(): Promise<void> {
-    if (this.#state !== 'new')
-      throw new WaypointError('AMBIENT_E_CLOSED', 'the waypoint was started or closed before')
-    this.#state = 'started'
-    this.#starting = this.#start()
-    try {
-      await this.#starting
-    } catch (error) {
-      await this.close({ graceMs: 0 })
-      throw error
-    }
+  get ready(): Promise<void> {
+    return this.#life.ready
+  }
+
+  get closed(): Promise<void> {
+    return this.#life.closed
+  }
+
+  start(): Promise<void> {
+    return this.#life.start(() => this.#start())
   }
 
   addresses(): ReturnType<Waypoint['addresses']> {
@@ -161,8 +157,7 @@ class LiveWaypoint implements Waypoint {
   }
 
   close(options: { readonly graceMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.graceMs ?? this.#config.drainMs)
-    return this.#closing
+    return this.#life.close(options.graceMs ?? this.#config.drainMs)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -192,12 +187,12 @@ class LiveWaypoint implements Waypoint {
       discovered?.()
       await this.#unlessClosed(this.#ownCertificate())
       certified?.()
-      if (this.#state === 'started') await this.#listen()
+      if (this.#life.isRunning) await this.#listen()
       listening?.()
       this.#log.scope('app').info({}, 'waypoint is ready')
-      this.#settleReady.resolve()
+      this.#life.becameReady()
     } catch (error) {
-      this.#settleReady.reject(error)
+      this.#life.failed(error)
       // A port that somebody has is no state to wait in.
       void this.close({ graceMs: 0 })
     }
@@ -232,13 +227,6 @@ class LiveWaypoint implements Waypoint {
   }
 
   async #close(graceMs: number): Promise<void> {
-    this.#state = 'closing'
-    const logger = this.#log.scope('app')
-    logger.info({ graceMs }, 'draining')
-    this.#readiness.task('draining')
-    this.#settleReady.reject(new WaypointError('AMBIENT_E_CLOSED', 'the waypoint was closed'))
-    // What is being bound has to be there before it can be closed; why a start failed is for its caller.
-    await this.#starting?.catch(() => {})
     await this.#becomingReady
     await Promise.all(this.#listeners.map(listener => listener.close()))
     // A successor listens on the same sockets: what is asked from now on is for it to answer.
@@ -249,9 +237,8 @@ class LiveWaypoint implements Waypoint {
     await this.#ownedSigner?.close()
     await this.#spans?.close()
     await this.#endpoints.close()
-    logger.info({}, 'shutdown complete')
+    this.#log.scope('app').info({}, 'shutdown complete')
     this.#log.flush()
-    this.#settleClosed()
   }
 
   #createDiscovery(configuration: ReturnType<typeof createConfigStore>): AdsClient | undefined {

@@ -86,12 +86,38 @@ export function withScheme(name: string, value: string): string {
   return url
 }
 
-export async function loadRoot(root: RootCa): Promise<string> {
+async function loadRoot(root: RootCa): Promise<string> {
   if (root.kind === 'inline') return root.pem
   return root.kind === 'system' ? rootCertificates.join('\n') : readFile(root.path, 'utf8')
 }
 
-export async function loadToken(token: AuthToken): Promise<string | undefined> {
+async function loadToken(token: AuthToken): Promise<string | undefined> {
   if (token.kind === 'none') return undefined
   return token.kind === 'literal' ? token.token : (await readFile(token.path, 'utf8')).trim()
+}
+
+/** What every client of the control plane at `address` is made with, whatever it asks for there. */
+export interface ControlPlaneClientOptions {
+  readonly address: string
+  readonly rootPem: () => Promise<string>
+  readonly token: () => Promise<string | undefined>
+  readonly clusterId: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly alternativeHostname?: string
+}
+
+/** `undefined` when the configuration names no control plane. */
+export function controlPlaneClient(
+  { address, alternativeHostname, headers, rootCa }: ControlPlaneAddress,
+  own: { readonly authToken: AuthToken; readonly clusterId: string },
+): ControlPlaneClientOptions | undefined {
+  if (address === undefined) return undefined
+  return {
+    address,
+    rootPem: () => loadRoot(rootCa),
+    token: () => loadToken(own.authToken),
+    clusterId: own.clusterId,
+    headers,
+    ...(alternativeHostname === undefined ? {} : { alternativeHostname }),
+  }
 }

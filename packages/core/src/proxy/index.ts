@@ -14,8 +14,7 @@ export {
   type AuthToken,
   type ConfigFiles,
   type ControlPlaneAddress,
-  loadRoot,
-  loadToken,
+  controlPlaneClient,
   readAuthToken,
   readControlPlane,
   type RootCa,
@@ -42,6 +41,8 @@ export {
   isLocalRequest,
   serveHttp,
 } from './http.ts'
+export { createProxyLife, type ProxyLife } from './life.ts'
+export { createLifeline, type Lifeline } from './lifeline.ts'
 export {
   Bare,
   createLogSink,
@@ -51,7 +52,14 @@ export {
   type LogSinkOptions,
 } from './log-sink.ts'
 export { createMetricsRegistry, type MetricsRegistry } from './openmetrics.ts'
-export { partyOf, type Party, type PartyBaggage, unknownParty } from './party.ts'
+export {
+  partyOf,
+  type Party,
+  type PartyBaggage,
+  sourceLabelNames,
+  sourceLabels,
+  unknownParty,
+} from './party.ts'
 export { type ProxyProgram, type RunnableProxy, runProxyProgram } from './program.ts'
 export { createReadiness, type Readiness, readinessHandler } from './readiness.ts'
 export { registerProcessMetrics, statsHandler } from './stats.ts'

@@ -57,6 +57,32 @@ export function partyOf(from: {
   return principal === '' ? unknownParty : { ...unknownParty, principal }
 }
 
+/** Istio's names of the labels that {@link sourceLabels} fills, in its order. */
+export const sourceLabelNames: readonly string[] = Object.freeze([
+  'source_workload',
+  'source_canonical_service',
+  'source_canonical_revision',
+  'source_workload_namespace',
+  'source_principal',
+  'source_app',
+  'source_version',
+  'source_cluster',
+])
+
+/** Empty text where nothing is known. */
+export function sourceLabels(source: Party): readonly string[] {
+  return [
+    source.workload,
+    source.canonicalService,
+    source.canonicalRevision,
+    source.namespace,
+    source.principal,
+    source.app,
+    source.version,
+    source.cluster,
+  ]
+}
+
 function partyOfWorkload(workload: Workload, principal: string): Party {
   return {
     known: true,

@@ -1,21 +1,14 @@
 /** Istio's standard labels as a waypoint reports them, in Istio's order. What is not known is `unknown`. */
 import type { Directory, Workload } from '@ambient/core'
 import { workloadIdentityOf } from '@ambient/core'
-import { partyOf, type Party, workloadIdentity } from '@ambient/core/proxy'
+import { partyOf, type Party, sourceLabelNames, sourceLabels, workloadIdentity } from '@ambient/core/proxy'
 import { parseBaggage } from '@ambient/hbone'
 import type { ClusterRef } from '../route/ir.ts'
 import type { InboundStream } from '../stream.ts'
 
 const PEER_LABELS: readonly string[] = [
   'reporter',
-  'source_workload',
-  'source_canonical_service',
-  'source_canonical_revision',
-  'source_workload_namespace',
-  'source_principal',
-  'source_app',
-  'source_version',
-  'source_cluster',
+  ...sourceLabelNames,
   'destination_workload',
   'destination_workload_namespace',
   'destination_app',
@@ -136,14 +129,7 @@ export function serviceOf(
 function peerLabels({ source, destination, service }: Peers, protocol: string): string[] {
   return [
     'waypoint',
-    source.workload,
-    source.canonicalService,
-    source.canonicalRevision,
-    source.namespace,
-    source.principal,
-    source.app,
-    source.version,
-    source.cluster,
+    ...sourceLabels(source),
     destination.workload,
     destination.namespace,
     destination.app,
