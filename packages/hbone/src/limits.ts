@@ -11,7 +11,10 @@ export interface HboneLimits {
   readonly handshakeMs: number
   /** How long a server that closes waits for handshakes that were under way. */
   readonly lastHandshakesMs: number
-  /** From the end of the handshake to the peer's preface and SETTINGS; also for a header block to end that has begun. */
+  /**
+   * From the end of the handshake to the peer's preface, SETTINGS and acknowledgement of ours; also for a header block to
+   * end that has begun.
+   */
   readonly prefaceMs: number
   /** From CONNECT to its answer. */
   readonly answerMs: number
@@ -27,10 +30,12 @@ export interface HboneLimits {
   readonly pingAfterMs: number
   /** No answer to a PING and no other byte for this long: the peer is dead. */
   readonly pingTimeoutMs: number
-  /** How long a session that said goodbye waits for the peer to close. */
+  /** How long a session that said goodbye waits for the peer to close, and a request that got its 400 may go on. */
   readonly lingerMs: number
   /** How long a reader that stopped may take for bytes that came before a reset; then it hears of the reset. */
   readonly resetFlushMs: number
+  /** A stream that has bytes to send and may send none for this long is reset; 0: never. */
+  readonly stalledMs: number
   /** `close()` without `graceMs`. */
   readonly graceMs: number
   /** Streams that a client may have open on one session of ours. */
@@ -103,8 +108,9 @@ export const defaultLimits: HboneLimits = Object.freeze({
   innerSessions: 4, // enough to spread over the backends that a gateway hides, few enough to be shared
   pingAfterMs: 10_000, // ztunnel and Envoy
   pingTimeoutMs: 20_000, // ztunnel and Envoy
-  lingerMs: 1_000, // long enough for a GOAWAY to be read
+  lingerMs: 1_000, // long enough for a GOAWAY or an answer to be read
   resetFlushMs: 2_000, // as the pump gives a sink; a kernel gives none
+  stalledMs: 3_600_000, // Envoy's idle limit of a TCP proxy; a reader may well pause for a coffee
   graceMs: 5_000, // ztunnel's CONNECTION_TERMINATION_DEADLINE
   maxConcurrentStreams: 200, // ztunnel's
   poolStreams: 100, // ztunnel's POOL_MAX_STREAMS_PER_CONNECTION

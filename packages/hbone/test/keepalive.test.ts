@@ -32,6 +32,7 @@ async function server(): Promise<{
   peer.settings()
   peer.write(request(1))
   await peer.until(() => peer.find(TYPE.headers, 1) !== undefined)
+  await peer.sync()
   return { peer, clock, events, sessions: () => at.server.sessions }
 }
 

@@ -69,6 +69,8 @@ export class RawPeer {
   isClosed = false
   #bytes = Buffer.alloc(0)
   #skip: number
+  #acknowledges = false
+  #acknowledged = 0
   #waiting: (() => void)[] = []
 
   constructor(socket: Duplex, role: 'client' | 'server') {
@@ -92,8 +94,11 @@ export class RawPeer {
     if (!this.socket.destroyed && !this.socket.writableEnded) this.socket.write(Buffer.concat(frames))
   }
 
+  /** Our SETTINGS; the peer's are acknowledged from now on. */
   settings(...entries: readonly Buffer[]): void {
     this.write(frame(TYPE.settings, 0, 0, Buffer.concat(entries)))
+    this.#acknowledges = true
+    this.#acknowledge()
   }
 
   /** Says that the peer's SETTINGS were read, and everything up to now was. */
@@ -137,7 +142,14 @@ export class RawPeer {
       this.frames.push({ type, flags, id: this.#bytes.readUInt32BE(5) & 0x7fff_ffff, payload })
       this.#bytes = this.#bytes.subarray(end)
     }
+    this.#acknowledge()
     this.#wake()
+  }
+
+  #acknowledge(): void {
+    if (!this.#acknowledges) return
+    const theirs = this.all(TYPE.settings).filter(entry => entry.flags === 0).length
+    for (; this.#acknowledged < theirs; this.#acknowledged++) this.write(frame(TYPE.settings, 1, 0))
   }
 
   #wake(): void {

@@ -1,4 +1,7 @@
-/** What is remembered of streams that are over: frames for them may still be on their way. */
+/** Stream ids, which are never used twice, and what is remembered of streams that are over: frames for them may still come. */
+
+/** Stream ids end at 2^31-1; a session is replaced long before. */
+export const LAST_USABLE_ID = 0x4000_0000
 
 /** More than one session can have open; older ones are forgotten and their frames ignored. */
 const REMEMBERED = 1_024

@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream'
 import { type ChannelReset, type Clock, messageOf, type Timer } from '@ambient/core'
 import { HboneError } from '../errors.ts'
 import type { HboneLimits } from '../limits.ts'
-import { ClosedStreams } from './closed-streams.ts'
+import { ClosedStreams, LAST_USABLE_ID } from './closed-streams.ts'
 import { codeOf, errorNumber, errorName, FLAG, FRAME, type H2Code, violation } from './codes.ts'
 import { sayFarewell } from './farewell.ts'
 import { DEFAULT_WINDOW, type GrowthBudget, ReceiveWindow, SendWindow } from './flow.ts'
@@ -21,11 +21,10 @@ import { Output } from './output.ts'
 import { FrameReceiver } from './receiver.ts'
 import { Sender, TURN_BYTES } from './sender.ts'
 import { initialPeerSettings, ownSettings, type PeerSettings } from './settings.ts'
+import { StallWatch } from './stall.ts'
 import { Http2Stream, type StreamHost } from './stream.ts'
 
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
-/** Stream ids end at 2^31-1; a session is replaced long before. */
-const LAST_USABLE_ID = 0x4000_0000
 const LAST_ID = 0x7fff_ffff
 
 export interface ConnectionHandlers {
@@ -76,12 +75,15 @@ export class Http2Connection implements StreamHost {
   readonly #receiver: FrameReceiver
   readonly #growth: GrowthBudget
   readonly #sender: Sender
+  readonly #stalls: StallWatch
   #preface = 0
   #prefaceTimer: Timer | undefined
   /** Runs while the peer owes the rest of a header block or of a control frame. */
   #frameTimer: Timer | undefined
   #framesAtTimer = 0
   #isReady = false
+  /** The peer has acknowledged our SETTINGS. */
+  #isAcknowledged = false
   /** No streams are opened any more. */
   #draining = false
   /** Server: streams above this were never looked at; set by the second GOAWAY. */
@@ -113,6 +115,7 @@ export class Http2Connection implements StreamHost {
     this.#sender = new Sender(this.#output, () => this.#receiver.explainUpdates())
     const maxHeaderBytes = role === 'server' ? limits.maxRequestHeaderBytes : limits.maxResponseHeaderBytes
     this.#reader = new FrameReader(this.#receiver, { maxFrameBytes: limits.maxFrameBytes, maxHeaderBytes })
+    this.#stalls = new StallWatch(this, limits.stalledMs, clock)
     this.keepalive = new Keepalive(
       {
         sendPing: payload => this.#output.small(FRAME.ping, 0, 0, payload),
@@ -131,7 +134,9 @@ export class Http2Connection implements StreamHost {
     this.#output.small(FRAME.settings, 0, 0, ownSettings(this.role, this.limits))
     const grow = this.limits.connectionWindowBytes - DEFAULT_WINDOW
     if (grow > 0) this.#windowUpdate(0, grow)
-    this.#prefaceTimer = this.#clock.after(this.limits.prefaceMs, () => this.#late('HTTP/2 preface'))
+    this.#prefaceTimer = this.#clock.after(this.limits.prefaceMs, () =>
+      this.#late(this.#isReady ? 'acknowledgement of SETTINGS' : 'HTTP/2 preface'),
+    )
     transport.on('data', this.#onData)
     transport.on('end', () => this.#lost(undefined))
     transport.on('error', error => this.#lost(error))
@@ -233,6 +238,7 @@ export class Http2Connection implements StreamHost {
 
   ready(stream: Http2Stream): void {
     this.#sender.ready(stream)
+    this.#stalls.note()
   }
 
   sendHeaders(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
@@ -280,6 +286,11 @@ export class Http2Connection implements StreamHost {
     return this.#clock.after(this.limits.resetFlushMs, run)
   }
 
+  stalled(stream: Http2Stream): void {
+    const reason = `${this.#peerName} took no byte of the stream for ${this.limits.stalledMs} ms`
+    stream.abort('ENHANCE_YOUR_CALM', { by: 'peer', code: 'ENHANCE_YOUR_CALM', reason })
+  }
+
   lingering(delta: 1 | -1): void {
     this.#lingering += delta
   }
@@ -317,11 +328,16 @@ export class Http2Connection implements StreamHost {
     this.control(FRAME.settings, FLAG.ack, 0, new Uint8Array(0))
     if (!this.#isReady) {
       this.#isReady = true
-      this.#prefaceTimer?.cancel()
+      this.#whenGreeted()
       this.keepalive.start()
       this.handlers.onReady?.()
     }
     this.handlers.onCapacity?.()
+  }
+
+  settingsAcknowledged(): void {
+    this.#isAcknowledged = true
+    this.#whenGreeted()
   }
 
   growSendWindow(increment: number): void {
@@ -386,6 +402,10 @@ export class Http2Connection implements StreamHost {
     this.#frameTimer = this.#clock.after(this.limits.prefaceMs, () => this.#late('end of a frame'))
   }
 
+  #whenGreeted(): void {
+    if (this.#isReady && this.#isAcknowledged) this.#prefaceTimer?.cancel()
+  }
+
   #late(what: string): void {
     const { prefaceMs } = this.limits
     this.fail(
@@ -411,6 +431,7 @@ export class Http2Connection implements StreamHost {
   }
 
   #windowUpdate(id: number, increment: number): void {
+    this.#owe()
     const payload = new Uint8Array(4)
     writeUint32(payload, 0, increment)
     this.#output.small(FRAME.windowUpdate, 0, id, payload)
@@ -486,6 +507,7 @@ export class Http2Connection implements StreamHost {
     this.#prefaceTimer?.cancel()
     this.#frameTimer?.cancel()
     this.keepalive.stop()
+    this.#stalls.stop()
     this.#reader.stop()
     this.#sender.stop()
     const isOurs = error?.code === 'AMBIENT_E_CLOSED'

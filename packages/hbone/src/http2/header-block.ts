@@ -28,7 +28,7 @@ export class HeaderBlocks {
   #bytes = 0
 
   constructor(maxBytes: number, limits: HboneLimits) {
-    this.#decoder = new HpackDecoder(maxBytes)
+    this.#decoder = new HpackDecoder(maxBytes, limits.maxHeaderFields)
     this.#maxBytes = maxBytes
     this.#maxContinuations = limits.maxContinuations
   }

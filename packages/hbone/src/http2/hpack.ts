@@ -26,6 +26,7 @@ export interface DecodedHeaders {
 
 export class HpackDecoder {
   readonly #limit: number
+  readonly #maxFields: number
   /** Newest last; index 62 is the last element. */
   readonly #entries: Header[] = []
   #size = 0
@@ -33,9 +34,10 @@ export class HpackDecoder {
   #bytes: Uint8Array = new Uint8Array(0)
   #at = 0
 
-  /** `limitBytes`: longest header list to return, by RFC 9113's count. */
-  constructor(limitBytes: number) {
+  /** `limitBytes`: longest header list to return, by RFC 9113's count; `maxFields`: most fields of one. */
+  constructor(limitBytes: number, maxFields: number = limitBytes) {
     this.#limit = limitBytes
+    this.#maxFields = maxFields
   }
 
   /** Bytes of the dynamic table, for tests. */
@@ -49,6 +51,7 @@ export class HpackDecoder {
     this.#at = 0
     const headers: Header[] = []
     let total = 0
+    let fields = 0
     let updatesAllowed = true
     while (this.#at < block.length) {
       const first = block[this.#at] ?? 0
@@ -60,12 +63,13 @@ export class HpackDecoder {
       updatesAllowed = false
       const header = this.#field(first)
       total += header[0].length + header[1].length + ENTRY_BYTES
-      if (total <= this.#limit) headers.push(header)
+      fields++
+      if (total <= this.#limit && fields <= this.#maxFields) headers.push(header)
       else if (total > this.#limit * BOMB_FACTOR)
         throw violation('ENHANCE_YOUR_CALM', `header list is longer than ${BOMB_FACTOR} times its limit`)
     }
     this.#bytes = new Uint8Array(0)
-    return { headers, tooLarge: total > this.#limit }
+    return { headers, tooLarge: total > this.#limit || fields > this.#maxFields }
   }
 
   #field(first: number): Header {

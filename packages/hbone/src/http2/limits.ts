@@ -23,7 +23,7 @@ export class Budget {
 
   /** @throws HboneError ENHANCE_YOUR_CALM that names the limit. */
   spend(): void {
-    if (this.#tokens < 1) this.#refill()
+    this.#refill()
     if (this.#tokens < 1) throw violation('ENHANCE_YOUR_CALM', `too many ${this.#what}`)
     this.#tokens--
   }
@@ -39,6 +39,7 @@ export interface FloodGuard {
   readonly settings: Budget
   readonly ping: Budget
   readonly emptyData: Budget
+  readonly paddedData: Budget
   /** PRIORITY, unknown frames, frames on streams that are over. */
   readonly idleFrame: Budget
   /** WINDOW_UPDATE beyond what the DATA that we sent explains. */
@@ -55,6 +56,7 @@ export function createFloodGuard(limits: HboneLimits, clock: Clock): FloodGuard 
     settings: budget('SETTINGS frames', limits.settingsBurst, limits.settingsPerSecond),
     ping: budget('PING frames', limits.pingBurst, limits.pingPerSecond),
     emptyData: budget('empty DATA frames', limits.emptyDataBurst, limits.emptyDataPerSecond),
+    paddedData: budget('DATA frames of padding', limits.paddedDataBurst, limits.paddedDataPerSecond),
     idleFrame: budget('PRIORITY and unknown frames', limits.idleFrameBurst, limits.idleFramePerSecond),
     windowUpdate: budget('WINDOW_UPDATE frames', limits.idleFrameBurst, limits.idleFramePerSecond),
     abortedRequest: budget('requests given up', limits.abortedRequestBurst, limits.abortedRequestPerSecond),

@@ -1,4 +1,5 @@
 /** What each received frame means for a session (RFC 9113 §5.1, §6): the rules that peers may break, in one place. */
+import { LAST_USABLE_ID } from './closed-streams.ts'
 import { errorName, FLAG, FRAME, violation } from './codes.ts'
 import type { Http2Connection } from './connection.ts'
 import { type FrameSink, readUint31, readUint32 } from './frame.ts'
@@ -69,8 +70,9 @@ export class FrameReceiver implements FrameSink {
   }
 
   dataEnd(flags: number, padding: number): void {
-    if (this.#dataBytes === padding && (flags & FLAG.endStream) === 0)
-      this.#connection.guard.emptyData.spend()
+    const { guard } = this.#connection
+    if (this.#dataBytes === padding && (flags & FLAG.endStream) === 0) guard.emptyData.spend()
+    else if (padding * 2 > this.#dataBytes) guard.paddedData.spend()
     if (this.#bodyStream !== undefined)
       return this.#onBody(this.#bodyStream, this.#dataBytes - padding, (flags & FLAG.endStream) !== 0)
     const stream = this.#dataStream
@@ -80,10 +82,12 @@ export class FrameReceiver implements FrameSink {
     if ((flags & FLAG.endStream) !== 0 && stream.isReadable) stream.receiveEnd()
   }
 
-  /** DATA of a request whose body nobody wants: it must be as long as it was said to be (RFC 9113 §8.1.1). */
+  /**
+   * DATA of a request whose body nobody wants: it must be as long as it was said to be (RFC 9113 §8.1.1). Its window is
+   * not given back, so more than that is not even sent.
+   */
   #onBody(stream: Http2Stream, bytes: number, endStream: boolean): void {
     this.#bodyStream = undefined
-    stream.receivePadding(this.#dataBytes)
     stream.bodyLeft = (stream.bodyLeft ?? 0) - bytes
     if (stream.bodyLeft < 0 || (endStream && stream.bodyLeft > 0)) return this.#wrongLength(stream)
     if (endStream && stream.isReadable) stream.receiveEnd()
@@ -183,7 +187,10 @@ export class FrameReceiver implements FrameSink {
     const connection = this.#connection
     const { streamId } = block
     connection.lastPeerId = streamId
-    if (!connection.accepts(streamId)) return connection.closedStreams.add(streamId, 'reset')
+    if (!connection.accepts(streamId)) {
+      connection.guard.idleFrame.spend()
+      return connection.closedStreams.add(streamId, 'reset')
+    }
     if (!connection.hasRoom) {
       connection.guard.peerReset.spend()
       return this.#refuse(streamId, 'REFUSED_STREAM')
@@ -201,6 +208,7 @@ export class FrameReceiver implements FrameSink {
     stream.bodyLeft = bodyLeft
     if (block.endStream) stream.receiveEnd()
     connection.handlers.onRequest?.(stream, head)
+    if (streamId >= LAST_USABLE_ID) connection.drain()
   }
 
   #refuse(streamId: number, code: string): void {
@@ -266,7 +274,8 @@ export class FrameReceiver implements FrameSink {
     if ((flags & FLAG.ack) !== 0) {
       if (!this.#sawSettings) throw violation('PROTOCOL_ERROR', 'the first frame is not SETTINGS')
       requireLength(payload, 0, 'SETTINGS acknowledgement')
-      return this.#connection.guard.settings.spend()
+      this.#connection.guard.settings.spend()
+      return this.#connection.settingsAcknowledged()
     }
     this.#sawSettings = true
     this.#connection.guard.settings.spend()
@@ -308,7 +317,11 @@ export class FrameReceiver implements FrameSink {
     if (this.#isIdle(streamId))
       throw violation('PROTOCOL_ERROR', `WINDOW_UPDATE for stream ${streamId}, which was never opened`)
     const stream = this.#connection.streams.get(streamId)
-    if (stream === undefined) return
+    if (stream === undefined) {
+      if (increment > 0) return
+      this.#connection.guard.streamError.spend()
+      return this.#connection.resetStream(streamId, 'PROTOCOL_ERROR')
+    }
     if (increment === 0) return this.#streamError(stream, 'PROTOCOL_ERROR', 'WINDOW_UPDATE of 0')
     if (!stream.send.add(increment))
       return this.#streamError(stream, 'FLOW_CONTROL_ERROR', 'the stream window would pass 2^31-1')
