@@ -21,6 +21,12 @@ import type { TunnelRequest } from '../server.ts'
 import type { SocketAddress } from '../tunnel.ts'
 import { AnswerableRequest, type ConnectHead, handOut } from '../tunnel-request.ts'
 
+/**
+ * The least that HTTP/2 allows, and what every peer may send unasked: conformance tools take a longer frame for one that
+ * is too long, whatever SETTINGS say.
+ */
+const PLAIN_FRAME_BYTES = 16_384
+
 /** One CONNECT of nobody in particular. Answer it as a `TunnelRequest`. */
 export interface PlaintextRequest extends Omit<TunnelRequest, 'peer'> {
   readonly source: SocketAddress
@@ -29,6 +35,7 @@ export interface PlaintextRequest extends Omit<TunnelRequest, 'peer'> {
 export interface PlaintextServerOptions {
   /** An exception or rejection is answered 503 and logged. */
   readonly onTunnel: (request: PlaintextRequest) => void | Promise<void>
+  /** Frames are 16 KiB here unless this says otherwise. */
   readonly limits?: Partial<HboneLimits>
   readonly clock?: Clock
   readonly logger?: Logger
@@ -64,7 +71,7 @@ class Server implements PlaintextServer {
 
   constructor(options: PlaintextServerOptions) {
     this.#options = options
-    this.#limits = resolveLimits(options.limits)
+    this.#limits = resolveLimits({ maxFrameBytes: PLAIN_FRAME_BYTES, ...options.limits })
     this.#clock = options.clock ?? systemClock
     this.#logger = options.logger ?? silentLogger
   }
@@ -104,6 +111,8 @@ class Server implements PlaintextServer {
     })
     this.#open.add(session)
     session.start()
+    // Accepted sockets come paused.
+    socket.resume()
   }
 
   close({ graceMs = this.#limits.graceMs }: { readonly graceMs?: number } = {}): Promise<void> {
@@ -122,7 +131,7 @@ class Server implements PlaintextServer {
     local: SocketAddress,
   ): void {
     if (head.kind === 'refused')
-      return answerBadRequest(stream, head, { clock: this.#clock, waitMs: this.#limits.prefaceMs })
+      return answerBadRequest(stream, head, { clock: this.#clock, waitMs: this.#limits.lingerMs })
     handOut(new Request(head, stream, source, local), this.#options.onTunnel, this.#logger)
   }
 
