@@ -56,8 +56,11 @@ export interface Credentials {
   /**
    * The only verdict that counts: the chain (DER, leaf first, as the peer sent it) against our trust bundle and the
    * rules of X509-SVID, and the leaf's ID against the expectation. Synchronous, because it stands before the first byte.
+   * @param at the moment whose validity counts, milliseconds since the epoch; default now. A peer that is judged again
+   *   is judged by the moment of its handshake: its session does not end when its certificate expires. What was revoked
+   *   is refused whenever it was.
    */
-  verifyPeer(chain: readonly Uint8Array[], expect: PeerExpectation): PeerVerdict
+  verifyPeer(chain: readonly Uint8Array[], expect: PeerExpectation, at?: number): PeerVerdict
 }
 
 /** The passport desk: fresh credentials per identity. */

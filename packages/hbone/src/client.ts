@@ -3,6 +3,7 @@ import { type Clock, type Credentials, type SpiffeId, systemClock } from '@ambie
 import { type Dial, dial } from '@ambient/core/node'
 import type { HeaderList } from './http2/hpack.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
+import { reachByTcp } from './reach.ts'
 import { openSession } from './session.ts'
 import type { SocketAddress, Tunnel } from './tunnel.ts'
 
@@ -36,8 +37,9 @@ export async function connect(
   const limits = resolveLimits(request.limits)
   const nothing = (): void => {}
   const options = {
-    dial: request.dial ?? dial,
+    reach: reachByTcp(request.dial ?? dial, limits),
     limits,
+    maxAgeMs: 0,
     clock: request.clock ?? systemClock,
     onDraining: nothing,
     onCapacity: nothing,

@@ -5,6 +5,13 @@
 export { HboneError, type HboneErrorCode, type HboneErrorOptions } from './errors.ts'
 export { type ConnectRequest, connect } from './client.ts'
 export { type OpenTunnel, type TunnelsViaOptions, type TunnelTarget, tunnelsVia } from './dialler.ts'
+export {
+  createDoubleHbonePool,
+  type DoubleConnectRequest,
+  type DoubleHbonePool,
+  type DoubleHbonePoolOptions,
+} from './double.ts'
+export type { Rejudge, SessionProof } from './recheck.ts'
 export { createHbonePool, type HbonePool, type HbonePoolOptions } from './pool.ts'
 export {
   createHboneServer,

@@ -9,7 +9,9 @@ import { type Dial, dial } from '@ambient/core/node'
 import type { ConnectRequest } from './client.ts'
 import { HboneError } from './errors.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
-import { type ClientSession, openSession, type SessionOptions } from './session.ts'
+import { reachByTcp } from './reach.ts'
+import { byItsOwnCredentials, type Rejudge } from './recheck.ts'
+import { type ClientSession, openSession, type Reach, type SessionOptions } from './session.ts'
 import type { Tunnel } from './tunnel.ts'
 
 export interface HbonePoolOptions {
@@ -19,25 +21,55 @@ export interface HbonePoolOptions {
   readonly logger?: Logger
 }
 
-export interface HbonePool {
+export interface HbonePool<R extends ConnectRequest = ConnectRequest> {
   /**
    * Opens a tunnel, on a session that exists or on a new one.
    * @throws HboneError UNREACHABLE, TLS, PEER_IDENTITY, REFUSED (with `status`), RESET, TIMEOUT, SESSION_LOST, CLOSED;
    *   the signal's reason.
    */
-  connect(request: ConnectRequest): Promise<Tunnel>
+  connect(request: R): Promise<Tunnel>
   /** Sessions alive, draining ones included. */
   readonly sessions: number
   readonly tunnels: number
   /** No new tunnel uses a present session; present tunnels finish. */
   retire(): void
+  /**
+   * Judges the peer of each live session again and ends those that are no longer believed, with their tunnels. To be
+   * called when trust changed: a CRL, another bundle. Returns how many ended.
+   * @param rejudge default: the verifier that judged it first.
+   */
+  recheck(rejudge?: Rejudge): number
   /** Lets tunnels finish for `graceMs`, then cuts them. Idempotent. */
   close(options?: { readonly graceMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
 
 export function createHbonePool(options: HbonePoolOptions = {}): HbonePool {
-  return new Pool(options)
+  const limits = resolveLimits(options.limits)
+  return createPool(options, {
+    reach: reachByTcp(options.dial ?? dial, limits),
+    keyOf,
+    maxAgeMs: limits.maxSessionAgeMs,
+    sessionsFor: () => 1,
+  })
+}
+
+/** What pools differ in. */
+export interface PoolKind<R extends ConnectRequest> {
+  readonly reach: Reach<R>
+  /** Everything that tunnels on one session must have in common; compared whole, never by hash. */
+  readonly keyOf: (request: R) => string
+  /** After this age a session drains; 0: never. */
+  readonly maxAgeMs: number
+  /** Sessions of one key that are opened before tunnels share them; then they are taken in turn. */
+  readonly sessionsFor: (request: R) => number
+}
+
+export function createPool<R extends ConnectRequest>(
+  options: Omit<HbonePoolOptions, 'dial'>,
+  kind: PoolKind<R>,
+): HbonePool<R> {
+  return new Pool(options, kind)
 }
 
 /** Sessions of one key, and the dial that everybody waits for. */
@@ -46,9 +78,10 @@ interface Lane {
   dialing: Promise<void> | undefined
 }
 
-class Pool implements HbonePool {
+class Pool<R extends ConnectRequest> implements HbonePool<R> {
   readonly #limits: HboneLimits
-  readonly #sessionOptions: SessionOptions
+  readonly #kind: PoolKind<R>
+  readonly #sessionOptions: SessionOptions<R>
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #lanes = new Map<string, Lane>()
@@ -57,16 +90,20 @@ class Pool implements HbonePool {
   readonly #open = new Set<ClientSession>()
   readonly #idle = new Map<ClientSession, Timer>()
   readonly #abort = new AbortController()
+  /** The latest recheck, for handshakes that were under way. */
+  #trust: { readonly rejudge: Rejudge } | undefined
   #closing: Promise<void> | undefined
   #onEmpty: (() => void) | undefined
 
-  constructor(options: HbonePoolOptions) {
+  constructor(options: Omit<HbonePoolOptions, 'dial'>, kind: PoolKind<R>) {
+    this.#kind = kind
     this.#limits = resolveLimits(options.limits)
     this.#clock = options.clock ?? systemClock
     this.#logger = options.logger ?? silentLogger
     this.#sessionOptions = {
-      dial: options.dial ?? dial,
+      reach: kind.reach,
       limits: this.#limits,
+      maxAgeMs: kind.maxAgeMs,
       clock: this.#clock,
       onDraining: session => this.#forget(session),
       onCapacity: session => this.#restWhenIdle(session),
@@ -85,8 +122,8 @@ class Pool implements HbonePool {
     return sum
   }
 
-  async connect(request: ConnectRequest): Promise<Tunnel> {
-    const key = keyOf(request)
+  async connect(request: R): Promise<Tunnel> {
+    const key = this.#kind.keyOf(request)
     try {
       return await this.#tunnel(key, request)
     } catch (error) {
@@ -99,6 +136,11 @@ class Pool implements HbonePool {
     for (const session of [...this.#alive.keys()]) session.drain()
   }
 
+  recheck(rejudge: Rejudge = byItsOwnCredentials): number {
+    this.#trust = { rejudge }
+    return [...this.#alive.keys()].filter(session => session.recheck(rejudge)).length
+  }
+
   close(options: { readonly graceMs?: number } = {}): Promise<void> {
     this.#closing ??= this.#close(options.graceMs ?? this.#limits.graceMs)
     return this.#closing
@@ -109,33 +151,43 @@ class Pool implements HbonePool {
   }
 
   /** On a session with room. Whoever finds none waits for the dial that is under way, or dials for all. */
-  async #tunnel(key: string, request: ConnectRequest): Promise<Tunnel> {
+  async #tunnel(key: string, request: R): Promise<Tunnel> {
+    const wanted = this.#kind.sessionsFor(request)
     for (;;) {
       if (this.#closing !== undefined) throw new HboneError('AMBIENT_E_CLOSED', 'pool draining')
       request.signal?.throwIfAborted()
       const lane = this.#lane(key)
-      const found = lane.sessions.find(session => session.capacity > 0)
+      const found = pick(lane.sessions, wanted)
+      const isFewer = lane.sessions.length < wanted
+      if (found === undefined || isFewer)
+        lane.dialing ??= this.#dialLane(key, lane, request).finally(() => {
+          lane.dialing = undefined
+          if (lane.sessions.length === 0) this.#lanes.delete(key)
+        })
       // Found and taken in one step: of many waiters each must see what the one before it took.
-      if (found !== undefined) return this.#openOn(found, request)
-      lane.dialing ??= this.#dialLane(key, lane, request).finally(() => {
-        lane.dialing = undefined
-        if (lane.sessions.length === 0) this.#lanes.delete(key)
-      })
-      await abortable(lane.dialing, request.signal)
+      if (found !== undefined) {
+        // Nobody waits for one session more; whoever finds no room hears why there is none.
+        lane.dialing?.catch(() => {})
+        return this.#openOn(found, request)
+      }
+      await abortable(lane.dialing ?? Promise.resolve(), request.signal)
     }
   }
 
-  #openOn(session: ClientSession, request: ConnectRequest): Promise<Tunnel> {
+  #openOn(session: ClientSession, request: R): Promise<Tunnel> {
     const tunnel = session.open(request)
     if (session.tunnels > 0) this.#keep(session)
     return tunnel
   }
 
-  async #dialLane(key: string, lane: Lane, request: ConnectRequest): Promise<void> {
+  async #dialLane(key: string, lane: Lane, request: R): Promise<void> {
+    const trust = this.#trust
     const session = await openSession(request, this.#sessionOptions, this.#abort.signal)
     this.#alive.set(session, key)
     this.#open.add(session)
     if (this.#closing !== undefined) return session.drain()
+    // Trust changed while it was proving itself.
+    if (this.#trust !== undefined && this.#trust !== trust) session.recheck(this.#trust.rejudge)
     if (session.capacity <= 0) {
       session.drain()
       throw new HboneError('AMBIENT_E_HBONE_SESSION_LOST', 'a new session takes no tunnels')
@@ -210,7 +262,18 @@ class Pool implements HbonePool {
   }
 }
 
-/** Everything that tunnels on one session must have in common; compared whole, never by hash. */
+/** The first with room; of several that were asked for, the one with the fewest tunnels, in turn. */
+function pick(sessions: ClientSession[], wanted: number): ClientSession | undefined {
+  if (wanted === 1) return sessions.find(session => session.capacity > 0)
+  const usable = sessions.filter(session => session.capacity > 0)
+  const fewest = Math.min(...usable.map(session => session.tunnels))
+  const found = usable.find(session => session.tunnels === fewest)
+  if (found === undefined) return undefined
+  sessions.splice(sessions.indexOf(found), 1)
+  sessions.push(found)
+  return found
+}
+
 function keyOf(request: ConnectRequest): string {
   const { credentials, to, expect, localAddress = '' } = request
   const ids = expect.map(id => id.uri)

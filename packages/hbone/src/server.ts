@@ -2,7 +2,6 @@
  * The waypoint hall: accepted TCP sockets become proven sessions, their CONNECTs become tunnel requests. Nothing of a body is
  * looked at before the request was accepted.
  */
-import type { Socket } from 'node:net'
 import {
   canonicalIp,
   type Channel,
@@ -11,6 +10,7 @@ import {
   formatHostPort,
   type Logger,
   messageOf,
+  type SpiffeId,
   silentLogger,
   systemClock,
 } from '@ambient/core'
@@ -21,7 +21,9 @@ import type { RequestHead } from './http2/message.ts'
 import { answerBadRequest } from './http2/bad-request.ts'
 import type { Http2Stream } from './http2/stream.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
-import { handshakeAsServer } from './tls.ts'
+import { byItsOwnCredentials, type Rejudge, type SessionProof, withdrawnTrust } from './recheck.ts'
+import { drainAtAge } from './session-age.ts'
+import { type Carrier, handshakeAsServer, type ProvenPeer } from './tls.ts'
 import type { SocketAddress, TunnelPeer } from './tunnel.ts'
 import { AnswerableRequest, type ConnectHead, handOut } from './tunnel-request.ts'
 
@@ -33,6 +35,8 @@ export interface TunnelRequest {
   /** Repeated values joined with `,`. */
   header(name: string): string | undefined
   readonly peer: TunnelPeer
+  /** Who carried the session to us, when it came in a tunnel of another one; proven there. */
+  readonly via?: SpiffeId
   /** Our end of the TCP connection. */
   readonly local: SocketAddress
   /** Aborted when the caller gave up before it was answered. */
@@ -43,7 +47,7 @@ export interface TunnelRequest {
   refuse(status: number, headers?: HeaderList): void
 }
 
-/** A connection that ended before it carried a tunnel. */
+/** A connection that ended before it carried a tunnel, or whose peer is no longer believed. */
 export interface HboneFailure {
   readonly source: SocketAddress
   readonly local: SocketAddress
@@ -74,13 +78,22 @@ export interface HboneServerOptions {
 }
 
 export interface HboneServer {
-  /** Takes an accepted TCP socket, half-open and not yet read from. Never throws. */
-  accept(socket: Socket): void
+  /**
+   * Takes an accepted TCP socket, half-open and not yet read from; or the socket of a tunnel that another server
+   * accepted, for HBONE in HBONE: its requests know both peers. Never throws.
+   */
+  accept(socket: Carrier): void
   /** Proven sessions. */
   readonly sessions: number
   readonly tunnels: number
   /** GOAWAY on every present session; new ones are accepted. */
   retire(): void
+  /**
+   * Judges the peer of each live session again and ends those that are no longer believed, with their tunnels:
+   * `onFailure` hears of each. To be called when trust changed: a CRL, another bundle. Returns how many ended.
+   * @param rejudge default: the verifier that judged it first.
+   */
+  recheck(rejudge?: Rejudge): number
   /** Takes no more sockets, lets handshakes and tunnels finish for `graceMs`, then cuts them. Idempotent. */
   close(options?: { readonly graceMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -95,11 +108,13 @@ class Server implements HboneServer {
   readonly #limits: HboneLimits
   readonly #clock: Clock
   readonly #logger: Logger
-  readonly #sessions = new Set<Http2Connection>()
+  readonly #sessions = new Map<Http2Connection, Live>()
   /** Sessions whose TCP connection is not closed yet. */
   readonly #open = new Set<Http2Connection>()
   readonly #stop = new AbortController()
-  readonly #handshakes = new Set<Socket>()
+  readonly #handshakes = new Set<Carrier>()
+  /** The latest recheck, for handshakes that were under way. */
+  #trust: { readonly rejudge: Rejudge } | undefined
   #closing: Promise<void> | undefined
   #onEmpty: (() => void) | undefined
 
@@ -116,19 +131,21 @@ class Server implements HboneServer {
 
   get tunnels(): number {
     let sum = 0
-    for (const session of this.#sessions) sum += session.streams.size
+    for (const session of this.#sessions.keys()) sum += session.streams.size
     return sum
   }
 
-  accept(socket: Socket): void {
+  accept(socket: Carrier): void {
     socket.on('error', () => {})
     if (this.#closing !== undefined || this.#handshakes.size >= this.#limits.maxPendingHandshakes) {
       socket.destroy()
       return
     }
+    const via = 'peer' in socket ? socket.peer : undefined
     const ends = {
       source: endOf(socket.remoteAddress, socket.remotePort),
       local: endOf(socket.localAddress, socket.localPort),
+      ...(via === undefined ? {} : { via }),
     }
     this.#handshakes.add(socket)
     this.#prove(socket, ends)
@@ -140,7 +157,20 @@ class Server implements HboneServer {
   }
 
   retire(): void {
-    for (const session of [...this.#sessions]) session.drain()
+    for (const session of [...this.#sessions.keys()]) session.drain()
+  }
+
+  recheck(rejudge: Rejudge = byItsOwnCredentials): number {
+    this.#trust = { rejudge }
+    let ended = 0
+    for (const [session, { proof, ends }] of [...this.#sessions]) {
+      const error = withdrawnTrust(proof, rejudge)
+      if (error === undefined) continue
+      ended++
+      session.cut(error)
+      this.#report(ends, error)
+    }
+    return ended
   }
 
   close(options: { readonly graceMs?: number } = {}): Promise<void> {
@@ -152,16 +182,33 @@ class Server implements HboneServer {
     return this.close()
   }
 
-  async #prove(socket: Socket, ends: Ends): Promise<void> {
+  async #prove(socket: Carrier, ends: Ends): Promise<void> {
     const credentials = await this.#credentials(ends.local)
+    const trust = this.#trust
+    const expect = { kind: 'own-trust-domain' } as const
     const proven = await handshakeAsServer(socket, {
       credentials,
-      expect: { kind: 'own-trust-domain' },
+      expect,
       timeoutMs: this.#limits.handshakeMs,
       clock: this.#clock,
       signal: this.#stop.signal,
     })
-    const peer: TunnelPeer = Object.freeze({ ...ends.source, id: proven.id, notAfter: proven.notAfter })
+    const { id, notAfter, chain } = proven
+    const peer: TunnelPeer = Object.freeze({ ...ends.source, id, notAfter })
+    const proof: SessionProof = { peer, chain, expect, credentials, since: this.#clock.now() }
+    // Trust changed while it was proving itself.
+    if (this.#trust !== undefined && this.#trust !== trust) {
+      const error = withdrawnTrust(proof, this.#trust.rejudge)
+      if (error !== undefined) {
+        proven.socket.on('error', () => {}).destroy()
+        throw error
+      }
+    }
+    this.#serve(proven, proof, ends)
+  }
+
+  #serve(proven: ProvenPeer, proof: SessionProof, ends: Ends): void {
+    const { peer } = proof
     let hadRequest = false
     const session: Http2Connection = new Http2Connection({
       role: 'server',
@@ -175,8 +222,11 @@ class Server implements HboneServer {
           this.#onRequest(stream, head, peer, ends)
         },
         onClosed: error => {
+          age?.cancel()
           this.#sessions.delete(session)
-          if (error !== undefined && !hadRequest && error.code !== 'AMBIENT_E_HBONE_SESSION_LOST')
+          // One that is no longer believed was told of already.
+          const isKnown = hadRequest || error?.code === 'AMBIENT_E_PEER_IDENTITY'
+          if (error !== undefined && !isKnown && error.code !== 'AMBIENT_E_HBONE_SESSION_LOST')
             this.#report(ends, error)
         },
         onGone: () => {
@@ -185,7 +235,8 @@ class Server implements HboneServer {
         },
       },
     })
-    this.#sessions.add(session)
+    const age = drainAtAge(this.#limits.maxSessionAgeMs, this.#clock, () => session.drain())
+    this.#sessions.set(session, { proof, ends })
     this.#open.add(session)
     session.start()
     if (this.#closing !== undefined) session.drain()
@@ -226,9 +277,10 @@ class Server implements HboneServer {
     ends: Ends,
   ): void {
     if (head.kind === 'refused') {
-      answerBadRequest(stream, head, { clock: this.#clock, waitMs: this.#limits.prefaceMs })
+      answerBadRequest(stream, head, { clock: this.#clock, waitMs: this.#limits.lingerMs })
       this.#options.onRefused?.({
-        ...ends,
+        source: ends.source,
+        local: ends.local,
         peer,
         authority: head.authority,
         status: 400,
@@ -236,11 +288,11 @@ class Server implements HboneServer {
       })
       return
     }
-    const request = new Request(head, stream, peer, ends.local)
+    const request = new Request(head, stream, peer, ends)
     handOut(request, this.#options.onTunnel, this.#logger)
   }
 
-  #fail(socket: Socket, ends: Ends, error: unknown): void {
+  #fail(socket: Carrier, ends: Ends, error: unknown): void {
     socket.destroy()
     const known =
       error instanceof HboneError
@@ -254,7 +306,7 @@ class Server implements HboneServer {
   }
 
   #report(ends: Ends, error: HboneError): void {
-    this.#options.onFailure?.({ ...ends, error })
+    this.#options.onFailure?.({ source: ends.source, local: ends.local, error })
   }
 
   async #close(graceMs: number): Promise<void> {
@@ -298,14 +350,22 @@ class Server implements HboneServer {
 interface Ends {
   readonly source: SocketAddress
   readonly local: SocketAddress
+  readonly via?: SpiffeId
+}
+
+interface Live {
+  readonly proof: SessionProof
+  readonly ends: Ends
 }
 
 class Request extends AnswerableRequest implements TunnelRequest {
   readonly peer: TunnelPeer
+  readonly via?: SpiffeId
 
-  constructor(head: ConnectHead, stream: Http2Stream, peer: TunnelPeer, local: SocketAddress) {
+  constructor(head: ConnectHead, stream: Http2Stream, peer: TunnelPeer, { local, via }: Ends) {
     super(head, stream, local)
     this.peer = peer
+    if (via !== undefined) this.via = via
   }
 }
 

@@ -1,17 +1,6 @@
 /** One client session: TCP, TLS, the verdict on the peer, HTTP/2; and the tunnels through it. */
 import { setMaxListeners } from 'node:events'
-import type { Socket } from 'node:net'
-import {
-  canonicalIp,
-  type Channel,
-  type ChannelReset,
-  type Clock,
-  CoreError,
-  formatHostPort,
-  messageOf,
-  type Timer,
-} from '@ambient/core'
-import type { Dial } from '@ambient/core/node'
+import { canonicalIp, type Channel, type ChannelReset, type Clock, type Timer } from '@ambient/core'
 import type { ConnectRequest } from './client.ts'
 import { HboneError } from './errors.ts'
 import { headerProblem, readResponseHead } from './http2/message.ts'
@@ -19,13 +8,29 @@ import { Http2Connection } from './http2/connection.ts'
 import type { HeaderList } from './http2/hpack.ts'
 import type { Http2Stream } from './http2/stream.ts'
 import type { HboneLimits } from './limits.ts'
-import { handshakeAsClient, type ProvenPeer } from './tls.ts'
+import { type Rejudge, type SessionProof, withdrawnTrust } from './recheck.ts'
+import { drainAtAge } from './session-age.ts'
+import { type Carrier, handshakeAsClient, type ProvenPeer } from './tls.ts'
 import type { SocketAddress, Tunnel, TunnelPeer } from './tunnel.ts'
 import { TunnelSocket } from './tunnel-socket.ts'
 
-export interface SessionOptions {
-  readonly dial: Dial
+/** What a session is to run over. */
+export interface Reached {
+  readonly carrier: Carrier
+  /** The other end, for messages. */
+  readonly name: string
+  /** Who carries it, when it is a tunnel, and when that takes nothing new. */
+  readonly via?: { readonly peer: TunnelPeer; readonly draining: AbortSignal }
+}
+
+/** @throws HboneError; the signal's reason. */
+export type Reach<R> = (request: R, signal: AbortSignal | undefined) => Promise<Reached>
+
+export interface SessionOptions<R extends ConnectRequest = ConnectRequest> {
+  readonly reach: Reach<R>
   readonly limits: HboneLimits
+  /** After this age it drains; 0: never. */
+  readonly maxAgeMs: number
   readonly clock: Clock
   /** No new tunnels from now on. */
   readonly onDraining: (session: ClientSession) => void
@@ -38,51 +43,34 @@ export interface SessionOptions {
 }
 
 /** @throws HboneError UNREACHABLE, TIMEOUT, TLS or PEER_IDENTITY; the signal's reason. */
-export async function openSession(
-  request: ConnectRequest,
-  options: SessionOptions,
+export async function openSession<R extends ConnectRequest>(
+  request: R,
+  options: SessionOptions<R>,
   signal?: AbortSignal,
 ): Promise<ClientSession> {
-  const socket = await dialPeer(request, options, signal)
+  const reached = await options.reach(request, signal)
   const { limits, clock } = options
-  const proven = await handshakeAsClient(socket, {
-    credentials: request.credentials,
-    expect: { kind: 'one-of', ids: request.expect },
+  const { credentials } = request
+  const expect = { kind: 'one-of', ids: request.expect } as const
+  const proven = await handshakeAsClient(reached.carrier, {
+    credentials,
+    expect,
+    subject: reached.name,
     timeoutMs: limits.handshakeMs,
     clock,
     ...(signal === undefined ? {} : { signal }),
   })
-  return new ClientSession(proven, socket, request, options)
-}
-
-async function dialPeer(
-  request: ConnectRequest,
-  options: SessionOptions,
-  signal: AbortSignal | undefined,
-): Promise<Socket> {
-  const { address, port } = request.to
-  try {
-    return await options.dial({
-      host: address,
-      port,
-      timeoutMs: options.limits.connectMs,
-      ...(request.localAddress === undefined ? {} : { localAddress: request.localAddress }),
-      ...(signal === undefined ? {} : { signal }),
-    })
-  } catch (cause) {
-    if (signal?.aborted === true) throw cause
-    const isTimeout = cause instanceof CoreError && cause.code === 'AMBIENT_E_CONNECT_TIMEOUT'
-    throw new HboneError(
-      isTimeout ? 'AMBIENT_E_HBONE_TIMEOUT' : 'AMBIENT_E_HBONE_UNREACHABLE',
-      `no HBONE session with ${formatHostPort(address, port)}: ${messageOf(cause)}`,
-      { cause, layer: 'tcp' },
-    )
-  }
+  const { id, notAfter, chain } = proven
+  const address = canonicalIp(request.to.address) ?? request.to.address
+  const peer: TunnelPeer = Object.freeze({ id, address, port: request.to.port, notAfter })
+  const proof: SessionProof = { peer, chain, expect, credentials, since: clock.now() }
+  return new ClientSession(proven, reached, proof, options)
 }
 
 export class ClientSession {
-  readonly peer: TunnelPeer
   readonly local: SocketAddress
+  readonly #proof: SessionProof
+  readonly #via: TunnelPeer | undefined
   readonly #connection: Http2Connection
   readonly #limits: HboneLimits
   readonly #clock: Clock
@@ -90,24 +78,27 @@ export class ClientSession {
   readonly #draining = new AbortController()
   #givenUp = 0
 
-  constructor(proven: ProvenPeer, socket: Socket, request: ConnectRequest, options: SessionOptions) {
-    const { address, port } = request.to
+  constructor(
+    proven: ProvenPeer,
+    reached: Reached,
+    proof: SessionProof,
+    options: Omit<SessionOptions, 'reach'>,
+  ) {
+    const { carrier, name, via } = reached
     this.#limits = options.limits
     this.#clock = options.clock
-    this.#name = formatHostPort(address, port)
+    this.#proof = proof
+    this.#via = via?.peer
+    this.#name = name
     // One listener for each tunnel that is kept idle, of which a session may have many.
     setMaxListeners(0, this.#draining.signal)
-    this.peer = Object.freeze({
-      id: proven.id,
-      address: canonicalIp(address) ?? address,
-      port,
-      notAfter: proven.notAfter,
-    })
-    const localAddress = socket.localAddress ?? ''
+    const localAddress = carrier.localAddress ?? ''
     this.local = Object.freeze({
       address: canonicalIp(localAddress) ?? localAddress,
-      port: socket.localPort ?? 0,
+      port: carrier.localPort ?? 0,
     })
+    const drain = (): void => this.drain()
+    const age = drainAtAge(options.maxAgeMs, options.clock, drain)
     this.#connection = new Http2Connection({
       role: 'client',
       transport: proven.socket,
@@ -124,6 +115,8 @@ export class ClientSession {
           this.#draining.abort()
         },
         onClosed: () => {
+          age?.cancel()
+          via?.draining.removeEventListener('abort', drain)
           options.onClosed(this)
           this.#draining.abort()
         },
@@ -131,6 +124,12 @@ export class ClientSession {
       },
     })
     this.#connection.start()
+    if (via?.draining.aborted === true) drain()
+    else via?.draining.addEventListener('abort', drain)
+  }
+
+  get peer(): TunnelPeer {
+    return this.#proof.peer
   }
 
   get tunnels(): number {
@@ -154,6 +153,13 @@ export class ClientSession {
   /** Cuts every tunnel. */
   cut(reason: string): void {
     this.#connection.cut(new HboneError('AMBIENT_E_CLOSED', reason, { h2Code: 'NO_ERROR' }))
+  }
+
+  /** Ends the session when its peer is no longer believed; whether it did. */
+  recheck(rejudge: Rejudge): boolean {
+    const error = withdrawnTrust(this.#proof, rejudge)
+    if (error !== undefined) this.#connection.cut(error)
+    return error !== undefined
   }
 
   /** @throws HboneError REFUSED, RESET, TIMEOUT, SESSION_LOST or TLS; the signal's reason. */
@@ -264,15 +270,18 @@ export class ClientSession {
 
   #tunnel(stream: Http2Stream, responseHeaders: HeaderList): Tunnel {
     const { peer, local } = this
+    const via = this.#via
     const channel: Channel = stream
     return {
       channel,
       peer,
+      ...(via === undefined ? {} : { via }),
       local,
       responseHeaders,
       draining: this.#draining.signal,
-      socket: () =>
+      socket: (options = {}) =>
         new TunnelSocket(channel, {
+          ...options,
           remoteAddress: peer.address,
           remotePort: peer.port,
           localAddress: local.address,

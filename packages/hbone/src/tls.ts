@@ -22,6 +22,7 @@ import {
   type SpiffeId,
 } from '@ambient/core'
 import { HboneError, tlsError } from './errors.ts'
+import type { TunnelSocket } from './tunnel-socket.ts'
 
 /** ztunnel's list; AES-128 costs less and is what two of our own agree on only when asked to. */
 const CIPHERS = 'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256'
@@ -31,9 +32,14 @@ const MAX_CHAIN = 10
 
 const contexts = new WeakMap<Credentials, SecureContext>()
 
+/** What carries a session: a TCP connection, or a tunnel of another session. */
+export type Carrier = Socket | TunnelSocket
+
 export interface ProvenPeer {
   readonly socket: TLSSocket
   readonly id: SpiffeId
+  /** What it proved that with: DER, leaf first. */
+  readonly chain: readonly Uint8Array[]
   /** Milliseconds since the epoch. */
   readonly notAfter: number
 }
@@ -43,6 +49,8 @@ export interface HandshakeOptions {
   readonly expect: PeerExpectation
   readonly timeoutMs: number
   readonly clock: Clock
+  /** The other end, for messages. Default: its address. */
+  readonly subject?: string
   /** Gives the handshake up. */
   readonly signal?: AbortSignal
 }
@@ -51,7 +59,7 @@ export interface HandshakeOptions {
  * Owns the socket: it is destroyed when the promise rejects.
  * @throws HboneError TLS, PEER_IDENTITY or TIMEOUT; the signal's reason.
  */
-export async function handshakeAsServer(socket: Socket, options: HandshakeOptions): Promise<ProvenPeer> {
+export async function handshakeAsServer(socket: Carrier, options: HandshakeOptions): Promise<ProvenPeer> {
   // `allowHalfOpen` is an option of every stream, though the types of this one do not say so.
   const settings: TLSSocketOptions & { readonly allowHalfOpen: boolean } = {
     isServer: true,
@@ -67,7 +75,7 @@ export async function handshakeAsServer(socket: Socket, options: HandshakeOption
 }
 
 /** As {@link handshakeAsServer}, from the other end. */
-export async function handshakeAsClient(socket: Socket, options: HandshakeOptions): Promise<ProvenPeer> {
+export async function handshakeAsClient(socket: Carrier, options: HandshakeOptions): Promise<ProvenPeer> {
   const settings: ConnectionOptions & { readonly allowHalfOpen: boolean } = {
     socket,
     secureContext: contextOf(options.credentials),
@@ -82,11 +90,11 @@ export async function handshakeAsClient(socket: Socket, options: HandshakeOption
 function prove(
   wrap: () => TLSSocket,
   event: string,
-  socket: Socket,
+  socket: Carrier,
   options: HandshakeOptions,
 ): Promise<ProvenPeer> {
-  const subject = formatHostPort(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
-  const { signal } = options
+  const { signal, subject = formatHostPort(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0) } =
+    options
   socket.on('error', () => {})
   if (signal?.aborted === true || socket.destroyed) {
     socket.destroy()
@@ -135,9 +143,10 @@ function judge(
   { credentials, expect }: HandshakeOptions,
 ): ProvenPeer | HboneError {
   try {
-    const verdict = credentials.verifyPeer(peerChain(secure), expect)
+    const chain = peerChain(secure)
+    const verdict = credentials.verifyPeer(chain, expect)
     if (!verdict.ok) return identityError(subject, verdict)
-    return { socket: secure, id: verdict.id, notAfter: verdict.notAfter }
+    return { socket: secure, id: verdict.id, chain, notAfter: verdict.notAfter }
   } catch (error) {
     // A verifier that fails has not said yes.
     return tlsError(subject, error)

@@ -1,7 +1,7 @@
 /** What both ends of a tunnel say of it. */
 import type { Channel, SpiffeId } from '@ambient/core'
 import type { HeaderList } from './http2/hpack.ts'
-import type { TunnelSocket } from './tunnel-socket.ts'
+import type { TunnelSocket, TunnelSocketOptions } from './tunnel-socket.ts'
 
 /** The proven other end of a session. */
 export interface TunnelPeer {
@@ -22,6 +22,8 @@ export interface SocketAddress {
 export interface Tunnel {
   readonly channel: Channel
   readonly peer: TunnelPeer
+  /** The gateway whose tunnel carries the session, proven as well; `peer` then has its address. */
+  readonly via?: TunnelPeer
   readonly local: SocketAddress
   readonly responseHeaders: HeaderList
   /**
@@ -30,5 +32,5 @@ export interface Tunnel {
    */
   readonly draining: AbortSignal
   /** The tunnel as a `net.Socket`-like stream. Use either this or `channel`, once. */
-  socket(): TunnelSocket
+  socket(options?: TunnelSocketOptions): TunnelSocket
 }

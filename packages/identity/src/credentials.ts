@@ -50,8 +50,8 @@ export function createCredentials(options: CredentialsOptions): Credentials {
     notBefore: leaf.notBefore,
     notAfter: leaf.notAfter,
     privateKey: () => String(key.export({ type: 'pkcs8', format: 'pem' })),
-    verifyPeer: (peer, expect) =>
-      verifyWithAnchors({ chain: peer, trust, ownTrustDomain: id.trustDomain, expect, now: clock.now() }),
+    verifyPeer: (peer, expect, at = clock.now()) =>
+      verifyWithAnchors({ chain: peer, trust, ownTrustDomain: id.trustDomain, expect, now: at }),
   }
   return Object.freeze(redacted(credentials, shown(credentials)))
 }

@@ -224,10 +224,14 @@ export class Http2Connection implements StreamHost {
     this.#end(error)
   }
 
-  /** As `fail`, and a session that has ended but still waits for its last bytes to leave waits no longer. */
+  /**
+   * As `fail`, and a session that has ended but still waits for its last bytes to leave waits no longer. The session did
+   * nothing wrong, so its GOAWAY says NO_ERROR, which some peers read as a clean end of every stream: those are reset.
+   */
   cut(error: HboneError): void {
-    if (this.#closed) this.#transport.destroy()
-    else this.fail(error)
+    if (this.#closed) return void this.#transport.destroy()
+    for (const id of this.streams.keys()) this.resetStream(id, 'INTERNAL_ERROR')
+    this.fail(error)
   }
 
   // What streams call.
@@ -510,7 +514,7 @@ export class Http2Connection implements StreamHost {
     this.#stalls.stop()
     this.#reader.stop()
     this.#sender.stop()
-    const isOurs = error?.code === 'AMBIENT_E_CLOSED'
+    const isOurs = error?.code === 'AMBIENT_E_CLOSED' || error?.code === 'AMBIENT_E_PEER_IDENTITY'
     const reset: ChannelReset = {
       by: isOurs ? 'local' : 'peer',
       code: 'INTERNAL_ERROR',
