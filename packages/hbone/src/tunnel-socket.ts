@@ -4,8 +4,17 @@
  */
 import { Duplex } from 'node:stream'
 import type { Channel, ChannelReset, SpiffeId } from '@ambient/core'
+import type { Tunnel } from './tunnel.ts'
 
-export interface TunnelSocketFacts {
+export interface TunnelSocketOptions {
+  /**
+   * `true` (the default): the peer's end leaves our direction open, as tunnels do. `false`: it ends ours as well when all
+   * is sent, as `net.connect()` does; what drivers expect that wait for `'close'`.
+   */
+  readonly allowHalfOpen?: boolean
+}
+
+export interface TunnelSocketFacts extends TunnelSocketOptions {
   readonly remoteAddress: string
   readonly remotePort: number
   readonly localAddress: string
@@ -14,35 +23,54 @@ export interface TunnelSocketFacts {
   readonly peer?: SpiffeId
 }
 
+/** Opens the tunnel of a socket that was handed out already. The signal is aborted when the socket is destroyed first. */
+export type OpenSocketTunnel = (signal: AbortSignal) => Promise<Tunnel>
+
 /** The stream over a channel, which it owns from now on. */
 export function createTunnelSocket(channel: Channel, facts: TunnelSocketFacts): TunnelSocket {
   return new TunnelSocket(channel, facts)
 }
 
+/**
+ * A socket at once, for a tunnel that is still to be opened: what `http2.connect`'s `createConnection` and other callers
+ * need that cannot wait. `open` is called once, in this call. Until it resolves `connecting` is `true`, the addresses are
+ * `undefined`, and writes wait (the first by reference, the others in the stream's own bounded queue); then `'connect'` and
+ * `'ready'` follow. Its rejection destroys the socket with that error; destroying the socket aborts the signal.
+ */
+export function createLazyTunnelSocket(
+  open: OpenSocketTunnel,
+  options: TunnelSocketOptions = {},
+): TunnelSocket {
+  return new TunnelSocket(open, options)
+}
+
 /** A socket that was destroyed after its end waits this long for the peer's, as a kernel does (FIN_WAIT_2). */
 const CLOSE_WAIT_MS = 60_000
+/** With a timeout set, writes go out in pieces of this size, so that a slow one is seen to move. */
+const PIECE_BYTES = 65_536
+/** What timers take. */
+const MAX_TIMEOUT_MS = 2_147_483_647
 
 type Done = (error?: Error | null) => void
+type Facts = TunnelSocketOptions & Partial<TunnelSocketFacts>
 
 export class TunnelSocket extends Duplex {
-  readonly remoteAddress: string
-  readonly remotePort: number
-  readonly remoteFamily: 'IPv4' | 'IPv6'
-  readonly localAddress: string
-  readonly localPort: number
-  readonly localFamily: 'IPv4' | 'IPv6'
-  /** The proven identity of the other end, `undefined` when the channel has none. */
-  readonly peer: SpiffeId | undefined
-  readonly connecting = false
-  readonly pending = false
+  /** `true` until a tunnel that was asked for late is there. */
+  connecting: boolean
   /** The tunnel is encrypted beneath; to the application it is a plain socket. */
   readonly encrypted = false
   readonly authorized = false
   readonly alpnProtocol = false
+  readonly autoSelectFamilyAttemptedAddresses: string[] = []
   timeout = 0
   bytesRead = 0
   bytesWritten = 0
-  readonly #channel: Channel
+  #facts: Facts
+  /** Absent while connecting. */
+  #channel: Channel | undefined
+  #opening: AbortController | undefined
+  /** Of the write under way: what the channel was not given yet, and whom to tell. */
+  #unsent: Buffer | undefined
   #written: Done | undefined
   #ended: Done | undefined
   #readEnded = false
@@ -50,52 +78,83 @@ export class TunnelSocket extends Duplex {
   #timer: NodeJS.Timeout | undefined
   #closeTimer: NodeJS.Timeout | undefined
 
-  constructor(channel: Channel, facts: TunnelSocketFacts) {
-    super({ allowHalfOpen: true, emitClose: true, autoDestroy: true })
-    this.#channel = channel
-    this.remoteAddress = facts.remoteAddress
-    this.remotePort = facts.remotePort
-    this.remoteFamily = familyOf(facts.remoteAddress)
-    this.localAddress = facts.localAddress
-    this.localPort = facts.localPort
-    this.localFamily = familyOf(facts.localAddress)
-    this.peer = facts.peer
-    channel.start({
-      data: bytes => this.#onData(bytes),
-      end: () => this.#onEnd(),
-      drained: () => this.#onDrained(),
-      finished: () => this.#onFinished(),
-      reset: reset => this.#onReset(reset),
-    })
+  constructor(source: Channel | OpenSocketTunnel, facts: Facts) {
+    // As `net.Socket`, which emits 'close' itself, with whether there was an error.
+    super({ allowHalfOpen: facts.allowHalfOpen ?? true, emitClose: false, autoDestroy: true })
+    this.#facts = facts
+    this.connecting = typeof source === 'function'
+    if (typeof source === 'function') this.#open(source)
+    else this.#use(source)
   }
 
-  /** The tunnel is connected already; drivers that dial the stream they are given hear so. */
-  connect(...given: readonly unknown[]): this {
-    const listener = given.at(-1)
-    if (typeof listener === 'function') this.once('connect', () => listener())
-    process.nextTick(() => {
-      if (this.destroyed) return
-      this.emit('connect')
-      this.emit('ready')
-    })
-    return this
+  /** The HBONE peer's address; `undefined` while connecting. */
+  get remoteAddress(): string | undefined {
+    return this.#facts.remoteAddress
   }
 
-  get readyState(): 'open' | 'readOnly' | 'writeOnly' | 'closed' {
+  get remotePort(): number | undefined {
+    return this.#facts.remotePort
+  }
+
+  get remoteFamily(): 'IPv4' | 'IPv6' | undefined {
+    return familyOf(this.#facts.remoteAddress)
+  }
+
+  /** Empty while connecting: `net.Socket`'s types know no `undefined` here. */
+  get localAddress(): string {
+    return this.#facts.localAddress ?? ''
+  }
+
+  get localPort(): number {
+    return this.#facts.localPort ?? 0
+  }
+
+  get localFamily(): string {
+    return familyOf(this.#facts.localAddress) ?? ''
+  }
+
+  /** The proven identity of the other end; `undefined` when the channel has none, and while connecting. */
+  get peer(): SpiffeId | undefined {
+    return this.#facts.peer
+  }
+
+  get pending(): boolean {
+    return this.connecting
+  }
+
+  get bufferSize(): number {
+    return this.writableLength
+  }
+
+  get readyState(): 'opening' | 'open' | 'readOnly' | 'writeOnly' | 'closed' {
     if (this.destroyed) return 'closed'
+    if (this.connecting) return 'opening'
     if (this.writableEnded) return this.#readEnded ? 'closed' : 'readOnly'
     return this.#readEnded ? 'writeOnly' : 'open'
   }
 
-  address(): { address: string; port: number; family: string } {
-    return { address: this.localAddress, port: this.localPort, family: this.localFamily }
-  }
-
-  setNoDelay(): this {
+  /**
+   * For drivers that dial the stream they are given: the tunnel leads where it leads, arguments but a listener are ignored,
+   * and `'connect'` follows. Who dials expects a socket that closes when the peer ends, so `allowHalfOpen` is off from now on.
+   */
+  connect(...given: readonly unknown[]): this {
+    const listener = given.at(-1)
+    if (typeof listener === 'function') this.once('connect', () => listener())
+    this.allowHalfOpen = false
+    if (!this.connecting) process.nextTick(() => this.#sayConnected())
     return this
   }
 
-  setKeepAlive(): this {
+  address(): { address: string; port: number; family: string } | Record<string, never> {
+    if (this.connecting) return {}
+    return { address: this.localAddress, port: this.localPort, family: this.localFamily }
+  }
+
+  setNoDelay(_noDelay?: boolean): this {
+    return this
+  }
+
+  setKeepAlive(_enable?: boolean, _initialDelayMs?: number): this {
     return this
   }
 
@@ -108,17 +167,25 @@ export class TunnelSocket extends Duplex {
     return this
   }
 
-  /** Emits `'timeout'` after `timeoutMs` without activity; 0 turns it off. */
+  /**
+   * Emits `'timeout'` after `timeoutMs` without activity, also while connecting; 0 turns it off.
+   * @throws RangeError as `net.Socket`, when it is no length of time.
+   */
   setTimeout(timeoutMs: number, listener?: () => void): this {
+    if (!(timeoutMs >= 0 && Number.isFinite(timeoutMs)))
+      throw Object.assign(new RangeError(`a timeout of ${String(timeoutMs)} ms`), {
+        code: 'ERR_OUT_OF_RANGE',
+      })
     clearTimeout(this.#timer)
     this.#timer = undefined
-    this.timeout = timeoutMs
+    this.timeout = Math.min(timeoutMs, MAX_TIMEOUT_MS)
     if (timeoutMs === 0) {
       if (listener !== undefined) this.off('timeout', listener)
       return this
     }
     if (listener !== undefined) this.once('timeout', listener)
-    this.#timer = setTimeout(() => this.emit('timeout'), timeoutMs)
+    if (this.destroyed) return this
+    this.#timer = setTimeout(() => this.emit('timeout'), this.timeout)
     this.#timer.unref()
     return this
   }
@@ -131,15 +198,17 @@ export class TunnelSocket extends Duplex {
 
   /** Cuts the tunnel: the other end sees a reset. */
   resetAndDestroy(): this {
-    this.#over = true
-    this.#channel.reset('INTERNAL_ERROR', 'reset by the user of the socket')
+    if (this.#channel !== undefined && !this.#over) {
+      this.#over = true
+      this.#channel.reset('INTERNAL_ERROR', 'reset by the user of the socket')
+    }
     return this.destroy()
   }
 
   // The stream's own methods.
 
   override _read(): void {
-    this.#channel.resume()
+    this.#channel?.resume()
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
@@ -152,40 +221,96 @@ export class TunnelSocket extends Duplex {
 
   override _final(done: Done): void {
     this.#ended = done
-    this.#channel.end()
+    this.#channel?.end()
   }
 
   override _destroy(error: Error | null, done: Done): void {
     clearTimeout(this.#timer)
+    this.#opening?.abort(error ?? new Error('the socket was destroyed'))
+    this.connecting = false
     if (!this.#over) this.#close(error)
     const [written, ended] = [this.#written, this.#ended]
+    this.#unsent = undefined
     this.#written = undefined
     this.#ended = undefined
     done(error)
+    process.nextTick(() => this.emit('close', error !== null))
     const lost = error ?? new Error('the socket was destroyed before its bytes were sent')
     written?.(lost)
     ended?.(lost)
   }
 
+  /** Own ticks: an exception of a listener is the listener's, not a rejection of ours. */
+  #open(open: OpenSocketTunnel): void {
+    const opening = new AbortController()
+    this.#opening = opening
+    Promise.resolve()
+      .then(() => open(opening.signal))
+      .then(
+        tunnel => process.nextTick(() => this.#onOpened(tunnel)),
+        (error: unknown) => process.nextTick(() => this.#onFailed(error)),
+      )
+  }
+
+  #onOpened(tunnel: Tunnel): void {
+    this.#opening = undefined
+    if (this.destroyed) return tunnel.channel.reset('CANCEL', 'nobody wants it any more')
+    const { peer, local } = tunnel
+    this.#facts = {
+      remoteAddress: peer.address,
+      remotePort: peer.port,
+      localAddress: local.address,
+      localPort: local.port,
+      peer: peer.id,
+    }
+    this.connecting = false
+    this.#use(tunnel.channel)
+    this.#timer?.refresh()
+    if (this.#unsent !== undefined) this.#advance()
+    if (this.#ended !== undefined) tunnel.channel.end()
+    this.#sayConnected()
+  }
+
+  #onFailed(error: unknown): void {
+    this.#opening = undefined
+    this.destroy(error instanceof Error ? error : new Error('no tunnel', { cause: error }))
+  }
+
+  #sayConnected(): void {
+    if (this.destroyed) return
+    this.emit('connect')
+    this.emit('ready')
+  }
+
+  #use(channel: Channel): void {
+    this.#channel = channel
+    channel.start({
+      data: bytes => this.#onData(bytes),
+      end: () => this.#onEnd(),
+      drained: () => this.#onDrained(),
+      finished: () => this.#onFinished(),
+      reset: reset => this.#onReset(reset),
+    })
+  }
+
   /** As a kernel closes a socket: an end when all is sent, a reset when not, and for whatever still arrives. */
   #close(error: Error | null): void {
     this.#over = true
+    const channel = this.#channel
+    if (channel === undefined) return
     if (error !== null || this.#written !== undefined || this.writableLength > 0)
-      return this.#channel.reset(
-        'INTERNAL_ERROR',
-        error?.message ?? 'the socket was destroyed with unsent bytes',
-      )
-    this.#channel.end()
+      return channel.reset('INTERNAL_ERROR', error?.message ?? 'the socket was destroyed with unsent bytes')
+    channel.end()
     if (this.#readEnded) return
     this.#closeTimer = setTimeout(() => this.#stopPeer(), CLOSE_WAIT_MS)
     this.#closeTimer.unref()
-    this.#channel.resume()
+    channel.resume()
   }
 
   /** Nobody reads any more and our own direction is complete. */
   #stopPeer(): void {
     clearTimeout(this.#closeTimer)
-    this.#channel.reset('CANCEL', 'the socket is closed')
+    this.#channel?.reset('CANCEL', 'the socket is closed')
   }
 
   #onData(bytes: Uint8Array): boolean {
@@ -196,7 +321,7 @@ export class TunnelSocket extends Duplex {
     this.#timer?.refresh()
     this.bytesRead += bytes.length
     // The stream's queue keeps the view for as long as its reader likes.
-    if (!this.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))) this.#channel.pause()
+    if (!this.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))) this.#channel?.pause()
     return false
   }
 
@@ -210,9 +335,9 @@ export class TunnelSocket extends Duplex {
   }
 
   #onDrained(): void {
-    const done = this.#written
-    this.#written = undefined
-    done?.()
+    this.#timer?.refresh()
+    if (this.#unsent !== undefined) this.#advance()
+    else this.#tellWritten()
   }
 
   #onFinished(): void {
@@ -231,11 +356,31 @@ export class TunnelSocket extends Duplex {
   #send(bytes: Buffer, done: Done): void {
     this.#timer?.refresh()
     this.bytesWritten += bytes.length
-    if (bytes.length === 0 || this.#channel.write(bytes)) return done()
+    if (bytes.length === 0) return done()
     this.#written = done
+    this.#unsent = bytes
+    if (this.#channel !== undefined) this.#advance()
+  }
+
+  /** Gives the channel what it takes at once; `#onDrained` goes on with the rest. */
+  #advance(): void {
+    for (;;) {
+      const bytes = this.#unsent
+      if (bytes === undefined) return this.#tellWritten()
+      const isWhole = this.timeout === 0 || bytes.length <= PIECE_BYTES
+      this.#unsent = isWhole ? undefined : bytes.subarray(PIECE_BYTES)
+      if (this.#channel?.write(isWhole ? bytes : bytes.subarray(0, PIECE_BYTES)) !== true) return
+    }
+  }
+
+  #tellWritten(): void {
+    const done = this.#written
+    this.#written = undefined
+    done?.()
   }
 }
 
-function familyOf(address: string): 'IPv4' | 'IPv6' {
+function familyOf(address: string | undefined): 'IPv4' | 'IPv6' | undefined {
+  if (address === undefined) return undefined
   return address.includes(':') ? 'IPv6' : 'IPv4'
 }
