@@ -1,7 +1,7 @@
 /** docs/cli.md is true: its commands are run in its order, beside the mesh that it starts. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -29,6 +29,8 @@ beforeAll(async () => {
     TMPDIR: folder,
     PATH: `${bin}:${dirname(process.execPath)}:${process.env['PATH']}`,
   }
+  // Where the packages are installed, as the programs of the transcript expect.
+  await symlink(join(root, 'packages/cli/node_modules'), join(folder, 'node_modules'))
   for (const step of steps) if (step.kind === 'file' && !step.later) await writeFor(step)
 })
 
@@ -42,6 +44,7 @@ describe('docs/cli.md', () => {
     const told = steps.flatMap(step => (step.kind === 'command' ? [step.command] : [])).join('\n')
     for (const command of ['up', 'status', 'get pods', 'run', 'connect', 'label', 'version', '--version'])
       expect(told).toContain(`ambient ${command}`)
+    for (const command of ['serve', 'forward', 'connect']) expect(told).toContain(`ambient hbone ${command}`)
     for (const command of ['generate', 'apply', 'list', 'status', 'delete'])
       expect(told).toContain(`ambient waypoint ${command}`)
   })
