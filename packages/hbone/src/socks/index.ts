@@ -10,3 +10,6 @@ export {
   type SocksClientOptions,
   type SocksServerOptions,
 } from './negotiate.ts'
+export { createSocksListener } from './listener.ts'
+export type { CheckLogin, ProxyFailure, ProxyListener, ProxyListenerOptions } from '../entrance.ts'
+export type { ProxyLimits } from '../defaults.ts'
