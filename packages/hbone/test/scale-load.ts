@@ -35,6 +35,8 @@ export class Carrier implements ChannelEvents {
       this.#resolve = resolve
       this.#reject = reject
     })
+    // Not everybody waits for the end; whoever does hears of it.
+    this.done.catch(() => {})
     channel.start(this)
     this.#send()
   }

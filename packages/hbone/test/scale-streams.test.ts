@@ -88,7 +88,7 @@ describe('many streams on one session', () => {
       { limits: oneSession },
     )
     const flood = (await connect({ headers: [['kind', 'bulk']] })).channel
-    const flooding = new Carrier(flood, Number.MAX_SAFE_INTEGER)
+    void new Carrier(flood, Number.MAX_SAFE_INTEGER)
     const talks = await Promise.all(
       Array.from({ length: 50 }, async () =>
         caller((await connect({ headers: [['kind', 'talk']] })).channel, Buffer.alloc(1_024)),
@@ -111,8 +111,7 @@ describe('many streams on one session', () => {
     // What was on its way before the question and its answer: windows and sockets. Without turns it would be everything.
     expect(leads[990]).toBeLessThan(2 * maxStreamWindowBytes)
     flood.reset('CANCEL', 'seen enough')
-    flooding.done.catch(() => {})
-    bulk?.done.catch(() => {})
+    await Promise.allSettled([bulk?.done])
   })
 
   it('8 equal transfers advance together', { timeout: 60_000 }, async () => {

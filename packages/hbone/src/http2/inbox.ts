@@ -1,4 +1,7 @@
-/** Bytes that arrived and wait for a stream's reader: bounded by its receive window, cheap for small pieces. */
+/**
+ * Bytes that arrived and wait for a stream's reader: bounded by its receive window, cheap for small pieces. A view is kept
+ * only of what fills at least half of its read buffer, so that memory stays within twice the window.
+ */
 
 /** Shorter pieces are copied together: a view would keep a whole read buffer alive for a few bytes. */
 const COPY_BELOW_BYTES = 4_096
@@ -20,7 +23,7 @@ export class Inbox {
   /** `false` when a view of the piece is kept. */
   push(piece: Uint8Array): boolean {
     this.#bytes += piece.length
-    if (piece.length >= COPY_BELOW_BYTES) {
+    if (piece.length >= COPY_BELOW_BYTES && piece.length * 2 >= piece.buffer.byteLength) {
       this.#block = undefined
       this.#pieces.push(piece)
       return false
