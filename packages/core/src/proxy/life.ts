@@ -13,62 +13,78 @@ export interface ProxyLife {
   close(graceMs: number): Promise<void>
 }
 
-export function createProxyLife(options: {
+export interface ProxyLifeOptions {
   /** What callers of `start` and `ready` are told. */
   readonly refusal: (when: 'started or closed before' | 'closed') => Error
   /** Said before anything is waited for. */
   readonly onClosing: (graceMs: number) => void
   /** Closes everything; called when no start is under way any more. */
   readonly close: (graceMs: number) => Promise<void>
-}): ProxyLife {
-  let state: 'new' | 'started' | 'closing' = 'new'
-  let starting: Promise<void> | undefined
-  let closing: Promise<void> | undefined
-  const [ready, becameReady, failed] = settleable()
-  const [closed, becameClosed] = settleable()
-  // Who does not ask is not told.
-  ready.catch(() => {})
-
-  const closeAll = async (graceMs: number): Promise<void> => {
-    state = 'closing'
-    options.onClosing(graceMs)
-    failed(options.refusal('closed'))
-    // What is being bound has to be there before it can be closed; why a start failed is for its caller.
-    await starting?.catch(() => {})
-    await options.close(graceMs)
-    becameClosed()
-  }
-  const close = (graceMs: number): Promise<void> => {
-    closing ??= closeAll(graceMs)
-    return closing
-  }
-  return {
-    ready,
-    closed,
-    get isRunning() {
-      return state === 'started'
-    },
-    async start(run) {
-      if (state !== 'new') throw options.refusal('started or closed before')
-      state = 'started'
-      starting = run()
-      try {
-        await starting
-      } catch (error) {
-        await close(0)
-        throw error
-      }
-    },
-    becameReady,
-    failed,
-    close,
-  }
 }
 
-function settleable(): [Promise<void>, () => void, (error: unknown) => void] {
-  let settle: { resolve: () => void; reject: (error: unknown) => void } = { resolve() {}, reject() {} }
-  const promise = new Promise<void>((resolve, reject) => {
-    settle = { resolve, reject }
-  })
-  return [promise, settle.resolve, settle.reject]
+export function createProxyLife(options: ProxyLifeOptions): ProxyLife {
+  return new Life(options)
+}
+
+class Life implements ProxyLife {
+  readonly ready: Promise<void>
+  readonly closed: Promise<void>
+  readonly #options: ProxyLifeOptions
+  #state: 'new' | 'started' | 'closing' = 'new'
+  #starting: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+  #settleReady: { resolve: () => void; reject: (error: unknown) => void } = { resolve() {}, reject() {} }
+  #becameClosed: () => void = () => {}
+
+  constructor(options: ProxyLifeOptions) {
+    this.#options = options
+    this.ready = new Promise((resolve, reject) => {
+      this.#settleReady = { resolve, reject }
+    })
+    // Who does not ask is not told.
+    this.ready.catch(() => {})
+    this.closed = new Promise(resolve => {
+      this.#becameClosed = resolve
+    })
+  }
+
+  get isRunning(): boolean {
+    return this.#state === 'started'
+  }
+
+  async start(run: () => Promise<void>): Promise<void> {
+    if (this.#state !== 'new') throw this.#options.refusal('started or closed before')
+    this.#state = 'started'
+    this.#starting = run()
+    try {
+      await this.#starting
+    } catch (error) {
+      await this.close(0)
+      throw error
+    }
+  }
+
+  becameReady(): void {
+    this.#settleReady.resolve()
+  }
+
+  failed(error: unknown): void {
+    this.#settleReady.reject(error)
+  }
+
+  close(graceMs: number): Promise<void> {
+    this.#closing ??= this.#close(graceMs)
+    return this.#closing
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    const { refusal, onClosing, close } = this.#options
+    this.#state = 'closing'
+    onClosing(graceMs)
+    this.failed(refusal('closed'))
+    // What is being bound has to be there before it can be closed; why a start failed is for its caller.
+    await this.#starting?.catch(() => {})
+    await close(graceMs)
+    this.#becameClosed()
+  }
 }
