@@ -226,6 +226,8 @@ class Pool<R extends ConnectRequest> implements HbonePool<R> {
   #restWhenIdle(session: ClientSession): void {
     if (session.tunnels > 0 || session.isDraining || !this.#alive.has(session)) return
     this.#keep(session)
+    // Its peer allows no streams, or the ids are used up: waiting would only pile such sessions up.
+    if (session.capacity <= 0) return session.drain()
     this.#idle.set(
       session,
       this.#clock.after(this.#limits.idleMs, () => session.drain()),
