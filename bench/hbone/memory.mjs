@@ -1,5 +1,5 @@
 // What idle tunnels hold and what closed ones leave behind, beside bare sockets in processes of their own.
-import { startPair } from './pairs.mjs'
+import { openInspected } from './pairs.mjs'
 import { start } from './processes.mjs'
 
 const FLAGS = ['--expose-gc']
@@ -16,7 +16,7 @@ export function memorySeconds({ tunnels, churn }) {
 /** @returns figures in bytes */
 export async function measureMemory({ node, version, folder, app, load, tunnels, churn }) {
   const bare = await measureBare(node, tunnels)
-  const pair = await startPair('ours', { node, version, folder, app: app.port, flags: FLAGS })
+  const pair = await openInspected({ node, folder, app: app.port })
   const [source, destination] = pair.processes
   const before = await usage(pair.processes)
   await load.call('begin', { kind: 'idle', port: pair.port, connections: tunnels, bytes: MESSAGE_BYTES })

@@ -1,32 +1,61 @@
 // The transports side by side. Each is a pair of proxies, each proxy a process: plain, then its own way, then plain.
-import { start } from './processes.mjs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { start, startCommand } from './processes.mjs'
 
 /**
- * @typedef {{ name: string, node: string, port: number, processes: import('./processes.mjs').Process[] }} Pair
+ * @typedef {{ key: string, name: string, node: string, port: number, processes: import('./processes.mjs').Process[] }} Pair
  * `processes`: source and destination; none for `direct`.
  */
 
-const NAMES = {
-  tcp: 'plain TCP pipe',
-  tls: 'TLS pipe',
-  h2: 'node:http2 CONNECT',
-  ours: 'HBONE (ours)',
+const require = createRequire(import.meta.url)
+const AMBIENT = join(dirname(require.resolve('@ambient/cli/package.json')), 'dist', 'bin.js')
+
+const PAIRS = {
+  tcp: { name: 'plain TCP pipe', open: programs('tcp-pipe.mjs') },
+  tls: { name: 'TLS pipe', open: programs('tls-pipe.mjs') },
+  h2: { name: 'node:http2 CONNECT', open: programs('http2-connect.mjs') },
+  ours: { name: 'HBONE (ours)', open: commands },
 }
 
-const PROGRAMS = { tcp: 'tcp-pipe.mjs', tls: 'tls-pipe.mjs', h2: 'http2-connect.mjs', ours: 'hbone.mjs' }
+export const TRANSPORTS = ['direct', ...Object.keys(PAIRS)]
 
-export const TRANSPORTS = ['direct', ...Object.keys(NAMES)]
-
-/** No proxy at all: what generator and application can do by themselves. */
+/** No proxy at all: what generator and application can do by themselves. @returns {Pair} */
 export function direct(app) {
   return { key: 'direct', name: 'direct', node: '', port: app, processes: [] }
 }
 
 /** @returns {Promise<Pair>} */
-export async function startPair(key, { node, version, folder, app, flags }) {
-  const source = start(PROGRAMS[key], { node, flags })
-  const destination = start(PROGRAMS[key], { node, flags })
-  const far = await destination.call('destination', { folder, target: app })
-  const port = await source.call('source', { folder, target: far, app, peer: 'destination' })
-  return { key, name: NAMES[key], node: version, port, processes: [source, destination] }
+export async function startPair(key, { node, version, folder, app }) {
+  const { name, open } = PAIRS[key]
+  return { key, name, node: version, ...(await open({ node, folder, app })) }
 }
+
+/** One program of the bench in both roles. */
+function programs(file, flags = []) {
+  return async ({ node, folder, app }) => {
+    const source = start(file, { node, flags })
+    const destination = start(file, { node, flags })
+    const far = await destination.call('destination', { folder, target: app })
+    const port = await source.call('source', { folder, target: far, app })
+    return { port, processes: [source, destination] }
+  }
+}
+
+/** What a user runs: `ambient hbone forward` and `ambient hbone serve`. */
+async function commands({ node, folder, app }) {
+  const identity = name => ['--cert', join(folder, `${name}.crt`), '--key', join(folder, `${name}.key`)]
+  const trust = ['--ca', join(folder, 'ca.crt')]
+  const destination = await startCommand(node, [
+    ...[AMBIENT, 'hbone', 'serve', '--listen', '127.0.0.1:0', '--allow-target', '*'],
+    ...[...identity('destination'), ...trust],
+  ])
+  const source = await startCommand(node, [
+    ...[AMBIENT, 'hbone', 'forward', '--via', `127.0.0.1:${destination.port}`],
+    ...['--forward', `127.0.0.1:0=127.0.0.1:${app}`, ...identity('source'), ...trust],
+  ])
+  return { port: source.port, processes: [source, destination] }
+}
+
+/** Our pair as programs that can be asked for counts and garbage collections. */
+export const openInspected = programs('hbone.mjs', ['--expose-gc'])

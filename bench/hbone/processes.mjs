@@ -1,5 +1,5 @@
 // The processes of a run: started, called by name over IPC, watched from outside, ended by their own ids.
-import { execFileSync, fork } from 'node:child_process'
+import { execFileSync, fork, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
@@ -8,7 +8,7 @@ const CALL_MS = 60_000
 
 const running = new Set()
 
-/** @typedef {{ pid: number, call: (command: string, args?: object) => Promise<any>, end: () => void }} Process */
+/** @typedef {{ pid: number, call?: (command: string, args?: object) => Promise<any>, end: () => void }} Process */
 
 /** @returns {Process} */
 export function start(file, { node = process.execPath, flags = [] } = {}) {
@@ -47,8 +47,41 @@ export function start(file, { node = process.execPath, flags = [] } = {}) {
   return { pid: child.pid, call, end: () => child.kill('SIGKILL') }
 }
 
+/**
+ * A command that prints `listening HOST:PORT` when it is ready. Warnings about connections that the generator drops are
+ * expected, so its standard error is shown only when it ends by itself.
+ * @returns {Promise<Process & { port: number }>}
+ */
+export function startCommand(node, args) {
+  const child = spawn(node, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  running.add(child)
+  let output = ''
+  let errors = ''
+  child.stderr.on('data', chunk => {
+    errors = `${errors}${chunk}`.slice(-4_000)
+  })
+  const end = () => {
+    running.delete(child)
+    child.kill('SIGKILL')
+  }
+  return new Promise((resolve, reject) => {
+    child.stdout.on('data', chunk => {
+      output += chunk
+      const port = Number(/^listening \S+:(\d+)$/m.exec(output)?.[1])
+      if (port > 0) resolve({ pid: child.pid, port, end })
+    })
+    child.on('exit', code => {
+      if (running.delete(child))
+        process.stderr.write(`${args.slice(0, 3).join(' ')} ended with ${code}:\n${errors}`)
+      reject(new Error(`${args.slice(0, 3).join(' ')} ended before it was ready`))
+    })
+  })
+}
+
 export function endAll() {
-  for (const child of running) child.kill('SIGKILL')
+  const children = [...running]
+  running.clear()
+  for (const child of children) child.kill('SIGKILL')
 }
 
 let ticksPerSecond

@@ -65,9 +65,9 @@ async function openAndEnd() {
 }
 
 program({
-  async source({ folder, target, app, peer }) {
+  async source({ folder, target, app }) {
     const credentials = credentialsOf(folder, 'source')
-    const expect = [credentialsOf(folder, peer).id]
+    const expect = [credentialsOf(folder, 'destination').id]
     side = createHbonePool()
     requestOf = authority => ({ credentials, to: { address: HOST, port: target }, expect, authority })
     const authority = `${HOST}:${app}`
