@@ -1,19 +1,22 @@
-// HBONE beside direct TCP, a TCP pipe, a TLS pipe and a node:http2 CONNECT pair: rates, latency, memory, CPU, verdicts.
+// HBONE beside direct TCP, a TCP pipe, a TLS pipe, a node:http2 CONNECT pair and the Rust ztunnel: rates, latency, memory, CPU.
 import { writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 import { writeIdentities } from './hbone/identities.mjs'
 import { durationMs, run } from './hbone/measures.mjs'
 import { measureMemory, memorySeconds } from './hbone/memory.mjs'
 import { HELP, readOptions } from './hbone/options.mjs'
 import { direct, startPair } from './hbone/pairs.mjs'
+import { noHostsReason, removeHosts } from './hbone/network.mjs'
 import { cpuSeconds, endAll, residentMb, start, versionOf } from './hbone/processes.mjs'
 import { printCost, printFigures, printMemory, printVerdicts } from './hbone/report.mjs'
+import { ourZtunnel, rustZtunnel } from './hbone/ztunnels.mjs'
 
 const options = optionsOrExit()
 const identities = await writeIdentities()
 process.on('exit', () => {
   endAll()
   identities.remove()
+  removeHosts()
 })
 for (const [signal, code] of [
   ['SIGINT', 130],
@@ -23,10 +26,16 @@ for (const [signal, code] of [
 
 let lastStep
 const versions = options.nodes.map(versionOf)
+const ztunnel = findZtunnel()
 const say = text => process.stderr.write(`${text}\n`)
 say(
   `${cpus()[0]?.model}, ${cpus().length} cores; Node ${versions.join(', ')}; about ${clock(plannedSeconds())}`,
 )
+const busy = loadavg()[0] ?? 0
+if (busy > cpus().length / 4)
+  say(
+    `the machine is busy with other work (load ${busy.toFixed(1)}): trust CPU for the same work more than rates`,
+  )
 
 const app = start('app.mjs')
 app.port = await app.call('listen')
@@ -57,6 +66,15 @@ function optionsOrExit() {
   }
 }
 
+/** The Rust ztunnel where there is one and hosts for it can be made. */
+function findZtunnel() {
+  const binary = process.env['ISTIO_ZTUNNEL']
+  const reason = binary === undefined ? 'ISTIO_ZTUNNEL names none' : noHostsReason()
+  if (reason === undefined) return binary
+  process.stderr.write(`without the Rust ztunnel: ${reason}\n`)
+  return undefined
+}
+
 /** Every pair stands from the beginning to the end, so that all meet the same machine. */
 async function startRows() {
   const pairs = options.pairs.includes('direct') ? [direct(app.port)] : []
@@ -65,6 +83,11 @@ async function startRows() {
       pairs.push(
         await startPair(key, { node, version: versions[index], folder: identities.folder, app: app.port }),
       )
+  if (ztunnel !== undefined) {
+    pairs.push(await rustZtunnel(ztunnel))
+    for (const [index, node] of options.nodes.entries())
+      pairs.push(await ourZtunnel({ node, version: versions[index] }))
+  }
   const warmUp = { load, app, seconds: 0.2 }
   const warm = options.measures.find(({ counter }) => counter === 'requests')
   const idle = pairs.map(({ processes }) => processes.map(({ pid }) => residentMb(pid)))
@@ -92,7 +115,7 @@ async function measureRows() {
   for (const row of rows) {
     row.afterMb = row.processes.map(({ pid }) => residentMb(pid))
     row.cpuSeconds = row.processes.map(({ pid }) => cpuSeconds(pid))
-    for (const process of row.processes) process.end()
+    for (const process of [...row.processes, row.load, row.app]) process?.end()
   }
 }
 
@@ -109,7 +132,8 @@ async function measureMemories() {
 
 function plannedSeconds() {
   const proxied = options.pairs.filter(key => key !== 'direct').length * options.nodes.length
-  const pairs = proxied + (options.pairs.includes('direct') ? 1 : 0)
+  const ztunnels = ztunnel === undefined ? 0 : 1 + options.nodes.length
+  const pairs = proxied + ztunnels + (options.pairs.includes('direct') ? 1 : 0)
   const round = options.measures.reduce(
     (sum, measure) => sum + durationMs(measure, options.seconds) / 1000,
     0,

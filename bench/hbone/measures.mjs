@@ -100,10 +100,12 @@ export function durationMs(measure, seconds) {
 }
 
 /** One measurement of one pair. @returns value(s), CPU seconds of source and destination, and the failed connections. */
-export async function run(measure, pair, { load, app, seconds }) {
+export async function run(measure, pair, shared) {
+  const { load = shared.load, app = shared.app } = pair
+  const { seconds } = shared
   const counter = measure.by === 'app' ? app : load
   const errorsBefore = (await load.call('snapshot')).errors
-  await load.call('begin', { ...measure.load, port: pair.port })
+  await load.call('begin', { ...measure.load, entry: pair.entry })
   await delay(RAMP_MS)
   if (measure.isLatency) await load.call('latencies')
   const before = await counter.call('snapshot')

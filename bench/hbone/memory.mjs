@@ -19,7 +19,7 @@ export async function measureMemory({ node, version, folder, app, load, tunnels,
   const pair = await openInspected({ node, folder, app: app.port })
   const [source, destination] = pair.processes
   const before = await usage(pair.processes)
-  await load.call('begin', { kind: 'idle', port: pair.port, connections: tunnels, bytes: MESSAGE_BYTES })
+  await load.call('begin', { kind: 'idle', entry: pair.entry, connections: tunnels, bytes: MESSAGE_BYTES })
   const counts = await source.call('counts')
   const held = await usage(pair.processes)
   await load.call('stop')

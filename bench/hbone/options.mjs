@@ -16,6 +16,8 @@ HBONE beside what it could be built on, two loopback hops each, every proxy a pr
   --churn N        tunnels opened and closed in the memory part (default 100000)
   --json FILE      write every figure of every round
   --help
+
+ISTIO_ZTUNNEL=PATH measures that ztunnel and ours as well, each pair on two hosts of its own, by SOCKS5 (root, Linux, iproute2).
 `
 
 /** @throws Error with one line that says which option is wrong. */

@@ -4,12 +4,17 @@ import { dirname, join } from 'node:path'
 import { start, startCommand } from './processes.mjs'
 
 /**
- * @typedef {{ key: string, name: string, node: string, port: number, processes: import('./processes.mjs').Process[] }} Pair
- * `processes`: source and destination; none for `direct`.
+ * @typedef {{ host: string, port: number, socks?: { host: string, port: number } }} Entry
+ * @typedef {import('./processes.mjs').Process} Process
+ * @typedef {{ key: string, name: string, node: string, entry: Entry, processes: Process[], load?: Process, app?: Process }} Pair
+ * `processes`: source and destination; none for `direct`. `load`, `app`: where the pair has hosts of its own.
  */
 
 const require = createRequire(import.meta.url)
 const AMBIENT = join(dirname(require.resolve('@ambient/cli/package.json')), 'dist', 'bin.js')
+
+const HOST = '127.0.0.1'
+const LISTENING = /^listening \S+:(\d+)$/m
 
 const PAIRS = {
   tcp: { name: 'plain TCP pipe', open: programs('tcp-pipe.mjs') },
@@ -22,7 +27,7 @@ export const TRANSPORTS = ['direct', ...Object.keys(PAIRS)]
 
 /** No proxy at all: what generator and application can do by themselves. @returns {Pair} */
 export function direct(app) {
-  return { key: 'direct', name: 'direct', node: '', port: app, processes: [] }
+  return { key: 'direct', name: 'direct', node: '', entry: { host: HOST, port: app }, processes: [] }
 }
 
 /** @returns {Promise<Pair>} */
@@ -38,23 +43,23 @@ function programs(file, flags = []) {
     const destination = start(file, { node, flags })
     const far = await destination.call('destination', { folder, target: app })
     const port = await source.call('source', { folder, target: far, app })
-    return { port, processes: [source, destination] }
+    return { entry: { host: HOST, port }, processes: [source, destination] }
   }
 }
 
 /** What a user runs: `ambient hbone forward` and `ambient hbone serve`. */
 async function commands({ node, folder, app }) {
   const identity = name => ['--cert', join(folder, `${name}.crt`), '--key', join(folder, `${name}.key`)]
-  const trust = ['--ca', join(folder, 'ca.crt')]
-  const destination = await startCommand(node, [
-    ...[AMBIENT, 'hbone', 'serve', '--listen', '127.0.0.1:0', '--allow-target', '*'],
-    ...[...identity('destination'), ...trust],
-  ])
-  const source = await startCommand(node, [
-    ...[AMBIENT, 'hbone', 'forward', '--via', `127.0.0.1:${destination.port}`],
-    ...['--forward', `127.0.0.1:0=127.0.0.1:${app}`, ...identity('source'), ...trust],
-  ])
-  return { port: source.port, processes: [source, destination] }
+  const ambient = (command, name, ...args) =>
+    startCommand(
+      [node, AMBIENT, 'hbone', command, ...identity(name), '--ca', join(folder, 'ca.crt'), ...args],
+      LISTENING,
+    )
+  const destination = await ambient('serve', 'destination', '--listen', `${HOST}:0`, '--allow-target', '*')
+  const forward = `${HOST}:0=${HOST}:${app}`
+  const via = `${HOST}:${destination.match[1]}`
+  const source = await ambient('forward', 'source', '--via', via, '--forward', forward)
+  return { entry: { host: HOST, port: Number(source.match[1]) }, processes: [source, destination] }
 }
 
 /** Our pair as programs that can be asked for counts and garbage collections. */

@@ -1,5 +1,5 @@
 // The processes of a run: started, called by name over IPC, watched from outside, ended by their own ids.
-import { execFileSync, fork, spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
@@ -10,14 +10,11 @@ const running = new Set()
 
 /** @typedef {{ pid: number, call?: (command: string, args?: object) => Promise<any>, end: () => void }} Process */
 
-/** @returns {Process} */
-export function start(file, { node = process.execPath, flags = [] } = {}) {
+/** `prefix`: a command that runs another one in its own place. @returns {Process} */
+export function start(file, { node = process.execPath, flags = [], prefix = [] } = {}) {
   const path = fileURLToPath(new URL(`./programs/${file}`, import.meta.url))
-  const child = fork(path, [], {
-    execPath: node,
-    execArgv: flags,
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  })
+  const [command, ...args] = [...prefix, node, ...flags, path]
+  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const waiting = new Map()
   let next = 0
   running.add(child)
@@ -48,32 +45,33 @@ export function start(file, { node = process.execPath, flags = [] } = {}) {
 }
 
 /**
- * A command that prints `listening HOST:PORT` when it is ready. Warnings about connections that the generator drops are
- * expected, so its standard error is shown only when it ends by itself.
- * @returns {Promise<Process & { port: number }>}
+ * A command that prints a line which matches `sign` when it is ready; without one, when it runs. Warnings about connections that the generator drops
+ * are expected, so what it says is shown only when it ends by itself.
+ * @returns {Promise<Process & { match: RegExpExecArray | null }>}
  */
-export function startCommand(node, args) {
-  const child = spawn(node, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+export function startCommand([command, ...args], sign, env = {}) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
   running.add(child)
   let output = ''
-  let errors = ''
-  child.stderr.on('data', chunk => {
-    errors = `${errors}${chunk}`.slice(-4_000)
-  })
   const end = () => {
     running.delete(child)
     child.kill('SIGKILL')
   }
   return new Promise((resolve, reject) => {
-    child.stdout.on('data', chunk => {
-      output += chunk
-      const port = Number(/^listening \S+:(\d+)$/m.exec(output)?.[1])
-      if (port > 0) resolve({ pid: child.pid, port, end })
-    })
+    let isReady = false
+    const read = chunk => {
+      output = `${output}${chunk}`.slice(-4_000)
+      const match = isReady ? undefined : sign?.exec(output)
+      if (!match) return
+      isReady = true
+      resolve({ pid: child.pid, match, end })
+    }
+    if (sign === undefined) child.once('spawn', () => resolve({ pid: child.pid, match: null, end }))
+    child.stdout.on('data', read)
+    child.stderr.on('data', read)
     child.on('exit', code => {
-      if (running.delete(child))
-        process.stderr.write(`${args.slice(0, 3).join(' ')} ended with ${code}:\n${errors}`)
-      reject(new Error(`${args.slice(0, 3).join(' ')} ended before it was ready`))
+      if (running.delete(child)) process.stderr.write(`${command} ${args[0]} ended with ${code}:\n${output}`)
+      reject(new Error(`${command} ${args[0]} ended before it was ready`))
     })
   })
 }

@@ -1,6 +1,6 @@
 // The tables of a run.
 import { median } from './statistics.mjs'
-import { memoryVerdicts, verdicts } from './verdict.mjs'
+import { comparisons, memoryVerdicts, verdicts } from './verdict.mjs'
 
 /** @param {string[][]} rows the first one is the head; the first column is text, the others are figures */
 function table(rows) {
@@ -92,6 +92,7 @@ export function printVerdicts(rows, measures, memories, versions) {
   for (const version of versions) {
     const own = rows.filter(({ node }) => node === version)
     const lines = measures.flatMap(measure => verdicts(measure, own))
+    lines.push(...comparisons(measures, rows, version))
     const memory = memories.find(entry => entry.version === version)
     if (memory !== undefined) lines.push(...memoryVerdicts(memory))
     if (lines.length === 0) continue
@@ -99,7 +100,7 @@ export function printVerdicts(rows, measures, memories, versions) {
       what,
       is,
       wanted,
-      ok ? 'met' : 'MISSED',
+      ok === undefined ? '-' : ok ? 'met' : 'MISSED',
       cpu,
     ])
     console.log(`\n${table([[`Node ${version}`, 'ours', 'target', 'verdict', 'CPU for the same'], ...body])}`)

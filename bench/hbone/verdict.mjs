@@ -5,6 +5,19 @@ const IDLE_TUNNEL_BYTES = 4096
 /** What a heap may differ by after the same work was done again: caches that were not full yet. */
 const GROWTH_BYTES = 2 << 20
 
+/** Our ztunnel to the Rust one, where both were measured: a goal beyond HBONE, so nothing is asked of it. */
+export function comparisons(measures, rows, version) {
+  const rust = rows.find(({ key }) => key === 'rust')
+  const ours = rows.find(({ key, node }) => key === 'ztunnel' && node === version)
+  if (rust === undefined || ours === undefined) return []
+  return measures.map(({ key, title }) => ({
+    what: `${title}, our ztunnel : the Rust one`,
+    is: `${ratio(valuesOf(ours.results[key]), valuesOf(rust.results[key])).toFixed(2)} ×`,
+    wanted: '-',
+    cpu: `${ratio(costsOf(ours.results[key]), costsOf(rust.results[key])).toFixed(2)} ×`,
+  }))
+}
+
 /** @returns {{ what: string, is: string, wanted: string, ok: boolean, cpu: string }[]} */
 export function verdicts(measure, rowsOfNode) {
   const of = key => rowsOfNode.find(row => row.key === key)?.results[measure.key]

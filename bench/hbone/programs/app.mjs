@@ -39,8 +39,8 @@ function answer(socket, length, state) {
 }
 
 program({
-  async listen() {
-    server.listen({ host: '127.0.0.1', port: 0, backlog: 4096 })
+  async listen({ host = '127.0.0.1', port = 0 }) {
+    server.listen({ host, port, backlog: 4096 })
     await once(server, 'listening')
     return server.address().port
   },

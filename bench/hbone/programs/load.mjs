@@ -1,8 +1,8 @@
-// The generator: keeps a kind of load up through one port until it is told to stop, and counts.
-import { once } from 'node:events'
+// The generator: keeps a kind of load up through one entry until it is told to stop, and counts.
+import { setTimeout as delay } from 'node:timers/promises'
 import { ASK, flood, REQUEST, RESPONSE } from './exchange.mjs'
 import { program } from './program.mjs'
-import { dialStatic } from './static-read.mjs'
+import { dialEntry } from './entry.mjs'
 
 const counters = { requests: 0, connections: 0, bytes: 0, errors: 0 }
 const open = new Set()
@@ -12,24 +12,27 @@ let timer
 
 const kinds = {
   /** One request at a time on each of `connections`. */
-  requests: ({ port, connections }) =>
-    Promise.all(Array.from({ length: connections }, () => keepAsking(port))),
+  requests: ({ entry, connections }) => times(connections, () => keepAsking(entry)),
   /** One request on each connection, `connections` at a time. */
-  connections: ({ port, connections }) => {
-    for (let i = 0; i < connections; i++) connectAgain(port)
+  connections: ({ entry, connections }) => {
+    for (let i = 0; i < connections; i++) connectAgain(entry)
   },
-  up: ({ port, streams }) => Promise.all(Array.from({ length: streams }, () => send(port))),
-  down: ({ port, streams }) => Promise.all(Array.from({ length: streams }, () => fetchBytes(port))),
-  pingPong: ({ port, perSecond, bytes }) => pingPong(port, perSecond, bytes),
+  up: ({ entry, streams }) => times(streams, () => send(entry)),
+  down: ({ entry, streams }) => times(streams, () => fetchBytes(entry)),
+  pingPong: ({ entry, perSecond, bytes }) => pingPong(entry, perSecond, bytes),
   /** Connections that carry one message each and then nothing. */
-  idle: async ({ port, connections, bytes }) => {
+  idle: async ({ entry, connections, bytes }) => {
     for (let done = 0; done < connections; done += 50)
-      await Promise.all(Array.from({ length: Math.min(50, connections - done) }, () => echoOnce(port, bytes)))
+      await times(Math.min(50, connections - done), () => echoOnce(entry, bytes))
   },
 }
 
-function dial(port, onBytes) {
-  const socket = dialStatic(port, onBytes)
+function times(count, run) {
+  return Promise.all(Array.from({ length: count }, run))
+}
+
+function dial(entry, onBytes, onReady) {
+  const socket = dialEntry(entry, onBytes, onReady)
   open.add(socket)
   socket.on('error', () => {
     if (running) counters.errors++
@@ -39,10 +42,10 @@ function dial(port, onBytes) {
 }
 
 /** Resolves with the first answer: the whole way stands then. */
-function keepAsking(port) {
+function keepAsking(entry) {
   return new Promise((resolve, reject) => {
     let received = 0
-    const socket = dial(port, (_, bytes) => {
+    const onBytes = (socket, bytes) => {
       received += bytes.length
       while (received >= RESPONSE.length) {
         received -= RESPONSE.length
@@ -50,76 +53,85 @@ function keepAsking(port) {
         if (running) socket.write(REQUEST)
       }
       resolve()
-    })
+    }
+    const socket = dial(entry, onBytes, ready => ready.write(REQUEST))
     socket.once('close', () => reject(new Error('closed before the first answer')))
-    socket.write(REQUEST)
   })
 }
 
-function connectAgain(port) {
+function connectAgain(entry) {
   let received = 0
-  const socket = dial(port, (_, bytes) => {
+  const onBytes = (socket, bytes) => {
     received += bytes.length
     if (received >= RESPONSE.length) socket.end()
-  })
-  socket.write(REQUEST)
+  }
+  const socket = dial(entry, onBytes, ready => ready.write(REQUEST))
   socket.on('close', () => {
     if (received === RESPONSE.length) counters.connections++
     else if (running) counters.errors++
-    if (running) connectAgain(port)
+    if (running) connectAgain(entry)
   })
 }
 
-async function send(port) {
-  const socket = dial(port, () => {})
-  await once(socket, 'connect')
-  flood(socket)
+function send(entry) {
+  return new Promise((resolve, reject) => {
+    const onReady = socket => {
+      flood(socket)
+      resolve()
+    }
+    const socket = dial(entry, () => {}, onReady)
+    socket.once('close', () => reject(new Error('closed before the first byte')))
+  })
 }
 
-function fetchBytes(port) {
+function fetchBytes(entry) {
   return new Promise((resolve, reject) => {
-    const socket = dial(port, (_, bytes) => {
+    const onBytes = (_, bytes) => {
       counters.bytes += bytes.length
       resolve()
-    })
+    }
+    const socket = dial(entry, onBytes, ready => ready.write(Buffer.from([ASK.source])))
     socket.once('close', () => reject(new Error('closed before the first byte')))
-    socket.write(Buffer.from([ASK.source]))
   })
 }
 
 /** Messages leave when they are due, however late the answers are; each is timed from when it left. */
-async function pingPong(port, perSecond, size) {
-  const message = Buffer.alloc(size, ASK.echo)
-  const sentAt = []
-  let received = 0
-  const socket = dial(port, (_, bytes) => {
-    received += bytes.length
-    for (; received >= size; received -= size) latencies.push(performance.now() - sentAt.shift())
-  })
-  await once(socket, 'connect')
-  const started = performance.now()
-  let sent = 0
-  const tick = () => {
-    const due = Math.floor(((performance.now() - started) * perSecond) / 1000)
-    for (; sent < due; sent++) {
-      sentAt.push(performance.now())
-      socket.write(message)
+function pingPong(entry, perSecond, size) {
+  return new Promise((resolve, reject) => {
+    const message = Buffer.alloc(size, ASK.echo)
+    const sentAt = []
+    let received = 0
+    const onBytes = (_, bytes) => {
+      received += bytes.length
+      for (; received >= size; received -= size) latencies.push(performance.now() - sentAt.shift())
+      resolve()
     }
-    if (running) timer = setTimeout(tick, 1)
-  }
-  tick()
+    const socket = dial(entry, onBytes, ready => {
+      const started = performance.now()
+      let sent = 0
+      const tick = () => {
+        const due = 1 + Math.floor(((performance.now() - started) * perSecond) / 1000)
+        for (; sent < due; sent++) {
+          sentAt.push(performance.now())
+          ready.write(message)
+        }
+        if (running) timer = setTimeout(tick, 1)
+      }
+      tick()
+    })
+    socket.once('close', () => reject(new Error('closed before the first answer')))
+  })
 }
 
-function echoOnce(port, size) {
+function echoOnce(entry, size) {
   return new Promise((resolve, reject) => {
     let received = 0
-    const socket = dial(port, (_, bytes) => {
+    const onBytes = (_, bytes) => {
       received += bytes.length
       if (received >= size) resolve()
-    })
-    socket.once('error', reject)
+    }
+    const socket = dial(entry, onBytes, ready => ready.write(Buffer.alloc(size, ASK.echo)))
     socket.once('close', () => reject(new Error('closed before the echo')))
-    socket.write(Buffer.alloc(size, ASK.echo))
   })
 }
 
@@ -128,6 +140,7 @@ function percentile(sorted, share) {
 }
 
 program({
+  ready,
   /** Resolves when every connection stands. */
   async begin({ kind, ...args }) {
     running = true
@@ -148,3 +161,13 @@ program({
     await Promise.all(closed)
   },
 })
+
+/** Resolves when a readiness endpoint says so. */
+async function ready({ url }) {
+  for (let attempt = 0; attempt < 150; attempt++) {
+    const answer = await fetch(url).catch(() => undefined)
+    if (answer?.ok) return
+    await delay(100)
+  }
+  throw new Error(`${url} did not become ready`)
+}

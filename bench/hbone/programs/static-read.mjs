@@ -7,9 +7,9 @@ const shared = Buffer.allocUnsafeSlow(256 << 10)
 const ignore = () => {}
 
 /** @param {(socket: Socket, bytes: Buffer) => void} onBytes */
-export function dialStatic(port, onBytes) {
+export function dialStatic({ host, port }, onBytes) {
   const socket = connect({
-    host: '127.0.0.1',
+    host,
     port,
     noDelay: true,
     onread: {
