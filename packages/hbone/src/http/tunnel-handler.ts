@@ -105,6 +105,7 @@ class HttpRoom {
     rememberPeer(socket, peer)
     const connection = new HttpConnection(socket, this.#clock)
     this.#connections.set(socket, connection)
+    endAfterRefusals(socket, () => connection.isAnswering)
     // After an upgrade nobody else may listen, and a caller's reset must not end the process.
     socket.on('error', () => {})
     socket.once('close', () => {
@@ -138,6 +139,7 @@ class HttpRoom {
       for (const socket of [...this.#connections.keys()])
         socket.destroy(new HboneError('AMBIENT_E_CLOSED', 'connection closed due to connection drain'))
     }
+    if (graceMs <= 0) cut()
     const timer = this.#clock.after(graceMs, cut, { keepAlive: true })
     await empty
     timer.cancel()
@@ -161,6 +163,11 @@ class HttpConnection {
     this.#socket = socket
     this.#clock = clock
     socket.once('close', () => this.#timer?.cancel())
+  }
+
+  /** An answer has begun and is not complete. */
+  get isAnswering(): boolean {
+    return [...this.#responses].some(response => response.headersSent && !response.writableFinished)
   }
 
   take(response: ServerResponse): void {
@@ -188,6 +195,23 @@ class HttpConnection {
     this.#timer = this.#clock.after(DRAIN_IDLE_MS, () => {
       if (this.#responses.size === 0 && this.#socket.bytesRead === this.#quietAt) this.#socket.destroySoon()
     })
+  }
+}
+
+/**
+ * Node answers what it cannot read (400, 408, 413, 431) and destroys the connection with the parser's error. Over TCP that
+ * is an end; a tunnel would be cut, and the answer, which lasts until the end, with it.
+ */
+function endAfterRefusals(socket: TunnelSocket, isAnswering: () => boolean): void {
+  const destroy = socket.destroy.bind(socket)
+  socket.destroy = error => {
+    const code: unknown = error !== undefined && 'code' in error ? error.code : undefined
+    const isRefusal =
+      typeof code === 'string' && (code.startsWith('HPE_') || code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    if (!isRefusal || isAnswering() || socket.destroyed) return destroy(error)
+    // What still comes is nobody's.
+    socket.resume().destroySoon()
+    return socket
   }
 }
 
