@@ -8,3 +8,5 @@ export {
   type PlaintextServer,
   type PlaintextServerOptions,
 } from './plaintext-server.ts'
+export { runServerConformance, serverCases, type ServerConformanceOptions } from './run-server.ts'
+export type { ConformanceCase, ConformanceLevel, ConformanceResult } from './verdict.ts'
