@@ -16,7 +16,7 @@ export interface ProxyLimits {
   readonly graceMs: number
 }
 
-export const proxyDefaults: ProxyLimits = Object.freeze({
+export const listenerDefaults: ProxyLimits = Object.freeze({
   requestMs: 10_000, // a program on the same machine needs milliseconds
   maxRequestBytes: 16_384, // Node's own limit of a head
   maxPendingRequests: 1_000, // each waits for a tunnel, which a pool opens 100 to a session
@@ -29,7 +29,7 @@ export const proxyDefaults: ProxyLimits = Object.freeze({
 export function resolveProxyLimits(given: Partial<ProxyLimits> = {}): ProxyLimits {
   const set = Object.entries(given).filter(([, value]) => value !== undefined)
   for (const [name, value] of set) {
-    const problem = !Object.hasOwn(proxyDefaults, name)
+    const problem = !Object.hasOwn(listenerDefaults, name)
       ? 'is no limit of a local listener'
       : Number.isSafeInteger(value) && value >= (name === 'graceMs' ? 0 : 1)
         ? undefined
@@ -37,5 +37,5 @@ export function resolveProxyLimits(given: Partial<ProxyLimits> = {}): ProxyLimit
     if (problem !== undefined)
       throw new HboneError('AMBIENT_E_HBONE_OPTION', `limits.${name} ${problem}`, { layer: 'config' })
   }
-  return Object.freeze({ ...proxyDefaults, ...Object.fromEntries(set) })
+  return Object.freeze({ ...listenerDefaults, ...Object.fromEntries(set) })
 }

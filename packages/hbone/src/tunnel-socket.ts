@@ -60,7 +60,8 @@ export class TunnelSocket extends Duplex {
   /** The tunnel is encrypted beneath; to the application it is a plain socket. */
   readonly encrypted = false
   readonly authorized = false
-  readonly alpnProtocol = false
+  /** As on a plain socket: nothing was negotiated. (`false` would say that TLS did not, and Node's http2 refuses that.) */
+  readonly alpnProtocol = undefined
   readonly autoSelectFamilyAttemptedAddresses: string[] = []
   timeout = 0
   bytesRead = 0
