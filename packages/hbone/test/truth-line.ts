@@ -175,6 +175,13 @@ async function dialApp(port: number): Promise<Socket> {
   return socket
 }
 
+/** Both ends of one TCP connection; nothing of either is read. */
+export async function socketPair(): Promise<[Socket, Socket]> {
+  const app = await appServer()
+  const socket = await dial({ host: '127.0.0.1', port: app.port })
+  return [socket, await app.socket]
+}
+
 async function appServer(): Promise<{ port: number; socket: Promise<Socket> }> {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true })
   const socket = once(server, 'connection').then(([first]) => first as Socket)

@@ -460,7 +460,7 @@ export class Http2Connection implements StreamHost {
 
   #peerDead(): void {
     const { pingTimeoutMs } = this.limits
-    this.fail(
+    this.cut(
       new HboneError(
         'AMBIENT_E_HBONE_TIMEOUT',
         `${this.#peerName} answered no PING for ${pingTimeoutMs} ms`,
