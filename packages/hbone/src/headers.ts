@@ -105,6 +105,20 @@ export function traceIdOf(traceparent: string | undefined): string | undefined {
   return /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/i.exec(traceparent ?? '')?.[1]?.toLowerCase()
 }
 
+/**
+ * Whether a tunnel came through a gateway: its inner CONNECT names the network that it comes from, and that is not our
+ * own. Case does not count, an empty name is a name, and of repeated ones the first is read.
+ */
+export function isFromOtherNetwork(headers: HeaderList, ownNetwork: string): boolean {
+  const [from] = headerValues(headers, 'x-forwarded-network')
+  if (from === undefined || /[^\t\x20-\x7e]/.test(from)) return false
+  return lowerAscii(from) !== lowerAscii(ownNetwork)
+}
+
+function lowerAscii(text: string): string {
+  return text.replace(/[A-Z]/g, letter => letter.toLowerCase())
+}
+
 /** Values of a header in order of appearance. */
 export function headerValues(headers: HeaderList, name: string): readonly string[] {
   return headers.filter(header => header[0] === name).map(header => header[1])

@@ -39,6 +39,7 @@ export {
   formatForwarded,
   headerValue,
   headerValues,
+  isFromOtherNetwork,
   parseBaggage,
   parseForwardedHost,
   traceIdOf,

@@ -15,7 +15,8 @@ export function outcomeOfPump(result: PumpResult, lifeline: Lifeline): Connectio
   if (ending.kind === 'ended') return succeeded
   if (ending.kind === 'aborted')
     return lifeline.outcome ?? { flag: 'CONNECT', error: messageOf(ending.reason) }
-  const { code, reason } = ending.reset
+  const { code, reason, cause } = ending.reset
+  if (cause instanceof HboneError && cause.code === 'AMBIENT_E_PEER_IDENTITY') return outcomeOfDistrust(cause)
   if (!QUIET_CODES.includes(code)) return { flag: 'H2_HANDSHAKE_FAILURE', error: `h2 failed: ${reason}` }
   // A TCP reset is the application's way to end; ztunnel counts it as success, and so do we, but the line says it.
   return { flag: '-', reset: ending.side === 'a' ? 'source' : 'destination' }
@@ -27,6 +28,13 @@ export function outcomeOfDenial(denial: Denial): ConnectionOutcome {
 
 export function outcomeOfWithdrawal(denial: Denial): ConnectionOutcome {
   return { flag: 'DENY', error: 'connection closed due to policy change', denial }
+}
+
+/** A live session whose peer was judged again. */
+function outcomeOfDistrust(error: HboneError): ConnectionOutcome {
+  return error.problem === 'revoked'
+    ? { flag: 'CERT_REVOKED', error: 'connection closed: peer certificate revoked by CRL' }
+    : { flag: 'TLS_FAILURE', error: error.message }
 }
 
 /** An application that could not be reached. */

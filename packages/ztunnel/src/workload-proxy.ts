@@ -16,7 +16,14 @@ import {
 } from '@ambient/core'
 import { type Bind, type Dial, type Listener, listen, resetSocket } from '@ambient/core/node'
 import { workloadIdentity } from '@ambient/core/proxy'
-import { createHbonePool, createHboneServer, type HbonePool, type HboneServer } from '@ambient/hbone'
+import {
+  createDoubleHbonePool,
+  createHbonePool,
+  createHboneServer,
+  type DoubleHbonePool,
+  type HbonePool,
+  type HboneServer,
+} from '@ambient/hbone'
 import { replySocks, socksReplies } from '@ambient/hbone/socks'
 import { createAuthorizer, type PolicyAuthorizer, type PolicyStore } from '@ambient/policy'
 import type { WritableDirectory } from '@ambient/discovery'
@@ -92,6 +99,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
   readonly #ledger: Ledger
   readonly #server: HboneServer
   readonly #pool: HbonePool
+  readonly #gatewayPool: DoubleHbonePool
   readonly #inbound: PassthroughContext
   readonly #outbound: OutboundContext
   readonly #handshakes = new Set<Socket>()
@@ -113,7 +121,9 @@ class LiveWorkloadProxy implements WorkloadProxy {
       currentWorkload: uid => directory.workload(uid),
     })
     this.#ledger = options.ledger
-    this.#pool = createHbonePool({ dial: options.dial, clock, logger, limits: hboneLimits(config) })
+    const limits = hboneLimits(config)
+    this.#pool = createHbonePool({ dial: options.dial, clock, logger, limits })
+    this.#gatewayPool = createDoubleHbonePool({ outer: this.#pool, clock, logger, limits })
     this.#inbound = this.#inboundContext()
     this.#outbound = this.#outboundContext()
     this.#server = this.#createServer()
@@ -144,6 +154,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
 
   retire(): void {
     this.#server.retire()
+    this.#gatewayPool.retire()
     this.#pool.retire()
   }
 
@@ -188,6 +199,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
         { connections: forced },
         'drain duration expired with pending connections, forcefully shutting down',
       )
+    await this.#gatewayPool.close({ graceMs: 0 })
     await this.#pool.close({ graceMs: 0 })
     this.#authorizer.close()
     this.#ledger.release()
@@ -302,6 +314,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
     const { config } = this.#options
     return {
       pool: this.#pool,
+      gatewayPool: this.#gatewayPool,
       credentials: this.#options.credentials,
       dial: this.#options.dial,
       trustDomain: config.trustDomain,

@@ -4,11 +4,11 @@
  */
 import { type Authorizer, type Channel, type Connection, type Drain, isLoopback, pump } from '@ambient/core'
 import { type Dial, socketChannel } from '@ambient/core/node'
+import { formatProxyHeader } from '@ambient/hbone'
 import type { Socket } from 'node:net'
 import { defaults } from '../defaults.ts'
 import { createLifeline, type Lifeline } from '../lifeline.ts'
 import { outcomeOfDelivery, outcomeOfDenial, outcomeOfPump, outcomeOfWithdrawal } from '../outcome.ts'
-import { formatProxyHeader } from '../proxy-protocol.ts'
 import type { ConnectionFacts, Ledger, LedgerEntry } from '../telemetry/ledger.ts'
 import type { InboundTarget } from './target.ts'
 
@@ -84,8 +84,7 @@ async function connectAndPump(
     const { source } = facts.connection
     socket.write(
       formatProxyHeader({
-        source,
-        destination: target.announce,
+        addresses: { source, destination: target.announce },
         ...(source.identity === undefined ? {} : { sourceIdentity: source.identity.uri }),
       }),
     )

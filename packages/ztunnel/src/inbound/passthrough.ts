@@ -4,12 +4,11 @@
  */
 import type { Socket } from 'node:net'
 import { canonicalIp, type Connection, formatHostPort, messageOf, type Workload } from '@ambient/core'
-import { readFirstBytes, resetSocket, socketChannel } from '@ambient/core/node'
+import { resetSocket, socketChannel } from '@ambient/core/node'
 import { partyOf, workloadIdentity } from '@ambient/core/proxy'
-import { createTraceparent, traceIdOf } from '@ambient/hbone'
+import { createTraceparent, readProxyHeader, traceIdOf } from '@ambient/hbone'
 import { defaults } from '../defaults.ts'
 import { ZtunnelError } from '../errors.ts'
-import { parseProxyHeader } from '../proxy-protocol.ts'
 import { localAddressDestination } from '../outbound/capture/original-destination.ts'
 import type { Target } from '../outbound/route.ts'
 import type { ConnectionFacts } from '../telemetry/ledger.ts'
@@ -61,12 +60,9 @@ export async function handlePlaintext(context: PassthroughContext, socket: Socke
 async function readDestination(socket: Socket, local: Target): Promise<Target> {
   const refused = (reason: string): ZtunnelError =>
     new ZtunnelError('AMBIENT_E_PROXY_PROTOCOL', reason, { layer: 'tcp' })
-  const { destination } = await readFirstBytes(socket, {
-    parse: parseProxyHeader,
-    timeoutMs: defaults.handshakeTimeoutMs,
-    timeoutError: () => refused('no PROXY protocol header arrived in time'),
-    endError: () => refused('the peer left before it sent a PROXY protocol header'),
-  })
+  const { addresses } = await readProxyHeader(socket, { timeoutMs: defaults.handshakeTimeoutMs })
+  if (addresses?.transport !== 'tcp') throw refused('the PROXY protocol header names no TCP destination')
+  const { destination } = addresses
   if (destination.address !== local.address)
     throw refused(`ip mismatch: ${local.address} != ${destination.address}`)
   return destination

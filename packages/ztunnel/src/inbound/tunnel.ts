@@ -5,6 +5,8 @@ import {
   type Baggage,
   createTraceparent,
   type HeaderList,
+  headerValues,
+  isFromOtherNetwork,
   parseBaggage,
   parseForwardedHost,
   traceIdOf,
@@ -81,16 +83,16 @@ function factsOf(
   const { directory, network, trustDomain } = context
   const { peer } = request
   const baggage = context.responseBaggage ? baggageOf(request) : undefined
-  const viaGateway = isForeignNetwork(request.header('x-forwarded-network'), network)
+  const viaGateway = isFromOtherNetwork(request.headers, network)
   const sourceWorkload = viaGateway ? undefined : directory.workloadByAddress(network, peer.address)
   const service = guessService({
     workload,
     directory,
     port: target.hop.port,
-    forwardedHost: parseForwardedHost(request.header('forwarded') ?? ''),
+    forwardedHost: parseForwardedHost(firstOf(request, 'forwarded')),
   })
   const connection: Connection = {
-    id: traceIdOf(request.header('traceparent')) ?? traceIdOf(createTraceparent()) ?? RANDOM_TRACE,
+    id: traceIdOf(firstOf(request, 'traceparent')) ?? traceIdOf(createTraceparent()) ?? RANDOM_TRACE,
     direction: 'inbound',
     source: {
       address: peer.address,
@@ -118,8 +120,9 @@ function baggageOf(request: TunnelRequest): Baggage | undefined {
   return value === undefined || value === '' ? undefined : parseBaggage([value])
 }
 
-function isForeignNetwork(forwarded: string | undefined, own: string): boolean {
-  return forwarded !== undefined && forwarded.toLowerCase() !== own.toLowerCase()
+/** Of repeated ones the first is read, as ztunnel does. */
+function firstOf(request: TunnelRequest, name: string): string | undefined {
+  return headerValues(request.headers, name)[0]
 }
 
 function responseHeaders(workload: Workload): HeaderList {

@@ -12,7 +12,7 @@ import {
 } from '@ambient/core'
 import { resetSocket, socketChannel } from '@ambient/core/node'
 import { partyOf, unknownParty, workloadIdentity } from '@ambient/core/proxy'
-import { createTraceparent, traceIdOf } from '@ambient/hbone'
+import { createTraceparent, headerValues, parseBaggage, traceIdOf } from '@ambient/hbone'
 import { type SocksReply, socksReplies } from '@ambient/hbone/socks'
 import { createLifeline } from '../lifeline.ts'
 import { outcomeOfConnect, outcomeOfPump, replyOfConnect } from '../outcome.ts'
@@ -25,7 +25,6 @@ export interface OutboundContext extends ConnectContext {
   /** The workload that calls; waits for discovery, and rejects when it stays unknown. */
   workload(): Promise<Workload>
   readonly directory: Directory
-  readonly network: string
   readonly ledger: Ledger
   readonly drain: Drain
   readonly random: Random
@@ -96,8 +95,17 @@ async function serve(
   }
   const traceparent = createTraceparent()
   const facts = factsOf(context, connection, route, workload, traceIdOf(traceparent) ?? '')
-  const entry = isInMesh ? context.ledger.open(facts) : unrecorded(facts)
-  await carry(context, connection, { route, workload, traceparent, entry, lease })
+  const open = (known: ConnectionFacts): LedgerEntry =>
+    isInMesh ? context.ledger.open(known) : unrecorded(known)
+  // Who is behind a gateway is not known before it answers; as in ztunnel, that connection is opened when it has.
+  const entry = route.kind === 'gateway' ? undefined : open(facts)
+  await carry(context, connection, {
+    route,
+    workload,
+    traceparent,
+    lease,
+    entry: connected => entry ?? open(connected === undefined ? facts : factsBehind(facts, connected)),
+  })
 }
 
 async function carry(
@@ -107,7 +115,8 @@ async function carry(
     readonly route: Exclude<Route, { kind: 'refused' }>
     readonly workload: Workload
     readonly traceparent: string
-    readonly entry: LedgerEntry
+    /** With what is known by then: `undefined` when the connection was not made. */
+    readonly entry: (connected: Connected | undefined) => LedgerEntry
     readonly lease: DrainLease
   },
 ): Promise<void> {
@@ -127,17 +136,18 @@ async function carry(
         signal: lifeline.signal,
       })
     } catch (error) {
-      work.entry.close(lifeline.outcome ?? outcomeOfConnect(error))
+      work.entry(undefined).close(lifeline.outcome ?? outcomeOfConnect(error))
       refuseClient(connection, replyOfConnect(error))
       return
     }
     socket.off('close', onClose)
     connection.answer?.(socksReplies.succeeded)
+    const entry = work.entry(connected)
     const result = await pump(socketChannel(socket), connected.channel, {
       signal: lifeline.signal,
-      counts: work.entry.counts,
+      counts: entry.counts,
     })
-    work.entry.close(outcomeOfPump(result, lifeline))
+    entry.close(outcomeOfPump(result, lifeline))
   } finally {
     socket.off('close', onClose)
     lifeline.release()
@@ -166,7 +176,7 @@ function factsOf(
   workload: Workload,
   id: string,
 ): ConnectionFacts {
-  const isTunnel = route.kind === 'tunnel'
+  const isTunnel = route.kind === 'tunnel' || route.kind === 'gateway'
   const upstream = route.kind === 'passthrough' ? undefined : route.upstream
   const own = isTunnel ? workloadIdentity(workload, context.trustDomain) : undefined
   const theirs = upstream === undefined ? undefined : workloadIdentity(upstream, context.trustDomain)
@@ -188,9 +198,18 @@ function factsOf(
     securityPolicy: isTunnel ? 'mutual_tls' : 'unknown',
     sourceIdentity: own,
     destinationIdentity: isTunnel ? theirs : undefined,
-    nextHop: route.kind === 'gateway' ? route.authority : formatHostPort(route.to.address, route.to.port),
+    nextHop: formatHostPort(route.to.address, route.to.port),
     tunnelTarget: isTunnel ? route.authority : undefined,
   }
+}
+
+/** The gateway stays the next hop; the destination is who proved itself behind it, and what it says of itself. */
+function factsBehind(facts: ConnectionFacts, { tunnel }: Connected): ConnectionFacts {
+  if (tunnel === undefined) return facts
+  const { id } = tunnel.peer
+  const lines = headerValues(tunnel.responseHeaders, 'baggage')
+  const baggage = lines.length === 0 ? undefined : parseBaggage(lines)
+  return { ...facts, destination: partyOf({ baggage, principal: id }), destinationIdentity: id }
 }
 
 function unrecorded(facts: ConnectionFacts): LedgerEntry {

@@ -62,13 +62,20 @@ export type Route =
       readonly upstream: Workload
       readonly service: Service | undefined
     }
-  /** HBONE in HBONE through the gateway of another network. */
+  /** HBONE in HBONE through the gateway of another network. `upstream` is the gateway: who is behind it, it knows. */
   | {
       readonly kind: 'gateway'
+      readonly to: Target
+      /** Of both CONNECTs: the service's host name and port. */
       readonly authority: string
+      /** Whom the gateway must prove to be. */
+      readonly gateway: readonly SpiffeId[]
+      /** Whom the far end must prove to be: what the service says, and never a workload's own identity. */
+      readonly expect: readonly SpiffeId[]
       readonly upstream: Workload
-      readonly gateway: GatewayAddress
       readonly service: Service
+      /** How many endpoints the gateway stands for. */
+      readonly backends: number
     }
   | { readonly kind: 'refused'; readonly reason: string }
 
@@ -106,7 +113,7 @@ function toUpstream(
   if (workload.network !== source.network)
     return service === undefined
       ? refused(`no service for target address: ${at}`)
-      : throughGateway(workload, service, destination.port)
+      : throughGateway(question, found, service)
   if (
     addressed === undefined &&
     question.plaintextEntrance === undefined &&
@@ -157,7 +164,7 @@ function throughServiceWaypoint(question: RouteQuestion, service: Service, at: s
   const waypoint = findGateway(question, address)
   if (waypoint === undefined) return refused(`unknown waypoint: ${describeGateway(address)}`)
   if (waypoint.workload.network !== question.source.network)
-    return throughGateway(waypoint.workload, service, question.destination.port)
+    return throughGateway(question, waypoint, service)
   return toWaypoint(question, waypoint, service, at)
 }
 
@@ -201,15 +208,28 @@ function toWaypoint(
   }
 }
 
-function throughGateway(workload: Workload, service: Service, servicePort: number): Route {
-  if (workload.networkGateway === undefined)
-    return refused(`no valid routing destination for workload: ${workload.uid}`)
+/** `upstream` is what stands for the other network's endpoints, or for its waypoint. */
+function throughGateway(question: RouteQuestion, upstream: Upstream, service: Service): Route {
+  const { networkGateway } = upstream.workload
+  if (networkGateway === undefined)
+    return refused(`no valid routing destination for workload: ${upstream.workload.uid}`)
+  const gateway = findGateway(question, networkGateway)
+  if (gateway === undefined) return refused(`unknown network gateway: ${describeGateway(networkGateway)}`)
+  // A gateway that is named by its address is reached in that family, one by host name in the caller's.
+  const { destination } = networkGateway
+  const like = destination.kind === 'address' ? destination.ip : question.destination.address
+  const address = selectAddress(gateway.workload, like, gateway.service)
+  if (address === undefined)
+    return refused(`no valid routing destination for workload: ${gateway.workload.uid}`)
   return {
     kind: 'gateway',
-    authority: `${service.hostname}:${servicePort}`,
-    upstream: workload,
-    gateway: workload.networkGateway,
+    to: { address, port: gateway.port },
+    authority: `${service.hostname}:${question.destination.port}`,
+    gateway: expectedIdentities(question, gateway.workload, gateway.service),
+    expect: serviceIdentities(upstream.service),
+    upstream: gateway.workload,
     service,
+    backends: upstream.workload.capacity,
   }
 }
 
@@ -250,12 +270,15 @@ function expectedIdentities(
   service: Service | undefined,
 ): readonly SpiffeId[] {
   const own = workloadIdentity(workload, question.trustDomain)
-  const ids = own === undefined ? [] : [own]
-  for (const text of service?.subjectAltNames ?? []) {
+  return [...(own === undefined ? [] : [own]), ...serviceIdentities(service)]
+}
+
+/** Those that a service lets its endpoints prove. */
+function serviceIdentities(service: Service | undefined): readonly SpiffeId[] {
+  return (service?.subjectAltNames ?? []).flatMap(text => {
     const read = readSpiffeId(text)
-    if (read.ok) ids.push(read.id)
-  }
-  return ids
+    return read.ok ? [read.id] : []
+  })
 }
 
 function describeGateway({ destination }: GatewayAddress): string {
