@@ -184,6 +184,11 @@ export class Http2Connection implements StreamHost {
     return stream
   }
 
+  /** Until the peer has seen our SETTINGS, a stream's window is what HTTP/2 begins with (RFC 9113 §6.9.2). */
+  get earlyBytes(): number {
+    return this.#isAcknowledged ? 0 : Math.max(0, DEFAULT_WINDOW - this.limits.streamWindowBytes)
+  }
+
   /** Whether a stream of the peer with this id is still looked at. */
   accepts(id: number): boolean {
     return id <= this.#lastAccepted

@@ -66,10 +66,10 @@ export class ReceiveWindow {
     return this.#size
   }
 
-  /** A frame arrived. `false` when the peer had no credit for it. */
-  receive(bytes: number): boolean {
+  /** A frame arrived. `false` when the peer had no credit for it; `early` is what it may owe, not knowing our SETTINGS. */
+  receive(bytes: number, early = 0): boolean {
     this.#credit -= bytes
-    return this.#credit >= 0
+    return this.#credit >= -early
   }
 
   /** The reader took bytes. The result is the increment to send now, usually 0. */

@@ -58,7 +58,7 @@ export class FrameReceiver implements FrameSink {
       this.#dataStream = undefined
       return this.#streamError(stream, 'PROTOCOL_ERROR', 'DATA before the head')
     }
-    if (!stream.receive.receive(length))
+    if (!stream.receive.receive(length, this.#connection.earlyBytes))
       throw violation('FLOW_CONTROL_ERROR', 'DATA beyond the stream window')
     if (stream.bodyLeft === undefined) return
     this.#dataStream = undefined
