@@ -37,6 +37,10 @@ export const meshDefaults = Object.freeze({
   pollMs: 50,
   /** A control socket whose process does not even greet in this time is of no use. */
   greetTimeoutMs: 2_000,
+  /** For each message of a client of the relay: it is a ztunnel, which says all at once. */
+  socksTimeoutMs: 10_000,
+  /** For each answer of a ztunnel to a workload; it may dial for 10 s, hand-shake for 10 s and wait 30 s for an answer. */
+  tunnelTimeoutMs: 60_000,
   /** Lines of a program's output are cut here; programs may print without newlines. */
   maxLineBytes: 16_384,
   /** Candidate blocks tried before giving up; each is one bind. */

@@ -1,18 +1,12 @@
-/** The client's half of SOCKS5 (RFC 1928) with user name and password (RFC 1929): how a workload asks its ztunnel. */
+/** How a workload asks its ztunnel: SOCKS5 with user name and password. */
 import type { Socket } from 'node:net'
 import { formatHostPort, isLoopback, messageOf } from '@ambient/core'
 import { dial } from '@ambient/core/node'
+import { requestSocks, socksReplies } from '@ambient/hbone/socks'
 import type { SocksEntrance } from '../control/types.ts'
+import { meshDefaults } from '../defaults.ts'
 import { MeshError } from '../errors.ts'
-import { takeBytes } from '../socks-bytes.ts'
 
-const VERSION = 5
-const PASSWORD_METHOD = 2
-const PASSWORD_VERSION = 1
-const CONNECT = 1
-const DOMAIN_NAME = 3
-/** Bytes of a bound address by its type. */
-const ADDRESS_BYTES: Readonly<Record<number, number>> = { 1: 4, 4: 16 }
 const REASONS: Readonly<Record<number, string>> = {
   1: 'the connection failed',
   2: 'not allowed',
@@ -60,29 +54,12 @@ export async function socksConnect(entrance: SocksEntrance, target: SocksTarget)
   }
 }
 
-async function negotiate(socket: Socket, entrance: SocksEntrance, target: SocksTarget): Promise<void> {
-  socket.write(Uint8Array.of(VERSION, 1, PASSWORD_METHOD))
-  const [, method] = await take(socket, 2)
-  if (method !== PASSWORD_METHOD) throw new Error('the proxy asks for another authentication')
-  socket.write(
-    Buffer.concat([Uint8Array.of(PASSWORD_VERSION), counted(entrance.username), counted(entrance.password)]),
-  )
-  const [, granted] = await take(socket, 2)
-  if (granted !== 0) throw new Error('the proxy does not know this workload')
-  const port = Uint8Array.of(target.port >> 8, target.port & 0xff)
-  socket.write(Buffer.concat([Uint8Array.of(VERSION, CONNECT, 0, DOMAIN_NAME), counted(target.host), port]))
-  const [, reply = 1, , type = 1] = await take(socket, 4)
-  if (reply !== 0) throw new Error(REASONS[reply] ?? `SOCKS5 reply ${reply}`)
-  await take(socket, (ADDRESS_BYTES[type] ?? (await take(socket, 1))[0] ?? 0) + 2)
-}
-
-function counted(text: string): Uint8Array {
-  const bytes = Buffer.from(text)
-  return Buffer.concat([Uint8Array.of(bytes.length), bytes])
-}
-
-async function take(socket: Socket, length: number): Promise<Buffer> {
-  const bytes = await takeBytes(socket, length)
-  if (bytes === undefined) throw new Error('the proxy closed the connection')
-  return bytes
+async function negotiate(
+  socket: Socket,
+  { username, password }: SocksEntrance,
+  target: SocksTarget,
+): Promise<void> {
+  const login = { username, password }
+  const reply = await requestSocks(socket, target, { login, timeoutMs: meshDefaults.tunnelTimeoutMs })
+  if (reply !== socksReplies.succeeded) throw new Error(REASONS[reply] ?? `SOCKS5 reply ${reply}`)
 }
