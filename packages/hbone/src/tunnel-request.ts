@@ -16,7 +16,9 @@ export class AnswerableRequest {
   readonly headers: HeaderList
   readonly local: SocketAddress
   readonly #stream: Http2Stream
-  readonly #abort = new AbortController()
+  /** Made when somebody asks for it, let go with the answer: an idle tunnel keeps none. */
+  #abort: AbortController | undefined
+  #gone: HboneError | undefined
   #isAnswered = false
 
   constructor(head: ConnectHead, stream: Http2Stream, local: SocketAddress) {
@@ -26,16 +28,18 @@ export class AnswerableRequest {
     this.local = local
     stream.observer = {
       headers: () => {},
-      gone: reset =>
-        this.#abort.abort(
-          new HboneError('AMBIENT_E_HBONE_RESET', `the caller gave up: ${reset.reason}`, {
-            h2Code: reset.code,
-          }),
-        ),
+      gone: reset => {
+        this.#gone = new HboneError('AMBIENT_E_HBONE_RESET', `the caller gave up: ${reset.reason}`, {
+          h2Code: reset.code,
+        })
+        this.#abort?.abort(this.#gone)
+      },
     }
   }
 
   get signal(): AbortSignal {
+    this.#abort ??= new AbortController()
+    if (this.#gone !== undefined) this.#abort.abort(this.#gone)
     return this.#abort.signal
   }
 
@@ -64,6 +68,7 @@ export class AnswerableRequest {
     const problem = headerProblem(headers)
     if (problem !== undefined) throw new HboneError('AMBIENT_E_HBONE_OPTION', `headers: ${problem}`)
     this.#isAnswered = true
+    this.#abort = undefined
     this.#stream.observer = undefined
   }
 }
@@ -74,12 +79,22 @@ export function handOut<T extends AnswerableRequest>(
   handler: (request: T) => void | Promise<void>,
   logger: Logger,
 ): void {
-  Promise.resolve()
-    .then(() => handler(request))
-    .catch((error: unknown) =>
-      logger.error({ error: messageOf(error), authority: request.authority }, 'tunnel handler failed'),
-    )
-    .finally(() => request.giveUp())
+  // Not from within the reading of frames.
+  queueMicrotask(() => void untilReturned(request, handler, logger))
+}
+
+async function untilReturned<T extends AnswerableRequest>(
+  request: T,
+  handler: (request: T) => void | Promise<void>,
+  logger: Logger,
+): Promise<void> {
+  try {
+    await handler(request)
+  } catch (error) {
+    logger.error({ error: messageOf(error), authority: request.authority }, 'tunnel handler failed')
+  } finally {
+    request.giveUp()
+  }
 }
 
 /** END_STREAM on the headers, then nobody reads: RST_STREAM(NO_ERROR) tells the peer to stop sending (RFC 9113 §8.1). */
