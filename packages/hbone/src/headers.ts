@@ -41,6 +41,9 @@ const BAGGAGE_KEYS: Readonly<Record<string, keyof Baggage>> = Object.freeze({
   'cloud.availability_zone': 'zone',
 })
 
+/** What upstream cannot read as text. */
+const INVISIBLE = /[^\t\x20-\x7e]/
+
 /** `k8s.cluster.name=…,k8s.namespace.name=…`; absent values are left out, nothing is encoded. May be empty. */
 export function formatBaggage(source: BaggageSource): string {
   const pairs: readonly (readonly [string, string])[] = [
@@ -58,15 +61,20 @@ export function formatBaggage(source: BaggageSource): string {
     .join(',')
 }
 
-/** Reads every `baggage` line. A line that is not ASCII voids all of it; unknown keys and empty values do not count. */
+/**
+ * Reads every `baggage` line. A line with anything but visible ASCII voids all of it; unknown keys do not count, the last
+ * of equal ones does, and an empty value takes it back.
+ */
 export function parseBaggage(lines: readonly string[]): Baggage {
   const found: Partial<Record<keyof Baggage, string>> = {}
   for (const line of lines) {
-    if (/[^\0-\x7f]/.test(line)) return {}
+    if (INVISIBLE.test(line)) return {}
     for (const pair of line.split(',')) {
-      const [key = '', value = ''] = pair.split('=')
+      const [key = '', value] = pair.split('=')
       const field = Object.hasOwn(BAGGAGE_KEYS, key) ? BAGGAGE_KEYS[key] : undefined
-      if (field !== undefined && value !== '') found[field] = value
+      if (field === undefined || value === undefined) continue
+      if (value === '') delete found[field]
+      else found[field] = value
     }
   }
   return found
@@ -84,7 +92,7 @@ export function formatForwarded(of: {
 
 /** The `host` of a `forwarded` header, `undefined` when there is none. */
 export function parseForwardedHost(value: string | undefined): string | undefined {
-  if (value === undefined || /[^\0-\x7f]/.test(value)) return undefined
+  if (value === undefined || INVISIBLE.test(value)) return undefined
   for (const part of value.split(';')) {
     const trimmed = part.trim()
     if (!trimmed.startsWith('host=')) continue
@@ -111,7 +119,7 @@ export function traceIdOf(traceparent: string | undefined): string | undefined {
  */
 export function isFromOtherNetwork(headers: HeaderList, ownNetwork: string): boolean {
   const [from] = headerValues(headers, 'x-forwarded-network')
-  if (from === undefined || /[^\t\x20-\x7e]/.test(from)) return false
+  if (from === undefined || INVISIBLE.test(from)) return false
   return lowerAscii(from) !== lowerAscii(ownNetwork)
 }
 

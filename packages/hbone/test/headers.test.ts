@@ -60,6 +60,13 @@ describe('baggage', () => {
     ['a pod', ['k8s.pod.name=p-1'], { workloadName: 'p-1' }],
     ['unknown keys', ['a=b,k8s.node.name=n,service.name=web'], { canonicalName: 'web' }],
     ['an empty value', ['service.name=,service.version=v1'], { canonicalRevision: 'v1' }],
+    ['the last of equal keys', ['service.name=a,service.name=b'], { canonicalName: 'b' }],
+    [
+      'a value taken back',
+      ['service.name=a', 'service.name=,service.version=v1'],
+      { canonicalRevision: 'v1' },
+    ],
+    ['a line with a control character, which voids all', ['service.name=web', 'service.version=\x01'], {}],
     ['a value cut at a second =', ['service.name=a=b'], { canonicalName: 'a' }],
     ['no = at all', ['service.name'], {}],
     ['a line that is not ASCII, which voids all', ['service.name=web', 'service.version=é'], {}],
@@ -96,6 +103,7 @@ describe('forwarded', () => {
     ['Host=a.b', undefined],
     ['host=a;host=b', 'a'],
     ['host=é', undefined],
+    ['host=a\x7f', undefined],
     ['for=1,host=a', undefined],
   ]
   for (const [value, host] of values)
