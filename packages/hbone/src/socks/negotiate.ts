@@ -81,8 +81,8 @@ export function replySocks(socket: Socket, code: SocksReply): void {
 }
 
 /**
- * Asks a SOCKS5 server for a connection; gives its reply. After `succeeded` the socket is the connection, paused. Names are
- * resolved by the server. The socket stays the caller's and must have an `error` listener.
+ * Asks a SOCKS5 server for a connection; gives its reply. After `succeeded` the socket is the connection, and flows when
+ * it is listened to. Names are resolved by the server. The socket stays the caller's and must have an `error` listener.
  * @throws HboneError `AMBIENT_E_SOCKS5`, or `AMBIENT_E_HBONE_TIMEOUT`.
  */
 export async function requestSocks(
@@ -103,7 +103,16 @@ export async function requestSocks(
     socket.write(Buffer.concat([formatPassword(login), request]))
     if ((await read(parsePair(1))) !== 0) throw failure('the proxy does not take this user name and password')
   }
-  return read(parseReply)
+  const reply = await read(parseReply)
+  unpause(socket)
+  return reply
+}
+
+/** Neither paused nor flowing, as it was dialled: Node decides anew after the last `readable` listener, as for a fresh stream. */
+function unpause(socket: Socket): void {
+  const nothing = (): void => {}
+  socket.on('readable', nothing)
+  socket.off('readable', nothing)
 }
 
 type Read = <T>(parse: (bytes: Buffer) => Parsed<T>) => Promise<T>
