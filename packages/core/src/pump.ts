@@ -56,22 +56,8 @@ class Conveyor {
     this.#signal = options.signal
     this.clock = options.clock ?? systemClock
     this.#resolve = resolve
-    this.#a = new Lane(
-      a,
-      b,
-      bytes => {
-        this.#counts.aToB += bytes
-      },
-      this,
-    )
-    this.#b = new Lane(
-      b,
-      a,
-      bytes => {
-        this.#counts.bToA += bytes
-      },
-      this,
-    )
+    this.#a = new Lane(a, b, this)
+    this.#b = new Lane(b, a, this)
   }
 
   run(): void {
@@ -81,6 +67,11 @@ class Conveyor {
     this.#b.peer = this.#a
     this.#a.from.start(this.#a)
     this.#b.from.start(this.#b)
+  }
+
+  count(lane: Lane, bytes: number): void {
+    if (lane === this.#a) this.#counts.aToB += bytes
+    else this.#counts.bToA += bytes
   }
 
   laneFinished(): void {
@@ -113,7 +104,6 @@ class Conveyor {
 class Lane implements ChannelEvents {
   readonly from: Channel
   readonly #to: Channel
-  readonly #count: (bytes: number) => void
   readonly #conveyor: Conveyor
   /** The lane that reads `to`; its source is our sink. */
   peer: Lane | undefined
@@ -123,15 +113,14 @@ class Lane implements ChannelEvents {
   #pendingReset: ChannelReset | undefined
   #flushTimer: Timer | undefined
 
-  constructor(from: Channel, to: Channel, count: (bytes: number) => void, conveyor: Conveyor) {
+  constructor(from: Channel, to: Channel, conveyor: Conveyor) {
     this.from = from
     this.#to = to
-    this.#count = count
     this.#conveyor = conveyor
   }
 
   data(bytes: Uint8Array): boolean {
-    this.#count(bytes.length)
+    this.#conveyor.count(this, bytes.length)
     if (this.#to.write(bytes)) return true
     if (!this.#held) {
       this.#held = true
