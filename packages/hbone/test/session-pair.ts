@@ -3,10 +3,31 @@ import { Duplex } from 'node:stream'
 import type { Channel, ChannelEvents, ChannelReset } from '@ambient/core'
 import { createManualClock, type ManualClock } from '@ambient/core/testing'
 import type { HboneError } from '@ambient/hbone'
-import { type ConnectionHandlers, Http2Connection } from '../src/http2/connection.ts'
+import { type ConnectionHandlers, Http2Connection, PREFACE } from '../src/http2/connection.ts'
 import type { Http2Stream } from '../src/http2/stream.ts'
 import { type HboneLimits, resolveLimits } from '../src/limits.ts'
 import type { Random } from './property.ts'
+import { type Frame, frame, TYPE } from './raw-peer.ts'
+
+/** What a client says first, our SETTINGS acknowledged. */
+export const PREFACE_AND_SETTINGS = Buffer.concat([
+  PREFACE,
+  frame(TYPE.settings, 0, 0),
+  frame(TYPE.settings, 1, 0),
+])
+
+/** Whole frames of what a session wrote. */
+export function readFrames(bytes: Buffer): readonly Frame[] {
+  const frames: Frame[] = []
+  for (let at = 0; at + 9 <= bytes.length; ) {
+    const next = at + 9 + bytes.readUIntBE(at, 3)
+    const [type = 0, flags = 0] = bytes.subarray(at + 3, at + 5)
+    const id = bytes.readUInt32BE(at + 5) & 0x7fff_ffff
+    frames.push({ type, flags, id, payload: bytes.subarray(at + 9, next) })
+    at = next
+  }
+  return frames
+}
 
 /** A transport whose other end is the test: what is written to it is kept, what it reads is given by hand. */
 export class FakeTransport extends Duplex {
@@ -142,7 +163,7 @@ class Party implements ChannelEvents {
   }
 }
 
-const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
+export const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
 
 /** A session with random windows and limits, random streams on it; fails when something does not arrive or ends too early. */
 export async function moveBytes(random: Random): Promise<void> {
