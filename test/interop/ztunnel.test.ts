@@ -3,20 +3,14 @@
  * network namespaces of its own. Needs root, Linux, iproute2, and the real ztunnel: ISTIO_ZTUNNEL=path/to/ztunnel.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import { atEnd, awaitReady, canMakeHosts, curlOn, endHosts, makeHosts, run, startOn } from './hosts.ts'
+import { type Make, theirs, ztunnelCommand, ztunnelEnvironment } from './ztunnels.ts'
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), 'fixtures')
-const ours = join(
-  dirname(createRequire(import.meta.url).resolve('@ambient/ztunnel/package.json')),
-  'dist',
-  'bin.js',
-)
-const theirs = process.env['ISTIO_ZTUNNEL'] ?? ''
 const CLIENT_IP = '10.99.0.1'
 const SERVER_IP = '10.99.0.2'
 const SERVICE_IP = '10.96.0.80'
@@ -31,30 +25,7 @@ const canTunnel = await run(curl8, ['--version']).then(
 
 afterEach(endHosts)
 
-function ztunnelEnvironment(name: string, folder: string, node: string): Record<string, string> {
-  return {
-    PROXY_MODE: 'dedicated',
-    PROXY_WORKLOAD_INFO: `default/${name}/${name}`,
-    POD_NAME: name,
-    POD_NAMESPACE: 'default',
-    SERVICE_ACCOUNT: name,
-    INSTANCE_IP: node,
-    NODE_NAME: name,
-    XDS_ADDRESS: `https://${CLIENT_IP}:15012`,
-    CA_ADDRESS: `https://${CLIENT_IP}:15012`,
-    XDS_ROOT_CA: join(folder, 'root.pem'),
-    CA_ROOT_CA: join(folder, 'root.pem'),
-    AUTH_TOKEN: `token-${name}`,
-    UNSTABLE_ENABLE_SOCKS5: 'true',
-    ISTIO_META_DNS_CAPTURE: 'false',
-    IPV6_ENABLED: 'false',
-    ENABLE_ORIG_SRC: 'false',
-    ZTUNNEL_WORKER_THREADS: '1',
-    RUST_LOG: 'info',
-  }
-}
-
-async function meshOf(client: 'ours' | 'theirs', server: 'ours' | 'theirs') {
+async function meshOf(client: Make, server: Make) {
   const hosts = await makeHosts({ client: CLIENT_IP, server: SERVER_IP })
   const folder = mkdtempSync(join(tmpdir(), 'ambient-interop-'))
   atEnd(async () => rmSync(folder, { recursive: true, force: true }))
@@ -68,10 +39,10 @@ async function meshOf(client: 'ours' | 'theirs', server: 'ours' | 'theirs') {
   ])
   const app = startOn(hosts.server, [process.execPath, join(fixtures, 'app.mjs'), SERVER_IP])
   await Promise.all([plane.saw(/^ready/), app.saw(/^ready/)])
-  const command = (which: 'ours' | 'theirs'): string[] =>
-    which === 'ours' ? [process.execPath, ours] : [theirs, 'proxy']
-  const source = startOn(hosts.client, command(client), ztunnelEnvironment('client', folder, CLIENT_IP))
-  const destination = startOn(hosts.server, command(server), ztunnelEnvironment('server', folder, SERVER_IP))
+  const environment = (name: string, ip: string): Record<string, string> =>
+    ztunnelEnvironment(name, folder, { plane: CLIENT_IP, ip })
+  const source = startOn(hosts.client, ztunnelCommand(client), environment('client', CLIENT_IP))
+  const destination = startOn(hosts.server, ztunnelCommand(server), environment('server', SERVER_IP))
   await Promise.all([awaitReady(hosts.client, source), awaitReady(hosts.server, destination)])
   return { hosts, folder, source, destination }
 }
