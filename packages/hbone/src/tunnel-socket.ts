@@ -8,8 +8,9 @@ import type { Tunnel } from './tunnel.ts'
 
 export interface TunnelSocketOptions {
   /**
-   * `true` (the default): the peer's end leaves our direction open, as tunnels do. `false`: it ends ours as well when all
-   * is sent, as `net.connect()` does; what drivers expect that wait for `'close'`.
+   * `true`: the peer's end leaves our direction open, as tunnels do. `false`: it ends ours as well when all is sent, as
+   * `net.connect()` does; drivers that wait for `'close'` need that. Default: `true` for a tunnel that is there, `false` for
+   * a socket that stands for `net.connect()` (see {@link createLazyTunnelSocket}).
    */
   readonly allowHalfOpen?: boolean
 }
@@ -35,13 +36,14 @@ export function createTunnelSocket(channel: Channel, facts: TunnelSocketFacts): 
  * A socket at once, for a tunnel that is still to be opened: what `http2.connect`'s `createConnection` and other callers
  * need that cannot wait. `open` is called once, in this call. Until it resolves `connecting` is `true`, the addresses are
  * `undefined`, and writes wait (the first by reference, the others in the stream's own bounded queue); then `'connect'` and
- * `'ready'` follow. Its rejection destroys the socket with that error; destroying the socket aborts the signal.
+ * `'ready'` follow. It closes when its peer has ended, as `net.connect()`'s does. The rejection of `open` destroys the socket
+ * with that error; destroying the socket aborts the signal.
  */
 export function createLazyTunnelSocket(
   open: OpenSocketTunnel,
   options: TunnelSocketOptions = {},
 ): TunnelSocket {
-  return new TunnelSocket(open, options)
+  return new TunnelSocket(open, { allowHalfOpen: false, ...options })
 }
 
 /** A socket that was destroyed after its end waits this long for the peer's, as a kernel does (FIN_WAIT_2). */

@@ -106,7 +106,7 @@ function openSocket(
     onOpened(tunnel.draining)
     return tunnel
   }
-  return createLazyTunnelSocket(connect, { allowHalfOpen: false })
+  return createLazyTunnelSocket(connect)
 }
 
 /**
