@@ -48,6 +48,8 @@ export function createLazyTunnelSocket(
 
 /** A socket that was destroyed after its end waits this long for the peer's, as a kernel does (FIN_WAIT_2). */
 const CLOSE_WAIT_MS = 60_000
+/** As in the pump: bytes that came before a reset wait this long for a reader that has stopped. */
+const RESET_WAIT_MS = 2_000
 /** With a timeout set, writes go out in pieces of this size, so that a slow one is seen to move. */
 const PIECE_BYTES = 65_536
 /** What timers take. */
@@ -80,6 +82,7 @@ export class TunnelSocket extends Duplex {
   #over = false
   #timer: NodeJS.Timeout | undefined
   #closeTimer: NodeJS.Timeout | undefined
+  #reset: Error | undefined
 
   constructor(source: Channel | OpenSocketTunnel, facts: Facts) {
     // As `net.Socket`, which emits 'close' itself, with whether there was an error.
@@ -210,6 +213,14 @@ export class TunnelSocket extends Duplex {
 
   // The stream's own methods.
 
+  /** A reset is heard when everything before it was read. */
+  override read(size?: number): unknown {
+    const bytes: unknown = super.read(size)
+    if (this.#reset !== undefined && this.readableLength === 0)
+      process.nextTick(() => this.destroy(this.#reset))
+    return bytes
+  }
+
   override _read(): void {
     this.#channel?.resume()
   }
@@ -228,7 +239,7 @@ export class TunnelSocket extends Duplex {
   }
 
   override _destroy(error: Error | null, done: Done): void {
-    clearTimeout(this.#timer)
+    for (const timer of [this.#timer, this.#closeTimer]) clearTimeout(timer)
     this.#opening?.abort(error ?? new Error('the socket was destroyed'))
     this.connecting = false
     if (!this.#over) this.#close(error)
@@ -301,24 +312,24 @@ export class TunnelSocket extends Duplex {
     this.#over = true
     const channel = this.#channel
     if (channel === undefined) return
-    if (error !== null || this.#written !== undefined || this.writableLength > 0)
-      return channel.reset('INTERNAL_ERROR', error?.message ?? 'the socket was destroyed with unsent bytes')
+    if (error !== null || this.#written !== undefined || this.writableLength > 0 || this.readableLength > 0)
+      return channel.reset('INTERNAL_ERROR', error?.message ?? 'destroyed with bytes unsent or unread')
     channel.end()
     if (this.#readEnded) return
-    this.#closeTimer = setTimeout(() => this.#stopPeer(), CLOSE_WAIT_MS)
+    this.#closeTimer = setTimeout(() => this.#stopPeer('CANCEL'), CLOSE_WAIT_MS)
     this.#closeTimer.unref()
     channel.resume()
   }
 
-  /** Nobody reads any more and our own direction is complete. */
-  #stopPeer(): void {
+  /** Nobody reads any more and our own direction is complete; CANCEL only as long as nothing was thrown away. */
+  #stopPeer(code: 'CANCEL' | 'INTERNAL_ERROR'): void {
     clearTimeout(this.#closeTimer)
-    this.#channel?.reset('CANCEL', 'the socket is closed')
+    this.#channel?.reset(code, 'the socket is closed')
   }
 
   #onData(bytes: Uint8Array): boolean {
     if (this.#over) {
-      this.#stopPeer()
+      this.#stopPeer('INTERNAL_ERROR')
       return true
     }
     this.#timer?.refresh()
@@ -352,8 +363,11 @@ export class TunnelSocket extends Duplex {
   #onReset(reset: ChannelReset): void {
     clearTimeout(this.#closeTimer)
     this.#over = true
-    const error = new Error(`read ECONNRESET: ${reset.reason}`, { cause: reset.cause })
-    this.destroy(Object.assign(error, { code: 'ECONNRESET', syscall: 'read' }))
+    const facts = { code: 'ECONNRESET', syscall: 'read' }
+    const error = Object.assign(new Error(`read ECONNRESET: ${reset.reason}`, { cause: reset.cause }), facts)
+    this.#reset = error
+    if (this.readableLength === 0) this.destroy(error)
+    else this.#closeTimer = setTimeout(() => this.destroy(error), RESET_WAIT_MS)
   }
 
   #send(bytes: Buffer, done: Done): void {
