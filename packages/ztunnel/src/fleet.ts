@@ -13,6 +13,7 @@ import {
   type Timer,
   type Workload,
 } from '@ambient/core'
+import type { Rejudge } from '@ambient/hbone'
 import type { DumpedProxy } from './admin/config-dump.ts'
 import { defaults } from './defaults.ts'
 import type { WorkloadProxy } from './workload-proxy.ts'
@@ -33,6 +34,8 @@ export interface Fleet {
   /** Follows discovery from now on; resolves when each proxy of the present state listens or has failed once. */
   start(): Promise<void>
   proxies(): readonly DumpedProxy[]
+  /** As each proxy's. */
+  recheckPeers(rejudge?: Rejudge): number
   close(options: { readonly graceMs: number }): Promise<void>
 }
 
@@ -77,6 +80,12 @@ class LiveFleet implements Fleet {
       serviceAccount: workload.serviceAccount,
       connections: proxy?.connections() ?? [],
     }))
+  }
+
+  recheckPeers(rejudge?: Rejudge): number {
+    let ended = 0
+    for (const { proxy } of this.#members.values()) ended += proxy?.recheckPeers(rejudge) ?? 0
+    return ended
   }
 
   async close({ graceMs }: { readonly graceMs: number }): Promise<void> {

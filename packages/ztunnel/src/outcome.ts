@@ -16,7 +16,8 @@ export function outcomeOfPump(result: PumpResult, lifeline: Lifeline): Connectio
   if (ending.kind === 'aborted')
     return lifeline.outcome ?? { flag: 'CONNECT', error: messageOf(ending.reason) }
   const { code, reason, cause } = ending.reset
-  if (cause instanceof HboneError && cause.code === 'AMBIENT_E_PEER_IDENTITY') return outcomeOfDistrust(cause)
+  const distrust = causes(cause).find(isDistrust)
+  if (distrust !== undefined) return outcomeOfDistrust(distrust)
   if (!QUIET_CODES.includes(code)) return { flag: 'H2_HANDSHAKE_FAILURE', error: `h2 failed: ${reason}` }
   // A TCP reset is the application's way to end; ztunnel counts it as success, and so do we, but the line says it.
   return { flag: '-', reset: ending.side === 'a' ? 'source' : 'destination' }
@@ -28,6 +29,11 @@ export function outcomeOfDenial(denial: Denial): ConnectionOutcome {
 
 export function outcomeOfWithdrawal(denial: Denial): ConnectionOutcome {
   return { flag: 'DENY', error: 'connection closed due to policy change', denial }
+}
+
+/** Of either session, when one was carried by the other. */
+function isDistrust(cause: unknown): cause is HboneError {
+  return cause instanceof HboneError && cause.code === 'AMBIENT_E_PEER_IDENTITY'
 }
 
 /** A live session whose peer was judged again. */

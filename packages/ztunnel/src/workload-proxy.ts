@@ -23,6 +23,7 @@ import {
   type DoubleHbonePool,
   type HbonePool,
   type HboneServer,
+  type Rejudge,
 } from '@ambient/hbone'
 import { replySocks, socksReplies } from '@ambient/hbone/socks'
 import { createAuthorizer, type PolicyAuthorizer, type PolicyStore } from '@ambient/policy'
@@ -80,6 +81,8 @@ export interface WorkloadProxy {
   retire(): void
   /** To be called when the workload changed in discovery: its policies may be others now. */
   recheck(workload: Workload): void
+  /** To be called when trust changed; returns how many sessions ended. See `HboneServer.recheck`. */
+  recheckPeers(rejudge?: Rejudge): number
   /** Connections that are open now. */
   connections(): readonly ConnectionFacts[]
   /** Frees the ports; connections live on. Idempotent. */
@@ -163,6 +166,11 @@ class LiveWorkloadProxy implements WorkloadProxy {
     // would cut connections for a policy that nobody has read. A DENY that is known counts at once.
     const known = workload.authorizationPolicies.every(key => this.#options.policies.get(key) !== undefined)
     this.#authorizer.recheck({ explicitOnly: !known })
+  }
+
+  recheckPeers(rejudge?: Rejudge): number {
+    const all = [this.#server, this.#gatewayPool, this.#pool]
+    return all.reduce((sum, sessions) => sum + sessions.recheck(rejudge), 0)
   }
 
   connections(): readonly ConnectionFacts[] {

@@ -26,6 +26,7 @@ import {
   readLocalConfig,
   type WritableDirectory,
 } from '@ambient/discovery'
+import type { Rejudge } from '@ambient/hbone'
 import { type CertificateSigner, createIdentityManager, type IdentityManager } from '@ambient/identity'
 import { createPolicyStore, type PolicyStore } from '@ambient/policy'
 import { configDump, type DumpedProxy } from './admin/config-dump.ts'
@@ -70,6 +71,12 @@ export interface Ztunnel {
   readonly closed: Promise<void>
   /** Where the endpoints listen; empty before `start`. */
   addresses(): { readonly admin: string[]; readonly stats: string[]; readonly readiness: string[] }
+  /**
+   * Judges the peers of all live sessions again, after a change of whom we believe, and ends those that are no longer
+   * believed: their connections are cut and written down with the reason. Returns how many sessions ended.
+   * @param rejudge default: the verifier that judged first.
+   */
+  recheckPeers(rejudge?: Rejudge): number
   /** Drains: no new connections, present ones may finish for `graceMs` (default: the configuration's), then are cut. */
   close(options?: { readonly graceMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -148,6 +155,10 @@ class LiveZtunnel implements Ztunnel {
 
   addresses(): { readonly admin: string[]; readonly stats: string[]; readonly readiness: string[] } {
     return this.#endpoints.addresses()
+  }
+
+  recheckPeers(rejudge?: Rejudge): number {
+    return (this.#fleet?.recheckPeers(rejudge) ?? 0) + (this.#dedicated?.recheckPeers(rejudge) ?? 0)
   }
 
   close(options: { readonly graceMs?: number } = {}): Promise<void> {

@@ -177,6 +177,19 @@ describe('a call to another network', () => {
     expect(await readAll(socket)).toEqual({ text: 'half', end: 'reset' })
   })
 
+  it.each(['server', 'eastwest'])('is cut when the certificate of %s is revoked', async account => {
+    const w = await networks(echo)
+    const { socket } = await w.mesh.connect(w.client, 'web', 80)
+    const ended = w.a.ztunnel.recheckPeers(({ peer, credentials, chain, expect: expected, since }) =>
+      peer.id.uri === sanOf(account)
+        ? { ok: false, problem: 'revoked', reason: 'revoked' }
+        : credentials.verifyPeer(chain, expected, since),
+    )
+    expect(ended).toBe(1)
+    expect(await readAll(socket)).toEqual({ text: '', end: 'reset' })
+    expect(await w.mesh.record(outbound)).toMatchObject({ flag: 'CERT_REVOKED' })
+  })
+
   it('is judged by the far end’s policy, for the caller and not for the gateway', async () => {
     const w = await networks(echo)
     const denial = policy('no-clients', 'Deny', { principals: [principal('client')] })
