@@ -1,6 +1,8 @@
 /**
  * A tunnel as a stream: a Duplex with the surface of `net.Socket`, so that HTTP clients, servers and database drivers take it.
  * Ends are ends, resets are `ECONNRESET`; writes are Buffers, empty ones are skipped.
+ *
+ * Why so long: the surface of `net.Socket` is wide, and how it ends must be seen in one place.
  */
 import { Duplex } from 'node:stream'
 import type { Channel, ChannelReset, SpiffeId } from '@ambient/core'
@@ -216,8 +218,8 @@ export class TunnelSocket extends Duplex {
   /** A reset is heard when everything before it was read. */
   override read(size?: number): unknown {
     const bytes: unknown = super.read(size)
-    if (this.#reset !== undefined && this.readableLength === 0)
-      process.nextTick(() => this.destroy(this.#reset))
+    const reset = this.readableLength === 0 ? this.#reset : undefined
+    if (reset) process.nextTick(() => this.destroy(reset))
     return bytes
   }
 
