@@ -1,6 +1,7 @@
 /** `ambient hbone`: HBONE by itself, without a mesh around it. */
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
+import { registerConformance } from './conformance.ts'
 import { registerHboneConnect } from './connect.ts'
 import { registerForward } from './forward.ts'
 import { registerServe } from './serve.ts'
@@ -13,11 +14,14 @@ Examples:
 `
 
 export function registerHbone(program: Command, context: CommandContext): void {
-  const hbone = addCommand(program, 'hbone', 'tunnels by hand: serve, forward, connect', context).addHelpText(
-    'after',
-    EXAMPLES,
-  )
+  const hbone = addCommand(
+    program,
+    'hbone',
+    'tunnels by hand: serve, forward, connect, conformance',
+    context,
+  ).addHelpText('after', EXAMPLES)
   registerServe(hbone, context)
   registerForward(hbone, context)
   registerHboneConnect(hbone, context)
+  registerConformance(hbone, context)
 }

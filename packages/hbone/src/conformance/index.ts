@@ -8,5 +8,6 @@ export {
   type PlaintextServer,
   type PlaintextServerOptions,
 } from './plaintext-server.ts'
+export { type ClientConformanceOptions, clientCases, runClientConformance } from './run-client.ts'
 export { runServerConformance, serverCases, type ServerConformanceOptions } from './run-server.ts'
 export type { ConformanceCase, ConformanceLevel, ConformanceResult } from './verdict.ts'

@@ -58,13 +58,15 @@ export interface ServerConformanceOptions {
   /** For each thing that the server has to do. Default 3,000. */
   readonly timeoutMs?: number
   readonly onResult?: (result: ConformanceResult) => void
+  /** No case is begun after it. */
+  readonly signal?: AbortSignal
   readonly clock?: Clock
 }
 
 /**
  * Runs the cases in their order. A server that cannot be reached, does not prove who it should be, or refuses the tunnel
  * to the echo, is no finding but an error.
- * @throws HboneError OPTION, UNREACHABLE, TIMEOUT, TLS, PEER_IDENTITY or REFUSED.
+ * @throws HboneError OPTION, UNREACHABLE, TIMEOUT, TLS, PEER_IDENTITY or REFUSED; the signal's reason.
  */
 export async function runServerConformance(
   options: ServerConformanceOptions,
@@ -89,6 +91,7 @@ export async function runServerConformance(
     const target = new Target({ ...facts, origin: isOurs ? origin : undefined })
     const results: ConformanceResult[] = []
     for (const one of selected) {
+      options.signal?.throwIfAborted()
       const result = await runCase(one, () => one.run(target), clock)
       target.clear()
       results.push(result)

@@ -93,6 +93,7 @@ export class Wire {
     this.#options = options
     this.refill = options.refill ?? true
     this.#preface = options.role === 'server' ? PREFACE.length : 0
+    this.ended = transport.destroyed || transport.readableEnded
     transport.on('error', () => {})
     transport.on('data', (chunk: Buffer) => this.#read(chunk))
     transport.on('end', () => this.#end())
