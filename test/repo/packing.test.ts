@@ -9,6 +9,7 @@ import { manifest, order, read, root } from './workspace.ts'
 
 const { packageManager } = JSON.parse(read('package.json')) as { packageManager: string }
 const TIME_LIMIT_MS = 120_000
+const FLAGS = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
 
 /** As many as a small machine has cores. */
 const slots = createSlots(2)
@@ -38,6 +39,10 @@ describe('packed packages', () => {
         expect(installed).toMatchObject({ code: 0 })
         checkContents(project, name)
         await checkModules(project, name)
+        const brought = await installPeers(project, name)
+        context.skip(isNetworkProblem(brought), 'the npm registry cannot be reached')
+        expect(brought).toMatchObject({ code: 0 })
+        await checkTypes(project, name)
         await checkPrograms(project, name)
       },
       TIME_LIMIT_MS,
@@ -76,8 +81,15 @@ function install(project: string, name: string): Promise<Ending> {
     overrides: Object.fromEntries(needed.map(other => [`@ambient/${other}`, file(other)])),
   }
   writeFileSync(join(project, 'package.json'), JSON.stringify(pkg))
-  const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
-  return runProgram('npm', ['install', ...flags], { cwd: project, timeoutMs: TIME_LIMIT_MS })
+  return runProgram('npm', ['install', ...FLAGS], { cwd: project, timeoutMs: TIME_LIMIT_MS })
+}
+
+/** What a user of some subpaths brings: their types are in the declarations, their code is loaded when it is used. */
+function installPeers(project: string, name: string): Promise<Ending> | Ending {
+  const { peerDependencies = {} } = manifest(name) as { peerDependencies?: Readonly<Record<string, string>> }
+  const wanted = Object.entries(peerDependencies).map(([peer, range]) => `${peer}@${range}`)
+  if (wanted.length === 0) return { code: 0, output: '' }
+  return runProgram('npm', ['install', ...FLAGS, ...wanted], { cwd: project, timeoutMs: TIME_LIMIT_MS })
 }
 
 function closureOf(name: string, seen = new Set<string>()): Set<string> {
@@ -103,11 +115,15 @@ interface Exported {
   readonly bin?: Readonly<Record<string, string>>
 }
 
-/** Every subpath loads in both module systems, with the same names, and type-checks from both. */
-async function checkModules(project: string, name: string): Promise<void> {
+function specifiersOf(name: string): readonly string[] {
   const { exports = {} } = manifest(name) as Exported
   const paths = Object.keys(exports).filter(path => path !== './package.json')
-  const specifiers = paths.map(path => `@ambient/${name}${path.slice(1)}`)
+  return paths.map(path => `@ambient/${name}${path.slice(1)}`)
+}
+
+/** Every subpath loads in both module systems, with the same names. */
+async function checkModules(project: string, name: string): Promise<void> {
+  const specifiers = specifiersOf(name)
   if (specifiers.length === 0) return
   const list = JSON.stringify(specifiers)
   const compare = `for (const [i, name] of names.entries())
@@ -123,6 +139,12 @@ async function checkModules(project: string, name: string): Promise<void> {
   const [esm, cjs] = await Promise.all([run('load.mjs'), run('load.cjs')])
   expect(esm).toMatchObject({ code: 0 })
   expect(cjs).toEqual(esm)
+}
+
+/** Every subpath type-checks from both module systems. */
+async function checkTypes(project: string, name: string): Promise<void> {
+  const specifiers = specifiersOf(name)
+  if (specifiers.length === 0) return
   const imports = specifiers.map(
     (specifier, i) => `import * as m${i} from '${specifier}'\nexport const n${i} = m${i}`,
   )
