@@ -1,15 +1,26 @@
-/** The channel contract over TCP sockets, over Duplexes and in memory. */
+/** The channel contract over TCP sockets read in either way, over Duplexes and in memory. */
 import type { Socket } from 'node:net'
 import { duplexChannel, socketChannel } from '@ambient/core/node'
 import { channelPair } from '@ambient/core/testing'
 import { confirmEnd } from '../src/node/confirmed-end.ts'
+import { allowStaticReads, proveStaticReads } from '../src/node/static-reads.ts'
 import { channelContract } from '../../../test/contracts/channel.ts'
 import { socketPair } from './socket-pair.ts'
 
-channelContract('TCP socket', async () => {
-  const { dialled, accepted, close } = await socketPair()
-  return { a: socketChannel(dialled), b: socketChannel(accepted), dispose: close }
-})
+for (const how of ['static reads', 'events'] as const)
+  channelContract(`TCP socket, read by ${how}`, async () => {
+    await proveStaticReads()
+    const { dialled, accepted, close } = await socketPair()
+    allowStaticReads(how === 'static reads')
+    return {
+      a: socketChannel(dialled),
+      b: socketChannel(accepted),
+      dispose: () => {
+        allowStaticReads(true)
+        return close()
+      },
+    }
+  })
 
 channelContract('memory', async () => {
   const [a, b] = channelPair()

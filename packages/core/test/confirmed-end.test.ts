@@ -1,8 +1,9 @@
 /** A peer that resets while bytes are unread: the reader must see the reset, whoever ended first. */
 import type { Socket } from 'node:net'
 import { socketChannel } from '@ambient/core/node'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
+import { allowStaticReads, proveStaticReads } from '../src/node/static-reads.ts'
 import { socketPair } from './socket-pair.ts'
 
 async function withPair(run: (writer: Socket, reader: Socket) => Promise<void>): Promise<void> {
@@ -14,7 +15,13 @@ async function withPair(run: (writer: Socket, reader: Socket) => Promise<void>):
   }
 }
 
-describe('a reset that finds unread bytes', () => {
+describe.each(['static reads', 'events'])('a reset that finds unread bytes, read by %s', how => {
+  beforeEach(async () => {
+    await proveStaticReads()
+    allowStaticReads(how === 'static reads')
+  })
+  afterEach(() => allowStaticReads(true))
+
   for (const halfClosed of [false, true]) {
     it(`is a reset, not an end${halfClosed ? ', also after the reader ended its own direction' : ''}`, async () => {
       await withPair(async (writer, reader) => {

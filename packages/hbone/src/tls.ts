@@ -22,6 +22,7 @@ import {
   type SpiffeId,
 } from '@ambient/core'
 import { HboneError, tlsError } from './errors.ts'
+import { proveTlsReads } from './tls-static.ts'
 import type { TunnelSocket } from './tunnel-socket.ts'
 
 /** ztunnel's list; AES-128 costs less and is what two of our own agree on only when asked to. */
@@ -71,6 +72,7 @@ export async function handshakeAsServer(socket: Carrier, options: HandshakeOptio
     ALPNProtocols: ALPN,
     allowHalfOpen: true,
   }
+  await readsReady(socket, settings.secureContext)
   return prove(() => new TLSSocket(socket, settings), 'secure', socket, options)
 }
 
@@ -84,7 +86,14 @@ export async function handshakeAsClient(socket: Carrier, options: HandshakeOptio
     ALPNProtocols: ALPN,
     allowHalfOpen: true,
   }
+  await readsReady(socket, settings.secureContext)
   return prove(() => connect(settings), 'secureConnect', socket, options)
+}
+
+/** The first handshake of a process waits until it is known how its sessions can be read. */
+async function readsReady(socket: Carrier, context: SecureContext | undefined): Promise<void> {
+  socket.on('error', () => {})
+  if (context !== undefined) await proveTlsReads(context)
 }
 
 function prove(
@@ -95,7 +104,6 @@ function prove(
 ): Promise<ProvenPeer> {
   const { signal, subject = formatHostPort(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0) } =
     options
-  socket.on('error', () => {})
   if (signal?.aborted === true || socket.destroyed) {
     socket.destroy()
     return Promise.reject(signal?.reason ?? closedError(subject))

@@ -14,5 +14,6 @@ export {
 } from './supervised.ts'
 export { type FirstBytesOptions, type Parsed, readFirstBytes } from './first-bytes.ts'
 export { resetSocket } from './reset-socket.ts'
+export { proveStaticReads, type ReadBuffer, readInto } from './static-reads.ts'
 export { socketChannel } from './socket-channel.ts'
 export { duplexChannel } from './duplex-channel.ts'

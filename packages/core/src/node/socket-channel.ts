@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Channel } from '../channel.ts'
 import { confirmEnd } from './confirmed-end.ts'
 import { resetSocket } from './reset-socket.ts'
+import { readStatically } from './static-reads.ts'
 import { StreamChannel } from './stream-channel.ts'
 
 /**
@@ -11,5 +12,9 @@ import { StreamChannel } from './stream-channel.ts'
  */
 export function socketChannel(socket: Socket): Channel {
   confirmEnd(socket)
-  return new StreamChannel(socket, () => resetSocket(socket))
+  return new StreamChannel(socket, {
+    sendReset: () => resetSocket(socket),
+    takesBytes: true,
+    readStatically: user => readStatically(socket, user),
+  })
 }

@@ -1,16 +1,31 @@
 /**
- * The channel over a Node stream, shared by the socket and the Duplex adapter. The two differ in how a reset is sent.
- *
- * Reads use `'data'` events with chunks of the stream's own, so nothing is ever overwritten and the answer of
- * `events.data` is not needed. (A socket with pooled `onread` buffers can replace this behind the same contract.)
+ * The channel over a Node stream, shared by the socket and the Duplex adapter. The two differ in how a reset is sent, and
+ * in how bytes are read: a socket reads statically where that works. Everything else reads by `'data'` events, with
+ * chunks of the stream's own, so nothing is ever overwritten and the answer of `events.data` is not needed.
  */
 import type { Duplex } from 'node:stream'
 import type { Channel, ChannelEvents, ResetCode } from '../channel.ts'
 import { CoreError, messageOf } from '../errors.ts'
+import type { ReadBuffer, StaticUser } from './static-reads.ts'
 
-export class StreamChannel implements Channel {
+export interface StreamMeans {
+  sendReset(code: ResetCode, reason: string): void
+  /** Bytes that `write` has taken are not referred to any more; other streams may pass them on as they are. */
+  readonly takesBytes: boolean
+  /** `undefined`: by `'data'` events. */
+  readStatically(user: StaticUser): ReadBuffer | undefined
+}
+
+export class StreamChannel implements Channel, StaticUser {
   readonly #stream: Duplex
-  readonly #sendReset: (code: ResetCode, reason: string) => void
+  readonly #means: StreamMeans
+  /** What a socket reads into. */
+  #buffer: ReadBuffer | undefined
+  #paused = false
+  /** The user is being given bytes that were read statically. */
+  #taking = false
+  /** Read although paused, which Node does when a pause follows a resume in one turn. */
+  #stash: Uint8Array | undefined
   #events: ChannelEvents | undefined
   #readEnded = false
   #ending = false
@@ -19,9 +34,9 @@ export class StreamChannel implements Channel {
   #held = false
   #failure: unknown
 
-  constructor(stream: Duplex, sendReset: (code: ResetCode, reason: string) => void) {
+  constructor(stream: Duplex, means: StreamMeans) {
     this.#stream = stream
-    this.#sendReset = sendReset
+    this.#means = means
     stream.on('error', this.#onError)
     stream.on('close', this.#onClose)
   }
@@ -34,6 +49,7 @@ export class StreamChannel implements Channel {
       queueMicrotask(this.#onClose)
       return
     }
+    this.#buffer = this.#means.readStatically(this)
     stream.on('data', this.#onData)
     stream.on('end', this.#onEnd)
     stream.on('finish', this.#onFinish)
@@ -41,18 +57,26 @@ export class StreamChannel implements Channel {
   }
 
   pause(): void {
-    this.#stream.pause()
+    this.#paused = true
+    if (!this.#taking) this.#stream.pause()
   }
 
   resume(): void {
-    if (!this.#dead) this.#stream.resume()
+    this.#paused = false
+    if (this.#dead) return
+    if (this.#stash !== undefined) this.#unstash()
+    if (this.#paused) return
+    const stream = this.#stream
+    // Without `flow`, whose work is done by the reads themselves.
+    if (this.#buffer !== undefined && stream.readableLength === 0) stream.read(0)
+    else stream.resume()
   }
 
   write(bytes: Uint8Array): boolean {
     if (bytes.length === 0 || this.#ending || this.#dead || this.#stream.destroyed) return true
     const stream = this.#stream
     // The callback, not 'drain': that event only follows a `write` that crossed the high-water mark.
-    stream.write(bytes, this.#onWritten)
+    stream.write(this.#means.takesBytes ? bytes : Buffer.from(bytes), this.#onWritten)
     if (stream.writableLength === 0) return true
     this.#held = true
     return false
@@ -67,7 +91,30 @@ export class StreamChannel implements Channel {
   reset(code: ResetCode, reason: string): void {
     if (this.#dead || (this.#readEnded && this.#finished)) return
     this.#dead = true
-    this.#sendReset(code, reason)
+    this.#means.sendReset(code, reason)
+  }
+
+  get wantsMore(): boolean {
+    return !this.#paused
+  }
+
+  take(bytes: Uint8Array): boolean {
+    if (this.#dead) return true
+    if (this.#paused) {
+      this.#stash = this.#stash === undefined ? bytes : Buffer.concat([this.#stash, bytes])
+      return false
+    }
+    this.#taking = true
+    const isFree = this.#events?.data(bytes) ?? true
+    this.#taking = false
+    return isFree
+  }
+
+  #unstash(): void {
+    const bytes = this.#stash
+    this.#stash = undefined
+    if (bytes !== undefined) this.#events?.data(bytes)
+    if (this.#readEnded && !this.#dead) this.#events?.end()
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -76,7 +123,7 @@ export class StreamChannel implements Channel {
 
   readonly #onEnd = (): void => {
     this.#readEnded = true
-    if (!this.#dead) this.#events?.end()
+    if (!this.#dead && this.#stash === undefined) this.#events?.end()
   }
 
   readonly #onFinish = (): void => {
@@ -96,7 +143,10 @@ export class StreamChannel implements Channel {
 
   /** Follows every other event of a stream, so what arrived before a failure has been delivered. */
   readonly #onClose = (): void => {
+    this.#buffer?.release()
+    this.#buffer = undefined
     if (this.#dead || this.#events === undefined || (this.#readEnded && this.#finished)) return
+    if (this.#stash !== undefined) this.#unstash()
     this.#dead = true
     const cause = this.#failure
     const reason = cause === undefined ? 'closed before both directions ended' : messageOf(cause)

@@ -3,6 +3,7 @@ import { createServer, Socket } from 'node:net'
 import { formatHostPort, canonicalIp } from '../index.ts'
 import { CoreError } from '../errors.ts'
 import { type Bind, bindPlainly } from './bind.ts'
+import { proveStaticReads } from './static-reads.ts'
 
 /** Ten seconds, as ztunnel. */
 const CONNECT_TIMEOUT_MS = 10_000
@@ -93,6 +94,8 @@ export interface Listener {
 /** @throws CoreError `AMBIENT_E_LISTEN` that names address, port and cause. */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port, bind = bindPlainly } = options
+  // It is mostly known before the first connection.
+  void proveStaticReads()
   const server = createServer(
     { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
     options.onConnection,

@@ -57,7 +57,7 @@ class MemoryChannel implements Channel {
 
   write(bytes: Uint8Array): boolean {
     if (bytes.length === 0 || this.#ended || this.#dead || this.#peer === undefined) return true
-    return this.#peer.receive({ kind: 'data', bytes: bytes.slice() })
+    return this.#peer.receive({ kind: 'data', bytes: new Uint8Array(bytes) })
   }
 
   end(): void {

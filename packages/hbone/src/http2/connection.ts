@@ -20,6 +20,7 @@ import type { RequestHead } from './message.ts'
 import { Output } from './output.ts'
 import { FrameReceiver } from './receiver.ts'
 import { Sender, TURN_BYTES } from './sender.ts'
+import { readTransport } from '../tls-static.ts'
 import { initialPeerSettings, ownSettings, type PeerSettings } from './settings.ts'
 import { StallWatch } from './stall.ts'
 import { Http2Stream, type StreamHost } from './stream.ts'
@@ -137,6 +138,7 @@ export class Http2Connection implements StreamHost {
     this.#prefaceTimer = this.#clock.after(this.limits.prefaceMs, () =>
       this.#late(this.#isReady ? 'acknowledgement of SETTINGS' : 'HTTP/2 preface'),
     )
+    readTransport(transport, this.#onData)
     transport.on('data', this.#onData)
     transport.on('end', () => this.#lost(undefined))
     transport.on('error', error => this.#lost(error))
@@ -370,12 +372,14 @@ export class Http2Connection implements StreamHost {
 
   // Reading.
 
-  readonly #onData = (chunk: Buffer): void => {
-    if (this.#closed) return
+  /** `false` when somebody keeps a view of the chunk. */
+  readonly #onData = (chunk: Uint8Array): boolean => {
+    if (this.#closed) return true
     this.keepalive.heard = true
     try {
-      this.#reader.feed(this.#preface > 0 ? this.#readPreface(chunk) : chunk)
+      const isFree = this.#reader.feed(this.#preface > 0 ? this.#readPreface(chunk) : chunk)
       this.#watchFrame()
+      return isFree
     } catch (error) {
       this.fail(
         error instanceof HboneError
@@ -385,14 +389,15 @@ export class Http2Connection implements StreamHost {
               h2Code: 'INTERNAL_ERROR',
             }),
       )
+      return false
     }
   }
 
   /** What follows the preface in the chunk. */
-  #readPreface(chunk: Buffer): Buffer {
+  #readPreface(chunk: Uint8Array): Uint8Array {
     const size = Math.min(this.#preface, chunk.length)
     const from = PREFACE.length - this.#preface
-    if (!PREFACE.subarray(from, from + size).equals(chunk.subarray(0, size)))
+    if (PREFACE.compare(chunk, 0, size, from, from + size) !== 0)
       throw violation('PROTOCOL_ERROR', `${this.#peerName} does not speak HTTP/2`)
     this.#preface -= size
     return chunk.subarray(size)

@@ -67,7 +67,8 @@ export class HeaderBlocks {
     this.#bytes += part.length
     if (this.#bytes > this.#maxBytes)
       throw violation('ENHANCE_YOUR_CALM', `header block is longer than ${this.#maxBytes} bytes`)
-    this.#parts.push(part.slice())
+    // `slice` of a Buffer is a view.
+    this.#parts.push(new Uint8Array(part))
   }
 
   #decode(open: Fragment, block: Uint8Array): HeaderBlock {

@@ -1,0 +1,189 @@
+/** Sessions read in either way: into memory that is used again, and by events where a process cannot. */
+import { createHash, randomBytes } from 'node:crypto'
+import { createSecureContext } from 'node:tls'
+import { type Channel, type ChannelEvents, pump } from '@ambient/core'
+import { socketChannel } from '@ambient/core/node'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { allowTlsReads, proveTlsReads } from '../src/tls-static.ts'
+import { db, failure, harness, identities } from './harness.ts'
+import { socketPair } from '../../core/test/socket-pair.ts'
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+const context = createSecureContext({
+  cert: db.certificateChain,
+  key: db.privateKey(),
+  minVersion: 'TLSv1.3',
+})
+
+/** Sends its bytes back, with all the back-pressure there is. */
+function echo(channel: Channel): void {
+  channel.start({
+    data(bytes) {
+      if (channel.write(bytes)) return true
+      channel.pause()
+      return false
+    },
+    drained: () => channel.resume(),
+    end: () => channel.end(),
+    finished() {},
+    reset() {},
+  })
+}
+
+/** Keeps one view in three, stops one time in seven. */
+class Choosy implements ChannelEvents {
+  readonly hash = createHash('sha256')
+  readonly kept: { readonly view: Uint8Array; readonly digest: string }[] = []
+  readonly ended: Promise<void>
+  readonly #channel: Channel
+  #count = 0
+  #end: () => void = () => {}
+
+  constructor(channel: Channel) {
+    this.#channel = channel
+    this.ended = new Promise(resolve => {
+      this.#end = resolve
+    })
+  }
+
+  data(bytes: Uint8Array): boolean {
+    this.hash.update(bytes)
+    this.#count++
+    if (this.#count % 7 === 0) {
+      this.#channel.pause()
+      setImmediate(() => this.#channel.resume())
+    }
+    if (this.#count % 3 !== 0) return true
+    this.kept.push({ view: bytes, digest: sha256(bytes) })
+    return false
+  }
+
+  end(): void {
+    this.#end()
+  }
+
+  drained(): void {}
+  finished(): void {}
+  reset(): void {}
+}
+
+it.skipIf(process.platform === 'win32')('TLS can be read statically on this Node', async () => {
+  expect(await proveTlsReads(context)).toBe(true)
+})
+
+describe.each(['static reads', 'events'])('a session read by %s', how => {
+  beforeEach(async () => {
+    await proveTlsReads(context)
+    allowTlsReads(how === 'static reads')
+  })
+  afterEach(() => allowTlsReads(true))
+
+  it('carries 16 MiB there and back on each of four tunnels; kept views stay as they were', async () => {
+    const { connect } = await harness({ onTunnel: request => echo(request.accept()) })
+    const all = Array.from({ length: 4 }, async () => {
+      const sent = randomBytes(16 << 20)
+      const { channel } = await connect()
+      const { dialled, accepted, close } = await socketPair()
+      const choosy = new Choosy(channel)
+      const source = socketChannel(accepted)
+      // One direction by hand, so that the reader can be choosy.
+      channel.start({
+        data: bytes => choosy.data(bytes),
+        end: () => choosy.end(),
+        drained: () => source.resume(),
+        finished() {},
+        reset() {},
+      })
+      source.start({
+        data(bytes) {
+          if (channel.write(bytes)) return true
+          source.pause()
+          return false
+        },
+        end: () => channel.end(),
+        drained() {},
+        finished() {},
+        reset() {},
+      })
+      dialled.end(sent)
+      await choosy.ended
+      expect(choosy.hash.digest('hex')).toBe(sha256(sent))
+      for (const { view, digest } of choosy.kept) expect(sha256(view)).toBe(digest)
+      await close()
+    })
+    await Promise.all(all)
+  })
+
+  it('keeps many small messages apart', async () => {
+    const { connect } = await harness({ onTunnel: request => echo(request.accept()) })
+    const { channel } = await connect()
+    const heard: Uint8Array[] = []
+    const ended = new Promise<void>(resolve => {
+      channel.start({
+        data(bytes) {
+          heard.push(bytes)
+          return false
+        },
+        end: resolve,
+        drained() {},
+        finished() {},
+        reset() {},
+      })
+    })
+    let said = ''
+    for (let i = 0; i < 2_000; i++) {
+      channel.write(Buffer.from(`message ${i};`))
+      said += `message ${i};`
+      if (i % 50 === 0) await new Promise(resolve => setImmediate(resolve))
+    }
+    channel.end()
+    await ended
+    expect(Buffer.concat(heard).toString()).toBe(said)
+  })
+
+  it('passes a reset on after the bytes before it', async () => {
+    const { dialled, accepted, close } = await socketPair()
+    const { connect } = await harness({
+      onTunnel: request => void pump(request.accept(), socketChannel(accepted)),
+    })
+    const { channel } = await connect()
+    const log: string[] = []
+    let received = 0
+    const reset = new Promise<void>(resolve => {
+      channel.start({
+        data(bytes) {
+          received += bytes.length
+          return true
+        },
+        end: () => log.push('end'),
+        drained() {},
+        finished() {},
+        reset: ({ code }) => {
+          log.push(code)
+          resolve()
+        },
+      })
+    })
+    dialled.write(Buffer.alloc(100_000), () => {
+      const wait = (): void => void (received < 100_000 ? setImmediate(wait) : dialled.resetAndDestroy())
+      wait()
+    })
+    await reset
+    expect([received, log]).toEqual([100_000, ['CONNECT_ERROR']])
+    await close()
+  })
+
+  it('gives no byte of a stranger to anyone', async () => {
+    const stranger = await identities.credentials({ namespace: 'shop', serviceAccount: 'stranger' })
+    let asked = 0
+    const { connect, server } = await harness({
+      credentials: () => stranger,
+      onTunnel: () => {
+        asked++
+      },
+    })
+    expect((await failure(connect())).code).toBe('AMBIENT_E_PEER_IDENTITY')
+    expect([asked, server.tunnels]).toEqual([0, 0])
+  })
+})
