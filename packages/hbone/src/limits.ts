@@ -72,6 +72,8 @@ export interface HboneLimits {
   readonly proxyHeaderBytes: number
   /** Connections between accept and the end of their handshake, per server. */
   readonly maxPendingHandshakes: number
+  /** Sessions of one identity, per server; more get GOAWAY at once. */
+  readonly maxSessionsPerIdentity: number
   /** Frames that cost us work and move no bytes: at once, and per second. */
   readonly settingsBurst: number
   readonly settingsPerSecond: number
@@ -129,6 +131,7 @@ export const defaultLimits: HboneLimits = Object.freeze({
   proxyHeaderMs: 5_000, // it is the first thing that a proxy nearby writes
   proxyHeaderBytes: 4_096, // the format allows 64 KiB; the longest SPIFFE ID and some fields take less than this
   maxPendingHandshakes: 1_000, // about 100 KB each before anyone is proven
+  maxSessionsPerIdentity: 5_000, // a thousand pods under one service account with a few each, half a gigabyte at most
   settingsBurst: 32, // real peers send one or two
   settingsPerSecond: 4, // and change them rarely
   pingBurst: 200, // keep-alive needs one per 10 s

@@ -14,6 +14,7 @@ import {
   silentLogger,
   systemClock,
 } from '@ambient/core'
+import { Crowd } from './crowd.ts'
 import { HboneError } from './errors.ts'
 import { Http2Connection } from './http2/connection.ts'
 import type { HeaderList } from './http2/hpack.ts'
@@ -113,6 +114,7 @@ class Server implements HboneServer {
   readonly #open = new Set<Http2Connection>()
   readonly #stop = new AbortController()
   readonly #handshakes = new Set<Carrier>()
+  readonly #crowd: Crowd
   /** The latest recheck, for handshakes that were under way. */
   #trust: { readonly rejudge: Rejudge } | undefined
   #closing: Promise<void> | undefined
@@ -121,6 +123,7 @@ class Server implements HboneServer {
   constructor(options: HboneServerOptions) {
     this.#options = options
     this.#limits = resolveLimits(options.limits)
+    this.#crowd = new Crowd(this.#limits.maxSessionsPerIdentity)
     this.#clock = options.clock ?? systemClock
     this.#logger = options.logger ?? silentLogger
   }
@@ -224,6 +227,7 @@ class Server implements HboneServer {
         onClosed: error => {
           age?.cancel()
           this.#sessions.delete(session)
+          this.#crowd.leave(peer.id)
           // One that is no longer believed was told of already.
           const isKnown = hadRequest || error?.code === 'AMBIENT_E_PEER_IDENTITY'
           if (error !== undefined && !isKnown && error.code !== 'AMBIENT_E_HBONE_SESSION_LOST')
@@ -239,7 +243,9 @@ class Server implements HboneServer {
     this.#sessions.set(session, { proof, ends })
     this.#open.add(session)
     session.start()
-    if (this.#closing !== undefined) session.drain()
+    const isTooMany = this.#crowd.enter(peer.id)
+    if (isTooMany !== undefined) session.fail(isTooMany)
+    else if (this.#closing !== undefined) session.drain()
   }
 
   /** Who we are now. A first certificate may take a while, but not for ever, and not past our own end. */

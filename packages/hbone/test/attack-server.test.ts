@@ -1,12 +1,13 @@
 /** Clients that break rules or waste our time: the one session ends in time with the right code, its neighbour lives on. */
 import { once } from 'node:events'
 import type { Channel } from '@ambient/core'
+import type { HboneFailure } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
 import { encodeHeaders, type HeaderList } from '../src/http2/hpack.ts'
 import { bomb, CODE, many, onConnection, onServer, onStream, REFUSED, UNANSWERED } from './attack-rows.ts'
 import { onTunnel, victim } from './attack-victim.ts'
-import { emptied, harness, web } from './harness.ts'
+import { db, emptied, failure, harness, web } from './harness.ts'
 import { CONNECT, frame, rawClient, type RawPeer, request, setting, TYPE, uint32 } from './raw-peer.ts'
 
 /** Each ends the session within this time. */
@@ -285,6 +286,29 @@ function fields(count: number, name: string): HeaderList {
 }
 
 describe('what a client makes us hold', () => {
+  it('are as many sessions as one identity may have; others find room', async () => {
+    const failures: HboneFailure[] = []
+    const at = await harness({
+      onTunnel,
+      onFailure: failure => void failures.push(failure),
+      limits: { maxSessionsPerIdentity: 3 },
+    })
+    const peers = [1, 2, 3].map(() => attacker(at.port.port, false))
+    const [first] = await Promise.all(peers)
+    const late = await rawClient(at.port.port, web)
+    await late.closed
+    expect(late.goawayCode).toBe(CODE.calm)
+    expect(late.find(TYPE.goaway)?.payload.toString('latin1', 8)).toBe(`${web.id.uri} has 3 sessions already`)
+    expect(failures.map(({ error }) => error.h2Code)).toEqual(['ENHANCE_YOUR_CALM'])
+    expect((await failure(at.connect())).code).toBe('AMBIENT_E_HBONE_RESET')
+    const other = await at.connect({ credentials: db })
+    other.channel.start(new Recorder())
+    first?.socket.destroy()
+    await emptied(at.server, 3)
+    const tunnel = await at.connect()
+    tunnel.channel.start(new Recorder())
+  })
+
   it('are 200 lists of 60 KB at most, and nothing once it has gone (CVE-2026-56846)', async () => {
     let held = 0
     const at = await harness({
