@@ -1,15 +1,14 @@
 /** Each package, packed and installed alone into an empty project, loads as ESM and CJS and has types for both. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { workspaceDependencies } from '../../.config/packages.mjs'
+import { INSTALL_FLAGS, isNetworkProblem, packInto, strictTypes } from './packed.ts'
 import { type Ending, runProgram } from './run-program.ts'
-import { manifest, order, read, root } from './workspace.ts'
+import { manifest, order, root } from './workspace.ts'
 
-const { packageManager } = JSON.parse(read('package.json')) as { packageManager: string }
 const TIME_LIMIT_MS = 120_000
-const FLAGS = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
 
 /** As many as a small machine has cores. */
 const slots = createSlots(2)
@@ -52,23 +51,9 @@ describe('packed packages', () => {
 
 async function pack(name: string): Promise<void> {
   const give = await slots.take()
-  await packInto(join(folder, `tarball-${name}`), name).finally(give)
-}
-
-async function packInto(destination: string, name: string): Promise<void> {
-  const source = join(root, 'packages', name)
-  const { types = 'dist/index.js' } = manifest(name) as { types?: string }
-  expect(existsSync(join(source, types)), `@ambient/${name} is built with types (npm run build)`).toBe(true)
-  mkdirSync(destination)
-  const packed = await runProgram(
-    'npx',
-    ['--yes', packageManager, 'pack', '--config.ignore-scripts=true', '--pack-destination', destination],
-    { cwd: source, timeoutMs: TIME_LIMIT_MS },
-  )
-  if (isNetworkProblem(packed)) offline = 'pnpm is not here and the npm registry cannot be reached'
-  else expect(packed).toMatchObject({ code: 0 })
-  const file = readdirSync(destination).find(entry => entry.endsWith('.tgz'))
-  if (file !== undefined) tarballs.set(name, join(destination, file))
+  const file = await packInto(join(folder, `tarball-${name}`), name).finally(give)
+  if (file === undefined) offline = 'pnpm is not here and the npm registry cannot be reached'
+  else tarballs.set(name, file)
 }
 
 /** The package by its tarball, and what it needs of the workspace too, since none of it is published here. */
@@ -81,7 +66,7 @@ function install(project: string, name: string): Promise<Ending> {
     overrides: Object.fromEntries(needed.map(other => [`@ambient/${other}`, file(other)])),
   }
   writeFileSync(join(project, 'package.json'), JSON.stringify(pkg))
-  return runProgram('npm', ['install', ...FLAGS], { cwd: project, timeoutMs: TIME_LIMIT_MS })
+  return runProgram('npm', ['install', ...INSTALL_FLAGS], { cwd: project, timeoutMs: TIME_LIMIT_MS })
 }
 
 /** What a user of some subpaths brings: their types are in the declarations, their code is loaded when it is used. */
@@ -89,7 +74,10 @@ function installPeers(project: string, name: string): Promise<Ending> | Ending {
   const { peerDependencies = {} } = manifest(name) as { peerDependencies?: Readonly<Record<string, string>> }
   const wanted = Object.entries(peerDependencies).map(([peer, range]) => `${peer}@${range}`)
   if (wanted.length === 0) return { code: 0, output: '' }
-  return runProgram('npm', ['install', ...FLAGS, ...wanted], { cwd: project, timeoutMs: TIME_LIMIT_MS })
+  return runProgram('npm', ['install', ...INSTALL_FLAGS, ...wanted], {
+    cwd: project,
+    timeoutMs: TIME_LIMIT_MS,
+  })
 }
 
 function closureOf(name: string, seen = new Set<string>()): Set<string> {
@@ -150,29 +138,13 @@ async function checkTypes(project: string, name: string): Promise<void> {
   )
   write(project, 'types.mts', imports.join('\n'))
   write(project, 'types.cts', imports.join('\n'))
-  write(project, 'tsconfig.json', JSON.stringify(TYPES))
+  write(project, 'tsconfig.json', JSON.stringify(strictTypes(['types.mts', 'types.cts'])))
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
   const typed = await runProgram(process.execPath, [tsc, '-p', 'tsconfig.json'], {
     cwd: project,
     timeoutMs: 60_000,
   })
   expect(typed).toEqual({ code: 0, output: '' })
-}
-
-/** `skipLibCheck` is off: our declarations are compiled as a strict user would, with those of our dependencies. */
-const TYPES = {
-  compilerOptions: {
-    target: 'ES2022',
-    lib: ['ES2022', 'ESNext.Disposable'],
-    module: 'Node16',
-    moduleResolution: 'Node16',
-    strict: true,
-    noEmit: true,
-    skipLibCheck: false,
-    typeRoots: [join(root, 'node_modules', '@types')],
-    types: ['node'],
-  },
-  files: ['types.mts', 'types.cts'],
 }
 
 /** A program says its version. */
@@ -187,10 +159,6 @@ async function checkPrograms(project: string, name: string): Promise<void> {
 
 function write(project: string, file: string, text: string): void {
   writeFileSync(join(project, file), `${text}\n`)
-}
-
-function isNetworkProblem({ code, output }: Ending): boolean {
-  return code !== 0 && /ENOTFOUND|EAI_AGAIN|ENETUNREACH|ENOTCACHED|ECONNREFUSED|ETIMEDOUT/.test(output)
 }
 
 /** At most so many at a time; `take` gives the function that gives the slot back. */

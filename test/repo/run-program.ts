@@ -16,10 +16,12 @@ export interface RunOptions {
 }
 
 export function runProgram(command: string, args: readonly string[], options: RunOptions): Promise<Ending> {
+  // A package manager that started the tests may have set it: programs would find modules that are not theirs.
+  const { NODE_PATH: _, ...env } = options.env ?? process.env
   return new Promise((resolve, reject) => {
     const child = spawn(command, [...args], {
       cwd: options.cwd,
-      env: options.env ?? process.env,
+      env,
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
