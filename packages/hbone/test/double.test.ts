@@ -1,132 +1,13 @@
-/** HBONE in HBONE: bytes, identities, sharing and endings through both layers, with a gateway that passes bytes on. */
+/** HBONE in HBONE: bytes, identities, sharing and refusals through both layers, with a gateway that passes bytes on. */
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { pump, type Channel, type Credentials } from '@ambient/core'
-import { dial, type Listener, listen, socketChannel } from '@ambient/core/node'
-import {
-  createDoubleHbonePool,
-  createHbonePool,
-  createHboneServer,
-  createTunnelSocket,
-  type DoubleConnectRequest,
-  type DoubleHbonePool,
-  type HbonePool,
-  type HboneServer,
-  type HboneServerOptions,
-  type Tunnel,
-  type TunnelRequest,
-} from '@ambient/hbone'
+import { pump } from '@ambient/core'
+import { dial, listen, socketChannel } from '@ambient/core/node'
+import { createManualClock } from '@ambient/core/testing'
+import { createHboneServer, createTunnelSocket, type TunnelRequest } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
+import { echo, gateway, talk, world } from './double-world.ts'
 import { db, deferred, emptied, failure, identities, later, web } from './harness.ts'
-
-const gateway: Credentials = await identities.credentials({ namespace: 'istio', serviceAccount: 'eastwest' })
-
-interface World {
-  readonly far: HboneServer
-  readonly farPort: Listener
-  readonly gate: HboneServer
-  readonly outer: HbonePool
-  readonly inner: DoubleHbonePool
-  readonly outerRequests: TunnelRequest[]
-  readonly innerRequests: TunnelRequest[]
-  readonly carriers: Channel[]
-  /** Cuts what the gateway passes on. */
-  readonly breaker: AbortController
-  request(over?: Partial<DoubleConnectRequest>): DoubleConnectRequest
-  connect(over?: Partial<DoubleConnectRequest>): Promise<Tunnel>
-}
-
-/** Source → gateway → far end, each over TCP; the gateway knows nothing but the outer CONNECT. */
-async function world(
-  options: {
-    onTunnel?: HboneServerOptions['onTunnel']
-    passOn?: (request: TunnelRequest, far: Listener) => void | Promise<void>
-    far?: Partial<HboneServerOptions>
-    inner?: Partial<Parameters<typeof createDoubleHbonePool>[0]>
-  } = {},
-): Promise<World> {
-  const outerRequests: TunnelRequest[] = []
-  const innerRequests: TunnelRequest[] = []
-  const carriers: Channel[] = []
-  const breaker = new AbortController()
-  const far = createHboneServer({
-    credentials: () => db,
-    ...options.far,
-    onTunnel: request => {
-      innerRequests.push(request)
-      return (options.onTunnel ?? echo)(request)
-    },
-  })
-  const farPort = await listen({ host: '127.0.0.1', port: 0, onConnection: socket => far.accept(socket) })
-  const passOn = async (request: TunnelRequest): Promise<void> => {
-    const socket = await dial({ host: '127.0.0.1', port: farPort.port, timeoutMs: 1_000 })
-    const channel = request.accept()
-    carriers.push(channel)
-    await pump(channel, socketChannel(socket), { signal: breaker.signal })
-  }
-  const gate = createHboneServer({
-    credentials: () => gateway,
-    onTunnel: request => {
-      outerRequests.push(request)
-      return options.passOn === undefined ? passOn(request) : options.passOn(request, farPort)
-    },
-  })
-  const gatePort = await listen({ host: '127.0.0.1', port: 0, onConnection: socket => gate.accept(socket) })
-  const outer = createHbonePool()
-  const inner = createDoubleHbonePool({ outer, ...options.inner })
-  later(async () => {
-    await inner.close({ graceMs: 0 })
-    await outer.close({ graceMs: 0 })
-    await Promise.all([gatePort.close(), farPort.close()])
-    await gate.close({ graceMs: 0 })
-    await far.close({ graceMs: 0 })
-  })
-  const request = (over: Partial<DoubleConnectRequest> = {}): DoubleConnectRequest => ({
-    credentials: web,
-    to: { address: '127.0.0.1', port: gatePort.port },
-    expect: [db.id],
-    gateway: { expect: [gateway.id], headers: [['baggage', 'outer']] },
-    authority: 'db.shop.svc.cluster.local:5432',
-    headers: [
-      ['baggage', 'k8s.cluster.name=one'],
-      ['x-forwarded-network', ''],
-    ],
-    ...over,
-  })
-  const connect = (over?: Partial<DoubleConnectRequest>): Promise<Tunnel> => inner.connect(request(over))
-  return {
-    far,
-    farPort,
-    gate,
-    outer,
-    inner,
-    outerRequests,
-    innerRequests,
-    carriers,
-    breaker,
-    request,
-    connect,
-  }
-}
-
-function echo(request: TunnelRequest): void {
-  const channel = request.accept([['baggage', 'service.name=db']])
-  channel.start({
-    data: bytes => channel.write(bytes),
-    end: () => channel.end(),
-    drained() {},
-    finished() {},
-    reset() {},
-  })
-}
-
-async function talk(tunnel: Tunnel, text: string): Promise<string> {
-  const socket = tunnel.socket()
-  socket.end(text)
-  const parts: Buffer[] = []
-  for await (const part of socket) parts.push(part)
-  return String(Buffer.concat(parts))
-}
 
 describe('a tunnel within a tunnel', () => {
   it('carries bytes and shows both peers at both ends', async () => {
@@ -293,9 +174,14 @@ describe('sessions within tunnels', () => {
   })
 
   it('are replaced at their age, while their tunnels finish', async () => {
-    const w = await world({ inner: { limits: { innerSessionAgeMs: 20 } } })
+    const clock = createManualClock()
+    const limits = { innerSessionAgeMs: 100_000, pingAfterMs: 1_000_000, idleMs: 1_000_000 }
+    const w = await world({ inner: { clock, limits } })
     const old = await w.connect()
-    await once(old.draining, 'abort')
+    // The greetings of both sides are over.
+    expect(await talk(await w.connect(), 'x')).toBe('x')
+    clock.advance(100_000)
+    expect(old.draining.aborted).toBe(true)
     const young = await w.connect()
     expect(w.inner.sessions).toBe(2)
     expect(await talk(old, 'old')).toBe('old')
@@ -369,85 +255,5 @@ describe('refusals say which layer', () => {
     await reached.promise
     abort.abort(new Error('gone'))
     await expect(connecting).rejects.toThrow('gone')
-  })
-})
-
-/** Resolves with how the socket ended: its bytes, and whether that was an end. */
-async function endingOf(tunnel: Tunnel): Promise<{ readonly bytes: number; readonly ended: boolean }> {
-  const socket = tunnel.socket()
-  let bytes = 0
-  let ended = false
-  socket.on('data', (chunk: Buffer) => (bytes += chunk.length))
-  socket.on('end', () => (ended = true))
-  socket.on('error', () => {})
-  await new Promise(resolve => socket.once('close', resolve))
-  return { bytes, ended }
-}
-
-describe('a cut is no end', () => {
-  const cuts: [string, (w: World) => unknown][] = [
-    ['the gateway resets the outer tunnel', w => w.breaker.abort(new Error('cut'))],
-    ['the gateway ends the outer tunnel', w => w.carriers[0]?.end()],
-    ['the gateway goes down', w => w.gate.close({ graceMs: 0 })],
-    ['the far end goes down', w => w.far.close({ graceMs: 0 })],
-    ['the outer pool is closed', w => w.outer.close({ graceMs: 0 })],
-    ['the inner pool is closed', w => w.inner.close({ graceMs: 0 })],
-  ]
-  it.each(cuts)('when %s', async (_, cut) => {
-    const w = await world({
-      onTunnel: request => {
-        const channel = request.accept()
-        channel.start({ data: () => true, end() {}, drained() {}, finished() {}, reset() {} })
-        channel.write(Buffer.from('owed'))
-      },
-    })
-    const tunnel = await w.connect()
-    const ending = endingOf(tunnel)
-    await w
-      .connect()
-      .then(other => other.channel.reset('CANCEL', 'only to know that the first bytes are out'))
-    cut(w)
-    expect(await ending).toEqual({ bytes: 4, ended: false })
-    while (w.inner.sessions > 0 || w.outer.tunnels > 0) await new Promise(resolve => setImmediate(resolve))
-  })
-})
-
-describe('GOAWAY', () => {
-  it('of the gateway: what is open goes on, what is new takes another way', async () => {
-    const w = await world()
-    const old = await w.connect()
-    const socket = old.socket()
-    w.gate.retire()
-    await once(old.draining, 'abort')
-    const young = await w.connect()
-    expect([w.inner.sessions, w.outer.sessions]).toEqual([2, 2])
-    socket.end('still here')
-    for await (const bytes of socket) expect(String(bytes)).toBe('still here')
-    expect(await talk(young, 'new')).toBe('new')
-    while (w.outer.sessions > 1) await new Promise(resolve => setImmediate(resolve))
-    expect(w.inner.sessions).toBe(1)
-  })
-
-  it('of the far end: the same, on the same session with the gateway', async () => {
-    const w = await world()
-    const old = await w.connect()
-    w.far.retire()
-    await once(old.draining, 'abort')
-    const young = await w.connect()
-    expect([w.inner.sessions, w.outer.sessions, w.outer.tunnels]).toEqual([2, 1, 2])
-    expect(await talk(old, 'old')).toBe('old')
-    expect(await talk(young, 'young')).toBe('young')
-    while (w.outer.tunnels > 1) await new Promise(resolve => setImmediate(resolve))
-  })
-
-  it('of the pool: close lets tunnels finish in both layers', async () => {
-    const w = await world()
-    const tunnel = await w.connect()
-    const closing = w.inner.close({ graceMs: 5_000 })
-    expect(await talk(tunnel, 'last words')).toBe('last words')
-    await closing
-    expect(await failure(w.connect())).toMatchObject({ code: 'AMBIENT_E_CLOSED' })
-    await w.outer.close({ graceMs: 5_000 })
-    expect(w.outer.sessions).toBe(0)
   })
 })

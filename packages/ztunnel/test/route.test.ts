@@ -1,59 +1,8 @@
 /** Where connections go: tables over the pure decision. */
-import type { GatewayAddress, Service, Workload } from '@ambient/core'
+import type { Service, Workload } from '@ambient/core'
 import { describe, expect, it } from 'vitest'
-import { decideRoute, type Route, type RouteQuestion } from '../src/outbound/route.ts'
-import { directoryOf, endpointOf, service, standardBalancing, workload } from './fixtures.ts'
-
-const illegalPorts = new Set([15001, 15006, 15008])
-const client = workload('client', { addresses: ['10.0.0.9'] })
-
-function decide(
-  destination: string,
-  workloads: readonly Workload[],
-  services: readonly Service[] = [],
-  more: Partial<RouteQuestion> = {},
-): Route {
-  const [address = '', port = ''] = destination.split('|')
-  return decideRoute({
-    source: client,
-    destination: { address, port: Number(port) },
-    directory: directoryOf([client, ...workloads], services),
-    network: '',
-    trustDomain: 'cluster.local',
-    random: () => 0,
-    hbonePort: 15008,
-    illegalPorts,
-    ...more,
-  })
-}
-
-/** The parts that a table wants to see. */
-function brief(route: Route): Record<string, unknown> {
-  switch (route.kind) {
-    case 'passthrough':
-      return { kind: route.kind, to: `${route.to.address}:${route.to.port}` }
-    case 'plaintext':
-      return { kind: route.kind, to: `${route.to.address}:${route.to.port}`, upstream: route.upstream.name }
-    case 'tunnel':
-      return {
-        kind: route.kind,
-        via: route.via,
-        to: `${route.to.address}:${route.to.port}`,
-        authority: route.authority,
-        expect: route.expect.map(id => id.uri.replace('spiffe://cluster.local/ns/default/sa/', '')),
-      }
-    case 'gateway':
-      return {
-        kind: route.kind,
-        to: `${route.to.address}:${route.to.port}`,
-        authority: route.authority,
-        gateway: route.gateway.map(id => id.uri.replace('spiffe://cluster.local/ns/default/sa/', '')),
-        expect: route.expect.map(id => id.uri.replace('spiffe://cluster.local/ns/default/sa/', '')),
-      }
-    case 'refused':
-      return { kind: route.kind, reason: route.reason }
-  }
-}
+import { endpointOf, service, standardBalancing, workload } from './fixtures.ts'
+import { brief, client, decide, gateway } from './routes.ts'
 
 describe('a destination that nobody knows', () => {
   it('is passed through in plaintext', () => {
@@ -108,10 +57,6 @@ describe('a workload by address', () => {
     expect(brief(decide('10.0.0.1|8080', [server, waypoint], [], { source }))).toEqual(tunnel)
   })
 })
-
-function gateway(ip: string): GatewayAddress {
-  return { destination: { kind: 'address', network: '', ip }, hboneMtlsPort: 15008 }
-}
 
 describe('a service by VIP', () => {
   const web = service('web', '10.10.0.1')
@@ -350,85 +295,6 @@ describe('waypoints', () => {
     expect([to(0), to(0.5), to(0.999)]).toEqual(Array(3).fill('10.0.0.6:15008'))
     const none = { ...web, weightedWaypoints: web.weightedWaypoints.map(one => ({ ...one, weight: 0 })) }
     expect(brief(decide('10.10.0.1|80', [waypoint, a, b], [none]))).toMatchObject({ to: '10.0.0.5:15008' })
-  })
-})
-
-describe('another network', () => {
-  const sans = { subjectAltNames: ['spiffe://cluster.local/ns/default/sa/far', 'no SPIFFE ID'] }
-  const web = service('web', '10.10.0.1', sans)
-  const remote = workload('web-1', {
-    network: 'net2',
-    capacity: 3,
-    services: endpointOf(web),
-    networkGateway: gateway('10.0.0.200'),
-  })
-  const eastwest = workload('eastwest', { addresses: ['10.0.0.200'] })
-
-  it('is reached through its gateway, by host name and service port', () => {
-    const route = decide('10.10.0.1|80', [remote, eastwest], [web])
-    expect(brief(route)).toEqual({
-      kind: 'gateway',
-      to: '10.0.0.200:15008',
-      authority: 'web.default.svc.cluster.local:80',
-      gateway: ['eastwest'],
-      // The service's word only: a workload of another network is none of ours to name.
-      expect: ['far'],
-    })
-    expect(route).toMatchObject({ upstream: { name: 'eastwest' }, backends: 3 })
-  })
-
-  it('is reached through a gateway that is a service, at the port behind its own', () => {
-    const entrance = service('entrance', '10.10.0.9', {
-      ports: new Map([[15_009, 15_008]]),
-      subjectAltNames: ['spiffe://cluster.local/ns/default/sa/entrance'],
-    })
-    const pod = workload('entrance-1', { addresses: ['10.0.0.201'], services: endpointOf(entrance) })
-    const expected = {
-      kind: 'gateway',
-      to: '10.0.0.201:15008',
-      gateway: ['entrance-1', 'entrance'],
-      expect: ['far'],
-    }
-    for (const destination of [
-      { kind: 'address', network: '', ip: '10.10.0.9' },
-      { kind: 'hostname', namespace: 'default', hostname: 'entrance.default.svc.cluster.local' },
-    ] as const) {
-      const behind = { ...remote, networkGateway: { destination, hboneMtlsPort: 15_009 } }
-      expect(brief(decide('10.10.0.1|80', [behind, pod], [web, entrance]))).toMatchObject(expected)
-    }
-  })
-
-  it('expects what the waypoint’s service says, when a waypoint there is next', () => {
-    const waypoints = service('waypoint', '10.10.0.5', {
-      ports: new Map([[15_008, 15_008]]),
-      subjectAltNames: ['spiffe://cluster.local/ns/default/sa/far-waypoint'],
-    })
-    const there = workload('waypoint-1', {
-      network: 'net2',
-      services: endpointOf(waypoints),
-      networkGateway: gateway('10.0.0.200'),
-    })
-    const behind = { ...web, waypoint: gateway('10.10.0.5') }
-    expect(brief(decide('10.10.0.1|80', [there, eastwest], [behind, waypoints]))).toEqual({
-      kind: 'gateway',
-      to: '10.0.0.200:15008',
-      authority: 'web.default.svc.cluster.local:80',
-      gateway: ['eastwest'],
-      expect: ['far-waypoint'],
-    })
-  })
-
-  it('whose gateway nobody knows, or that has none, is not reached', () => {
-    expect(brief(decide('10.10.0.1|80', [remote], [web]))).toEqual({
-      kind: 'refused',
-      reason: 'unknown network gateway: /10.0.0.200',
-    })
-    const bare = { ...remote, addresses: ['10.1.0.1'] }
-    delete bare.networkGateway
-    expect(brief(decide('10.10.0.1|80', [bare], [web]))).toEqual({
-      kind: 'refused',
-      reason: 'no valid routing destination for workload: Kubernetes//Pod/default/web-1',
-    })
   })
 })
 
