@@ -4,7 +4,7 @@ import { AmbientError } from '@ambient/core'
 export type ZtunnelErrorCode =
   /** A value of the environment or of a configuration file cannot be used; the message names it. */
   | 'AMBIENT_E_CONFIG'
-  /** A SOCKS5 peer broke the protocol or was refused. */
+  /** A SOCKS5 client asked for a host that nobody knows. */
   | 'AMBIENT_E_SOCKS5'
   /** A PROXY protocol header is missing or malformed. */
   | 'AMBIENT_E_PROXY_PROTOCOL'
