@@ -186,7 +186,7 @@ describe('sessions within tunnels', () => {
     expect(w.inner.sessions).toBe(2)
     expect(await talk(old, 'old')).toBe('old')
     expect(await talk(young, 'young')).toBe('young')
-    await emptied(w.far, 0)
+    await emptied(w.far, 1)
   })
 })
 
