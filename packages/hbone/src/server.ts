@@ -242,8 +242,8 @@ class Server implements HboneServer {
     const age = drainAtAge(this.#limits.maxSessionAgeMs, this.#clock, () => session.drain())
     this.#sessions.set(session, { proof, ends })
     this.#open.add(session)
-    session.start()
     const isTooMany = this.#crowd.enter(peer.id)
+    session.start()
     if (isTooMany !== undefined) session.fail(isTooMany)
     else if (this.#closing !== undefined) session.drain()
   }
@@ -284,14 +284,9 @@ class Server implements HboneServer {
   ): void {
     if (head.kind === 'refused') {
       answerBadRequest(stream, head, { clock: this.#clock, waitMs: this.#limits.lingerMs })
-      this.#options.onRefused?.({
-        source: ends.source,
-        local: ends.local,
-        peer,
-        authority: head.authority,
-        status: 400,
-        reason: head.reason,
-      })
+      const { authority, reason } = head
+      const { source, local } = ends
+      this.#tell(() => this.#options.onRefused?.({ source, local, peer, authority, status: 400, reason }))
       return
     }
     const request = new Request(head, stream, peer, ends)
@@ -312,7 +307,16 @@ class Server implements HboneServer {
   }
 
   #report(ends: Ends, error: HboneError): void {
-    this.#options.onFailure?.({ source: ends.source, local: ends.local, error })
+    this.#tell(() => this.#options.onFailure?.({ source: ends.source, local: ends.local, error }))
+  }
+
+  /** A listener that throws must not keep a session from its end, or end it for everybody. */
+  #tell(tell: () => void): void {
+    try {
+      tell()
+    } catch (error) {
+      this.#logger.error({ error: messageOf(error) }, 'listener failed')
+    }
   }
 
   async #close(graceMs: number): Promise<void> {

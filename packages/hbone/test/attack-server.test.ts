@@ -1,6 +1,6 @@
 /** Clients that break rules or waste our time: the one session ends in time with the right code, its neighbour lives on. */
 import { once } from 'node:events'
-import type { Channel } from '@ambient/core'
+import { type Channel, silentLogger } from '@ambient/core'
 import type { HboneFailure } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
@@ -257,6 +257,24 @@ describe('a session lives', () => {
       await peer.closed
     }
     await emptied(at.server, 1)
+    await neighbour()
+  })
+
+  it('when a listener of failures or refusals throws, and so does its neighbour', async () => {
+    const lines: string[] = []
+    const fail = (): never => {
+      throw new Error('mine alone')
+    }
+    const logger = { ...silentLogger, error: (_fields: unknown, message: string) => void lines.push(message) }
+    const { at, neighbour } = await victim({ onRefused: fail, onFailure: fail, logger })
+    const peer = await attacker(at.port.port, false)
+    peer.write(request(1, 5, [...CONNECT.slice(0, 1), [':authority', 'nowhere']]), request(3))
+    await peer.until(() => peer.find(TYPE.headers, 3) !== undefined)
+    const other = await attacker(at.port.port, false)
+    other.write(frame(TYPE.data, 0, 0, 'x'))
+    await other.closed
+    expect(other.goawayCode).toBe(CODE.protocol)
+    expect(lines).toEqual(['listener failed', 'listener failed'])
     await neighbour()
   })
 
