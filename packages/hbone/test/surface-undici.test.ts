@@ -11,23 +11,22 @@ import { identities, later } from './harness.ts'
 import { listening, quiet, type Tunnels, tunnels, tunnelsTo } from './tunnels.ts'
 import { loadUndici, readModule } from '../src/undici/load.ts'
 
-const require = createRequire(import.meta.url)
+const require: (name: string) => object = createRequire(import.meta.url)
 const nodeMajor = Number(process.versions.node.split('.')[0])
 
 interface Major {
   readonly name: string
+  readonly load: () => object
   readonly runs: boolean
   /** Majors of Node whose global `fetch` takes its dispatchers. */
   readonly fetches: readonly number[]
 }
 
 const MAJORS: readonly Major[] = [
-  { name: 'undici6', runs: true, fetches: [20, 22, 24] },
-  { name: 'undici', runs: true, fetches: [20, 22, 24, 26] },
-  { name: 'undici8', runs: nodeMajor >= 22, fetches: [26] },
+  { name: 'undici 6', load: () => require('undici6'), runs: true, fetches: [20, 22, 24] },
+  { name: 'undici 7', load: () => require('undici'), runs: true, fetches: [20, 22, 24, 26] },
+  { name: 'undici 8', load: () => require('undici8'), runs: nodeMajor >= 22, fetches: [26] },
 ]
-
-const moduleOf = (name: string): object => require(name) as object
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
   text(request).then(
@@ -46,12 +45,12 @@ async function meshedApp(
   return { ends, url: `http://app.shop:${port}`, connections: () => connections }
 }
 
-for (const { name, runs, fetches } of MAJORS) {
+for (const { name, load, runs, fetches } of MAJORS) {
   const title = runs ? name : `${name} (skipped: it does not run on Node ${process.versions.node})`
   describe.skipIf(!runs)(title, () => {
     it('fetches, keeps connections, sends and receives large bodies', async () => {
       const { ends, url, connections } = await meshedApp()
-      const fetch = createHboneFetch({ open: ends.open, undici: moduleOf(name), connections: 1 })
+      const fetch = createHboneFetch({ open: ends.open, undici: load(), connections: 1 })
       for (const path of ['/a', '/b'])
         expect(await (await fetch(url + path)).text()).toContain(`GET app.shop`)
       const big = await fetch(`${url}/big`, { method: 'POST', body: 'x'.repeat(1_000_000) })
@@ -63,7 +62,7 @@ for (const { name, runs, fetches } of MAJORS) {
 
     it('takes Request and FormData of the platform', async () => {
       const { ends, url } = await meshedApp((request, response) => void request.pipe(response))
-      const fetch = createHboneFetch({ open: ends.open, undici: moduleOf(name) })
+      const fetch = createHboneFetch({ open: ends.open, undici: load() })
       const request = new Request(`${url}/echo`, {
         method: 'POST',
         body: 'from a Request',
@@ -89,7 +88,7 @@ for (const { name, runs, fetches } of MAJORS) {
       const app = createTlsServer({ cert: certificateChain, key: privateKey }, answer)
       const [ends, { port }] = [await tunnels(), await listening(app)]
       const ca = identities.ca.rootPem
-      const fetch = createHboneFetch({ open: ends.open, undici: moduleOf(name), connect: { ca } })
+      const fetch = createHboneFetch({ open: ends.open, undici: load(), connect: { ca } })
       expect(await (await fetch(`https://app.shop:${port}/secret`)).text()).toContain('/secret')
       expect(await (await fetch(`https://127.0.0.1:${port}/by-ip`)).text()).toContain('/by-ip')
       await expect(fetch(`https://other.shop:${port}/`)).rejects.toMatchObject({
@@ -101,7 +100,7 @@ for (const { name, runs, fetches } of MAJORS) {
 
     it('fails a request whose tunnel cannot be opened with the reason', async () => {
       const ends = await tunnelsTo({ onTunnel: request => request.refuse(503) })
-      const fetch = createHboneFetch({ open: ends.open, undici: moduleOf(name) })
+      const fetch = createHboneFetch({ open: ends.open, undici: load() })
       const error = await fetch('http://app.shop/').catch((reason: unknown) => reason)
       expect(error).toBeInstanceOf(TypeError)
       expect(error).toMatchObject({ cause: { code: 'AMBIENT_E_HBONE_REFUSED', status: 503 } })
@@ -115,7 +114,7 @@ for (const { name, runs, fetches } of MAJORS) {
         response.write('begun ')
         finish = () => response.end('done')
       })
-      const fetch = createHboneFetch({ open: ends.open, undici: moduleOf(name) })
+      const fetch = createHboneFetch({ open: ends.open, undici: load() })
       await (await fetch(url)).text()
       ends.pool.retire()
       await quiet(ends)
@@ -138,12 +137,12 @@ for (const { name, runs, fetches } of MAJORS) {
           waiting.push(signal)
           signal.addEventListener('abort', () => reject(signal.reason))
         })
-      const hasty = createHboneFetch({ open, undici: moduleOf(name), connect: { timeout: 5 } })
+      const hasty = createHboneFetch({ open, undici: load(), connect: { timeout: 5 } })
       await expect(hasty('http://app.shop/')).rejects.toMatchObject({
         cause: { code: 'AMBIENT_E_HBONE_TIMEOUT', message: 'no tunnel to app.shop:80 within 5 ms' },
       })
       await hasty.dispatcher.destroy()
-      const patient = createHboneFetch({ open, undici: moduleOf(name) })
+      const patient = createHboneFetch({ open, undici: load() })
       const failed = expect(patient('http://app.shop/')).rejects.toBeInstanceOf(TypeError)
       while (waiting.length < 2) await new Promise(resolve => setImmediate(resolve))
       await patient.dispatcher.destroy()
@@ -154,7 +153,7 @@ for (const { name, runs, fetches } of MAJORS) {
     const taken = fetches.includes(nodeMajor)
     it(`is ${taken ? 'taken' : 'refused, in words,'} by the global fetch of Node ${nodeMajor}`, async () => {
       const { ends, url } = await meshedApp()
-      const dispatcher = createHboneDispatcher({ open: ends.open, undici: moduleOf(name) })
+      const dispatcher = createHboneDispatcher({ open: ends.open, undici: load() })
       // The platform's types know no dispatcher.
       const answered = fetch(url, { dispatcher } as unknown as RequestInit)
       if (taken) expect(await (await answered).text()).toContain('GET app.shop')
