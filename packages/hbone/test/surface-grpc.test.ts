@@ -195,6 +195,28 @@ describe('a drain', () => {
   })
 })
 
+describe("the server's own end", () => {
+  it('by tryShutdown lets calls finish, over tunnels as over TCP', async () => {
+    const { client, server, meshed } = await grpcWorld()
+    const talk = chat(client())
+    await talk.say('before')
+    const shutdown = promisify(server.tryShutdown.bind(server))()
+    expect(await talk.say('during')).toBe(`${WEB} during`)
+    expect(await talk.end()).toMatchObject({ code: grpc.status.OK })
+    await shutdown
+    while (meshed.connections > 0) await new Promise(resolve => setImmediate(resolve))
+  })
+
+  it('by forceShutdown cuts them', async () => {
+    const { client, server, meshed } = await grpcWorld()
+    const talk = chat(client())
+    await talk.say('before')
+    server.forceShutdown()
+    expect((await talk.end()).code).not.toBe(grpc.status.OK)
+    while (meshed.connections > 0) await new Promise(resolve => setImmediate(resolve))
+  })
+})
+
 describe('authorization', () => {
   it('that is withdrawn ends the connection', async () => {
     const withdrawn: (() => void)[] = []
