@@ -170,7 +170,7 @@ export const byteCases: readonly ServerCase[] = [
     run: backPressure,
   },
   {
-    id: 'client-goaway',
+    id: 'goaway-of-client',
     title: 'keeps tunnels when the client says GOAWAY',
     requirement: 'HBONE-AWAY-2',
     level: 'MUST',

@@ -69,14 +69,14 @@ export const tlsCases: readonly ServerCase[] = [
     },
   },
   {
-    id: 'client-certificate',
+    id: 'certificate-required',
     title: 'carries nothing for a client without a certificate',
     requirement: 'HBONE-TLS-7',
     level: 'MUST',
     run: target => carriesNothing(target, { cert: undefined, key: undefined }),
   },
   {
-    id: 'client-chain',
+    id: 'foreign-client',
     title: 'carries nothing for a client of a foreign CA',
     requirement: 'HBONE-ID-2',
     level: 'MUST',
