@@ -105,6 +105,7 @@ class Pool<R extends ConnectRequest> implements HbonePool<R> {
       limits: this.#limits,
       maxAgeMs: kind.maxAgeMs,
       clock: this.#clock,
+      logger: this.#logger,
       onDraining: session => this.#forget(session),
       onCapacity: session => this.#restWhenIdle(session),
       onClosed: session => this.#ended(session),

@@ -1,6 +1,13 @@
 /** One client session: TCP, TLS, the verdict on the peer, HTTP/2; and the tunnels through it. */
 import { setMaxListeners } from 'node:events'
-import { canonicalIp, type Channel, type ChannelReset, type Clock, type Timer } from '@ambient/core'
+import {
+  canonicalIp,
+  type Channel,
+  type ChannelReset,
+  type Clock,
+  type Logger,
+  type Timer,
+} from '@ambient/core'
 import type { ConnectRequest } from './client.ts'
 import { HboneError } from './errors.ts'
 import { headerProblem, readResponseHead } from './http2/message.ts'
@@ -32,6 +39,7 @@ export interface SessionOptions<R extends ConnectRequest = ConnectRequest> {
   /** After this age it drains; 0: never. */
   readonly maxAgeMs: number
   readonly clock: Clock
+  readonly logger?: Logger
   /** No new tunnels from now on. */
   readonly onDraining: (session: ClientSession) => void
   /** A tunnel ended, or the peer's limit changed. */
@@ -58,6 +66,7 @@ export async function openSession<R extends ConnectRequest>(
     subject: reached.name,
     timeoutMs: limits.handshakeMs,
     clock,
+    ...(options.logger === undefined ? {} : { logger: options.logger }),
     ...(signal === undefined ? {} : { signal }),
   })
   const { id, notAfter, chain } = proven

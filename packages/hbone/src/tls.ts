@@ -17,6 +17,7 @@ import {
   type Clock,
   type Credentials,
   formatHostPort,
+  type Logger,
   type PeerExpectation,
   type PeerVerdict,
   type SpiffeId,
@@ -52,6 +53,8 @@ export interface HandshakeOptions {
   readonly clock: Clock
   /** The other end, for messages. Default: its address. */
   readonly subject?: string
+  /** Hears what the platform thinks of the peer. */
+  readonly logger?: Logger
   /** Gives the handshake up. */
   readonly signal?: AbortSignal
 }
@@ -148,8 +151,12 @@ function prove(
 function judge(
   secure: TLSSocket,
   subject: string,
-  { credentials, expect }: HandshakeOptions,
+  { credentials, expect, logger }: HandshakeOptions,
 ): ProvenPeer | HboneError {
+  // The client's platform has an opinion (the server's is not asked, see above), which decides nothing.
+  const { authorizationError } = secure
+  if (authorizationError)
+    logger?.debug({ peer: subject, platform: String(authorizationError) }, 'platform verdict')
   try {
     const chain = peerChain(secure)
     const verdict = credentials.verifyPeer(chain, expect)

@@ -1,7 +1,7 @@
 /** Whose verdict counts: our verifier's, at both ends, before the first byte is parsed; the platform's never. */
 import { once } from 'node:events'
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
-import type { Credentials, PeerVerdict } from '@ambient/core'
+import { type Credentials, type PeerVerdict, silentLogger } from '@ambient/core'
 import { listen } from '@ambient/core/node'
 import { createHbonePool, createHboneServer, type HboneFailure, type TunnelRequest } from '@ambient/hbone'
 import { createTestIdentities } from '@ambient/identity/testing'
@@ -29,9 +29,14 @@ function accept(request: TunnelRequest): void {
 
 describe('our verifier', () => {
   it('says yes where the platform says no, at both ends', async () => {
-    const h = await harness({ credentials: () => saying(db, yes(foreign)), onTunnel: accept })
+    const said: unknown[] = []
+    const logger = { ...silentLogger, debug: (fields: object) => said.push(fields) }
+    const h = await harness({ credentials: () => saying(db, yes(foreign)), onTunnel: accept }, { logger })
     const tunnel = await h.connect({ credentials: saying(foreign, yes(db)) })
     expect(tunnel.peer.id.uri).toBe(db.id.uri)
+    // What it thinks is there to be read, and no more.
+    const at = `127.0.0.1:${h.port.port}`
+    expect(said).toContainEqual({ peer: at, platform: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
   })
 
   it('says no where the platform says yes: the client sends no byte of HTTP/2', async () => {
