@@ -139,7 +139,7 @@ class Pool<R extends ConnectRequest> implements HbonePool<R> {
 
   recheck(rejudge: Rejudge = byItsOwnCredentials): number {
     this.#trust = { rejudge }
-    return [...this.#alive.keys()].filter(session => session.recheck(rejudge)).length
+    return [...this.#alive.keys()].filter(session => session.recheck(rejudge) !== undefined).length
   }
 
   close(options: { readonly graceMs?: number } = {}): Promise<void> {
@@ -188,7 +188,8 @@ class Pool<R extends ConnectRequest> implements HbonePool<R> {
     this.#open.add(session)
     if (this.#closing !== undefined) return session.drain()
     // Trust changed while it was proving itself.
-    if (this.#trust !== undefined && this.#trust !== trust) session.recheck(this.#trust.rejudge)
+    const distrust = this.#trust === trust ? undefined : this.#trust && session.recheck(this.#trust.rejudge)
+    if (distrust !== undefined) throw distrust
     if (session.capacity <= 0) {
       session.drain()
       throw new HboneError('AMBIENT_E_HBONE_SESSION_LOST', 'a new session takes no tunnels')

@@ -164,11 +164,11 @@ export class ClientSession {
     this.#connection.cut(new HboneError('AMBIENT_E_CLOSED', reason, { h2Code: 'NO_ERROR' }))
   }
 
-  /** Ends the session when its peer is no longer believed; whether it did. */
-  recheck(rejudge: Rejudge): boolean {
+  /** Ends the session when its peer is no longer believed; why it did. */
+  recheck(rejudge: Rejudge): HboneError | undefined {
     const error = withdrawnTrust(this.#proof, rejudge)
     if (error !== undefined) this.#connection.cut(error)
-    return error !== undefined
+    return error
   }
 
   /** @throws HboneError REFUSED, RESET, TIMEOUT, SESSION_LOST or TLS; the signal's reason. */

@@ -197,6 +197,21 @@ describe('a pool', () => {
     await works(await first.connect())
   })
 
+  it('judges by the new word whoever was still proving itself', async () => {
+    const h = await harness({ onTunnel: echo })
+    const own: Credentials = {
+      ...web,
+      verifyPeer: (chain, expected) => {
+        // Between the old verifier's verdict and the session.
+        h.pool.recheck(revoking(serial(db)))
+        return web.verifyPeer(chain, expected)
+      },
+    }
+    const error = await failure(h.connect({ credentials: own }))
+    expect(error).toMatchObject({ code: 'AMBIENT_E_PEER_IDENTITY', problem: 'revoked' })
+    expect(h.pool.sessions).toBe(0)
+  })
+
   it('takes another bundle’s word', async () => {
     const h = await harness({ onTunnel: echo })
     const tunnel = await h.connect()
