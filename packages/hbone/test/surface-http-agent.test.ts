@@ -4,7 +4,8 @@ import { type Agent, createServer, get, type IncomingMessage, request, type Requ
 import { createServer as createTlsServer, get as getTls } from 'node:https'
 import type { Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
-import type { OpenTunnel } from '@ambient/hbone'
+import { connect, type OpenTunnel } from '@ambient/hbone'
+import { createHboneFetch } from '@ambient/hbone/undici'
 import { createHboneAgent, createHboneHttpsAgent } from '@ambient/hbone/http'
 import axios from 'axios'
 import { describe, expect, it } from 'vitest'
@@ -70,6 +71,19 @@ describe('createHboneAgent', () => {
     await read(url, agent)
     expect(connections()).toBe(2)
     await quiet(ends)
+  })
+
+  it('uses a tunnel that has a session of its own for one request', async () => {
+    const { ends, url, connections } = await meshedApp()
+    // Its session takes no further tunnels from the beginning.
+    const open: OpenTunnel = ({ port }) => connect(ends.request({ authority: `127.0.0.1:${port}` }))
+    const agent = createHboneAgent({ open })
+    expect(await Promise.all([read(url, agent), read(url, agent)])).toEqual(['ok', 'ok'])
+    const fetch = createHboneFetch({ open })
+    for (let times = 0; times < 2; times++) expect(await (await fetch(url)).text()).toBe('ok')
+    expect(connections()).toBe(4)
+    await quiet(ends)
+    await fetch.close()
   })
 
   it('asks for the host and port of the URL, names and addresses of both families', async () => {

@@ -165,6 +165,21 @@ describe('a tunnel’s socket, like net.Socket', () => {
     expect(socket.localFamily).toBe('IPv6')
   })
 
+  it('sends what was written and nothing else, when the last piece of a batch is empty', async () => {
+    for (const last of ['', Buffer.alloc(0)]) {
+      const { near, events } = pair()
+      const socket = createTunnelSocket(near, facts)
+      socket.cork()
+      socket.write('HTTP/1.1 200 OK\r\n\r\nhello')
+      socket.write(last)
+      socket.uncork()
+      socket.end()
+      await events.seen('end')
+      expect(events.bytes.toString()).toBe('HTTP/1.1 200 OK\r\n\r\nhello')
+      socket.destroy()
+    }
+  })
+
   it('does not time out while a large write moves', async () => {
     const { near } = pair(65_536)
     const socket = createTunnelSocket(near, facts)
