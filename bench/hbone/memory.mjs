@@ -8,15 +8,32 @@ const MESSAGE_BYTES = 1024
 /** Steps in which the churn is done, so that growth shows as a line. The first one warms up. */
 const CHURN_STEPS = 5
 
+/**
+ * The engine keeps room for garbage that grows with what was thrown away while the connections were opened, and newer ones
+ * do not give it back. With a small young generation there is little of it, and RSS is what is held.
+ */
+const MODES = [
+  { name: 'as Node is', flags: [] },
+  { name: 'young generation of 1 MB', flags: ['--max-semi-space-size=1'] },
+]
+
 /** Seconds that the part takes per Node, about. */
 export function memorySeconds({ tunnels, churn }) {
-  return 4 + (tunnels * 3) / 5000 + churn / 6000
+  return MODES.length * (4 + (tunnels * 3) / 5000) + churn / 6000
 }
 
 /** @returns figures in bytes */
-export async function measureMemory({ node, version, folder, app, load, tunnels, churn }) {
-  const bare = await measureBare(node, tunnels)
-  const pair = await openInspected({ node, folder, app: app.port })
+export async function measureMemory(where) {
+  const idle = []
+  for (const mode of MODES) idle.push({ mode: mode.name, ...(await measureIdle({ ...where, ...mode })) })
+  const { version, tunnels, churn } = where
+  return { version, tunnels, idle, churn, churned: await measureChurn(where) }
+}
+
+/** Per connection: a socket with nothing behind it, a tunnel with its socket, and what is left of that when it was closed. */
+async function measureIdle({ node, flags, folder, app, load, tunnels }) {
+  const bare = await measureBare({ node, flags, sockets: tunnels })
+  const pair = await openInspected({ node, flags, folder, app: app.port })
   const [source, destination] = pair.processes
   const before = await usage(pair.processes)
   await load.call('begin', { kind: 'idle', entry: pair.entry, connections: tunnels, bytes: MESSAGE_BYTES })
@@ -25,26 +42,22 @@ export async function measureMemory({ node, version, folder, app, load, tunnels,
   await load.call('stop')
   await app.call('idle')
   const closed = await usage(pair.processes)
-  const churned = await measureChurn(pair, churn)
-  const each = (of, than) => of.map(({ rss }, index) => (rss - than[index].rss) / tunnels)
   source.end()
   destination.end()
+  const each = (of, key) => of.map((now, index) => (now[key] - before[index][key]) / tunnels)
   return {
-    version,
-    tunnels,
     counts,
     bare,
-    tunnel: each(held, before),
-    left: each(closed, before),
-    churn,
-    churned,
+    tunnel: each(held, 'rss'),
+    heap: each(held, 'heapUsed'),
+    left: each(closed, 'heapUsed'),
   }
 }
 
 /** Bytes per accepted and per dialled socket. */
-async function measureBare(node, sockets) {
-  const acceptor = start('bare-sockets.mjs', { node, flags: FLAGS })
-  const dialler = start('bare-sockets.mjs', { node, flags: FLAGS })
+async function measureBare({ node, flags, sockets }) {
+  const acceptor = start('bare-sockets.mjs', { node, flags: [...FLAGS, ...flags] })
+  const dialler = start('bare-sockets.mjs', { node, flags: [...FLAGS, ...flags] })
   const port = await acceptor.call('listen')
   const before = await usage([acceptor, dialler])
   await dialler.call('dial', { port, connections: sockets, bytes: MESSAGE_BYTES })
@@ -54,7 +67,8 @@ async function measureBare(node, sockets) {
   return after.map(({ rss }, index) => (rss - before[index].rss) / sockets)
 }
 
-async function measureChurn({ processes }, churn) {
+async function measureChurn({ node, folder, app, churn }) {
+  const { processes } = await openInspected({ node, flags: [], folder, app: app.port })
   const steps = []
   for (let step = 0; step < CHURN_STEPS; step++) {
     await processes[0].call('churn', { tunnels: Math.ceil(churn / CHURN_STEPS), atOnce: 50 })
@@ -66,6 +80,7 @@ async function measureChurn({ processes }, churn) {
       heap: [source.heapUsed, destination.heapUsed],
     })
   }
+  for (const process of processes) process.end()
   return steps
 }
 

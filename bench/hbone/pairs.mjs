@@ -37,10 +37,10 @@ export async function startPair(key, { node, version, folder, app }) {
 }
 
 /** One program of the bench in both roles. */
-function programs(file, flags = []) {
-  return async ({ node, folder, app }) => {
-    const source = start(file, { node, flags })
-    const destination = start(file, { node, flags })
+function programs(file, own = []) {
+  return async ({ node, folder, app, flags = [] }) => {
+    const source = start(file, { node, flags: [...own, ...flags] })
+    const destination = start(file, { node, flags: [...own, ...flags] })
     const far = await destination.call('destination', { folder, target: app })
     const port = await source.call('source', { folder, target: far, app })
     return { entry: { host: HOST, port }, processes: [source, destination] }

@@ -69,14 +69,24 @@ export function printMemory(memories) {
       values.map(bytes => bytes / 1024 / 1024),
       1,
     )
-  const head = ['memory', 'sessions', 'bare socket KB', 'tunnel with its socket KB', 'left when closed KB']
-  const body = memories.map(({ version, counts, bare, tunnel, left }) => [
-    `Node ${version}, ${counts.tunnels} tunnels`,
-    String(counts.sessions),
-    kb(bare),
-    kb(tunnel),
-    kb(left),
-  ])
+  const head = [
+    'idle, each',
+    'sessions',
+    'bare socket KB',
+    'tunnel and socket KB',
+    'of it heap KB',
+    'heap left when closed KB',
+  ]
+  const body = memories.flatMap(({ version, idle }) =>
+    idle.map(({ mode, counts, bare, tunnel, heap, left }) => [
+      `Node ${version}, ${counts.tunnels} tunnels, ${mode}`,
+      String(counts.sessions),
+      kb(bare),
+      kb(tunnel),
+      kb(heap),
+      kb(left),
+    ]),
+  )
   console.log(`\n${table([head, ...body])}`)
   for (const { version, churn, churned } of memories) {
     const steps = churned.map(({ rss, heap }, step) => [

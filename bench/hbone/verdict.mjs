@@ -42,16 +42,20 @@ const valuesOf = results => results.map(({ value }) => value)
 /** CPU of both proxies for the same work. */
 const costsOf = results => results.map(({ cpu, work }) => (cpu[0] + cpu[1]) / work)
 
-export function memoryVerdicts({ tunnel, bare, tunnels, churn, churned }) {
-  const extra = tunnel.map((bytes, index) => bytes - bare[index])
+export function memoryVerdicts({ idle, tunnels, churn, churned }) {
   const kb = bytes => `${(bytes / 1024).toFixed(1)} KB`
   const ends = ['source', 'destination']
-  const idle = ends.map((end, index) => ({
-    what: `idle tunnel above a bare socket, ${end} (${tunnels})`,
-    is: kb(extra[index]),
-    wanted: `≤ ${kb(IDLE_TUNNEL_BYTES)}`,
-    ok: extra[index] <= IDLE_TUNNEL_BYTES,
-  }))
+  const extra = idle.flatMap(({ mode, tunnel, bare }) =>
+    ends.map((end, index) => {
+      const bytes = tunnel[index] - bare[index]
+      return {
+        what: `idle tunnel above a bare socket (${tunnels}), ${end}, ${mode}`,
+        is: kb(bytes),
+        wanted: `≤ ${kb(IDLE_TUNNEL_BYTES)}`,
+        ok: bytes <= IDLE_TUNNEL_BYTES,
+      }
+    }),
+  )
   const growth = ends.map((end, index) => {
     const grown = churned.at(-1).heap[index] - churned[0].heap[index]
     return {
@@ -61,5 +65,5 @@ export function memoryVerdicts({ tunnel, bare, tunnels, churn, churned }) {
       ok: grown <= GROWTH_BYTES,
     }
   })
-  return [...idle, ...growth]
+  return [...extra, ...growth]
 }
