@@ -23,24 +23,25 @@ export interface Seed {
   readonly bytes: Buffer
 }
 
-export function readCorpus(victim: Victim): readonly Seed[] {
-  const folder = new URL(`${victim}/`, FOLDER)
+/** What `folder` of the corpus holds. */
+export function readCorpus(name: string): readonly Seed[] {
+  const folder = new URL(`${name}/`, FOLDER)
   return readdirSync(folder)
-    .filter(name => name.endsWith('.hex'))
+    .filter(file => file.endsWith('.hex'))
     .sort()
-    .map(name => ({
-      name,
-      bytes: Buffer.from(readFileSync(new URL(name, folder), 'utf8').replace(/\s+/g, ''), 'hex'),
+    .map(file => ({
+      name: file,
+      bytes: Buffer.from(readFileSync(new URL(file, folder), 'utf8').replace(/\s+/g, ''), 'hex'),
     }))
 }
 
 /** The path of the file, for messages. */
-export function saveSeed(victim: Victim, name: string, bytes: Buffer): string {
-  const folder = new URL(`${victim}/`, FOLDER)
+export function saveSeed(to: string, name: string, bytes: Buffer): string {
+  const folder = new URL(`${to}/`, FOLDER)
   mkdirSync(folder, { recursive: true })
   const lines = bytes.toString('hex').match(new RegExp(`.{1,${LINE}}`, 'g')) ?? []
   writeFileSync(new URL(`${name}.hex`, folder), `${lines.join('\n')}\n`)
-  return `packages/hbone/test/corpus/${victim}/${name}.hex`
+  return `packages/hbone/test/corpus/${to}/${name}.hex`
 }
 
 const OK: HeaderList = [[':status', '200']]

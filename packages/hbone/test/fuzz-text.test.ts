@@ -17,6 +17,7 @@ import {
 import { encodeHeaders, type HeaderList, HpackDecoder } from '../src/http2/hpack.ts'
 import { headerProblem, readRequestHead, readResponseHead } from '../src/http2/message.ts'
 import { formatProxyHeader, parseProxyHeader } from '../src/proxy-protocol.ts'
+import { readCorpus, saveSeed } from './fuzz-seeds.ts'
 import { Random } from './property.ts'
 
 const SECONDS = Number(process.env.AMBIENT_FUZZ_SECONDS ?? 5)
@@ -210,13 +211,21 @@ function mutate(random: Random, seed: Buffer, others: readonly Buffer[]): Buffer
   return bytes.subarray(0, 70_000)
 }
 
+/** What once was read wrongly. */
+function past(target: string): readonly Buffer[] {
+  const start = `${target.replace(' ', '-')}-`
+  return readCorpus('text')
+    .filter(seed => seed.name.startsWith(start))
+    .map(seed => seed.bytes)
+}
+
 describe('survives mutations', () => {
   const seconds = SECONDS / 5 / Object.keys(targets).length
   for (const [name, { seeds, check }] of Object.entries(targets))
     it(`${name} for ${seconds.toFixed(2)} s`, { timeout: seconds * 1_000 + 30_000 }, () => {
       const { AMBIENT_SEED } = process.env
       const first = AMBIENT_SEED === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(AMBIENT_SEED)
-      for (const seed of seeds) check(seed, new Random(0))
+      for (const seed of [...seeds, ...past(name)]) check(seed, new Random(0))
       const until = performance.now() + seconds * 1_000
       let seed = first
       for (; performance.now() < until; seed++) {
@@ -227,7 +236,8 @@ describe('survives mutations', () => {
           check(input, random)
           must(performance.now() - since < HANG_MS, 'took too long')
         } catch (error) {
-          throw new Error(`AMBIENT_SEED=${seed} ${input.toString('base64')}: ${String(error)}`, {
+          const file = saveSeed('text', `${name.replace(' ', '-')}-${seed}`, input)
+          throw new Error(`AMBIENT_SEED=${seed}, saved as ${file}: ${String(error)}`, {
             cause: error,
           })
         }

@@ -214,11 +214,11 @@ describe('the head of a request', () => {
 
   it('keeps what it was given in its reasons printable', () => {
     const head = readRequestHead([
-      [':method', 'GE\u001bT'],
+      [':method', 'GE\u001b\u009bT'],
       [':scheme', 'x'],
       [':path', '/'],
     ])
-    expect(head.kind === 'refused' && head.reason).toBe('expected method CONNECT, got "GE\\u001bT"')
+    expect(head.kind === 'refused' && head.reason).toBe('expected method CONNECT, got "GE\\u001b\\u009bT"')
   })
 })
 

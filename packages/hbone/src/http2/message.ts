@@ -145,5 +145,9 @@ function valueProblem(value: string): boolean {
 }
 
 function printable(text: string): string {
-  return JSON.stringify(text.slice(0, 64))
+  // JSON leaves DEL and the controls above it as they are, and terminals obey them.
+  return JSON.stringify(text.slice(0, 64)).replace(
+    /[^ -~]/g,
+    char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
