@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import type { Channel } from '../channel.ts'
 import { confirmEnd } from './confirmed-end.ts'
+import { readOutFirst } from './failed-write.ts'
 import { resetSocket } from './reset-socket.ts'
 import { readStatically } from './static-reads.ts'
 import { StreamChannel } from './stream-channel.ts'
@@ -12,6 +13,7 @@ import { StreamChannel } from './stream-channel.ts'
  */
 export function socketChannel(socket: Socket): Channel {
   confirmEnd(socket)
+  readOutFirst(socket)
   return new StreamChannel(socket, {
     sendReset: () => resetSocket(socket),
     takesBytes: true,
