@@ -110,7 +110,8 @@ describe('a session ends', () => {
           finished() {},
           reset() {},
         })
-        channel.write(Buffer.alloc(4 << 20))
+        // More than the kernel holds for a peer that reads nothing.
+        channel.write(Buffer.alloc(32 << 20))
       },
       limits: { maxQueuedControlFrames: 20 },
     })

@@ -1,6 +1,7 @@
 /**
  * The writing side of a session. Frames are gathered into one buffer, so that many small ones share a TLS record and a
- * system call; what has grown big goes out at once, the rest at the end of the event loop's turn.
+ * system call; what has grown big goes out at once, the rest at the end of the event loop's turn. While a write is under
+ * way everything is gathered: queued in the stream it would be copied once more.
  *
  * Payloads are copied into that buffer: TLS encrypts one contiguous buffer in place but copies a list of them itself,
  * so the copy costs nothing extra and the caller's memory is free at once.
@@ -9,12 +10,15 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { FRAME_HEADER_BYTES, writeFrameHeader } from './frame.ts'
 
-/** One gathered write: 64 KiB, the most that a socket reads at once, and its frame headers. */
-const GATHER_BYTES = 66_560
+/**
+ * One gathered write. TLS completes one write per turn of the event loop, so what comes meanwhile is gathered: the
+ * default of `sendBufferBytes`, and the piece that passes it. Memory that is not used is not resident.
+ */
+const GATHER_BYTES = 327_680
 /** Two TLS records: no use in waiting for more. */
 const FLUSH_BYTES = 32_768
 /** Buffers kept for the next session that has something to say. */
-const MAX_SPARE_BUFFERS = 64
+const MAX_SPARE_BUFFERS = 32
 
 /** What waits for bytes to leave our memory. */
 export interface Flushable {
@@ -105,7 +109,7 @@ export class Output {
 
   /** Writes what was gathered when it is much. */
   flushIfBig(): void {
-    if (this.#used >= FLUSH_BYTES) this.flush()
+    if (this.#used >= FLUSH_BYTES && this.#inFlight.length === 0) this.flush()
   }
 
   /** Writes what was gathered. */
@@ -151,7 +155,7 @@ export class Output {
 
   readonly #onImmediate = (): void => {
     this.#scheduled = false
-    this.flush()
+    if (this.#inFlight.length === 0) this.flush()
   }
 
   #write(bytes: Uint8Array, batch: Batch): void {
@@ -166,6 +170,7 @@ export class Output {
     const batch = this.#inFlight.shift()
     if (batch === undefined) return
     giveSpare(batch.buffer)
+    if (this.#inFlight.length === 0) this.flush()
     for (const waiter of batch.waiters) waiter.flushed()
     if (this.#wasBlocked && !this.#dead && this.backlog < this.#limitBytes / 2) {
       this.#wasBlocked = false
