@@ -5,6 +5,9 @@ import { cpuSeconds } from './processes.mjs'
 /** Connections stand and windows have grown before anything is counted. */
 const RAMP_MS = 200
 
+/** When the generator has gone, a pair has this long to close what it opened. */
+const CLOSE_MS = 3_000
+
 const GBIT = 8 / 1e9
 const gbit = { unit: 'Gbit/s', scale: GBIT, digits: 2, work: 'GB', perWork: 1e9 }
 const requests = {
@@ -116,7 +119,7 @@ export async function run(measure, pair, shared) {
   const latencies = measure.isLatency ? await load.call('latencies') : undefined
   const { errors } = await load.call('snapshot')
   await load.call('stop')
-  await app.call('idle')
+  const leftOpen = await app.call('idle', { waitMs: CLOSE_MS })
   if (latencies)
     return {
       value: latencies.p99,
@@ -124,8 +127,9 @@ export async function run(measure, pair, shared) {
       cpu,
       work: latencies.count,
       errors: errors - errorsBefore,
+      leftOpen,
     }
   const work = after[measure.counter] - before[measure.counter]
   const value = (work * measure.scale * 1000) / (after.atMs - before.atMs)
-  return { value, cpu, work, errors: errors - errorsBefore }
+  return { value, cpu, work, errors: errors - errorsBefore, leftOpen }
 }

@@ -40,7 +40,7 @@ async function measureIdle({ node, flags, folder, app, load, tunnels }) {
   const counts = await source.call('counts')
   const held = await usage(pair.processes)
   await load.call('stop')
-  await app.call('idle')
+  await app.call('idle', { waitMs: 30_000 })
   const closed = await usage(pair.processes)
   source.end()
   destination.end()

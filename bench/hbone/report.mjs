@@ -40,6 +40,12 @@ export function printFigures(rows, measures) {
   console.log(`\nMedians (source / destination)\n\n${table([head, ...body])}`)
   if (body.some(cells => cells.some(cell => cell.endsWith('!'))))
     console.log('\n! connections failed meanwhile')
+  for (const row of rows)
+    for (const measure of measures) {
+      const left = (row.results[measure.key] ?? []).reduce((sum, { leftOpen }) => sum + leftOpen, 0)
+      if (left > 0)
+        console.log(`\n${row.name} ${row.node}, ${measure.title}: ${left} connections stayed open`)
+    }
 }
 
 /** CPU per work says more than the rate where four processes share few cores. */

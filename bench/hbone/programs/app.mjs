@@ -1,22 +1,19 @@
 // The application behind every pair: answers requests, counts, sends or echoes, as a connection's first byte asks.
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { ASK, flood, REQUEST, RESPONSE } from './exchange.mjs'
 import { program } from './program.mjs'
 import { adoptStatic } from './static-read.mjs'
 
 const counters = { bytes: 0, requests: 0 }
 const open = new Set()
-let onIdle
 
 const server = createServer({ pauseOnConnect: true, noDelay: true }, accepted => {
   const state = { ask: 0, carry: 0 }
   const socket = adoptStatic(accepted, (from, bytes) => receive(from, bytes, state))
   open.add(socket)
-  socket.on('close', () => {
-    open.delete(socket)
-    if (open.size === 0) onIdle?.()
-  })
+  socket.on('close', () => open.delete(socket))
 })
 
 function receive(socket, bytes, state) {
@@ -46,12 +43,12 @@ program({
   },
   snapshot: () => ({ atMs: performance.now(), ...counters }),
   connections: () => open.size,
-  /** Resolves when nobody is connected. */
-  async idle() {
-    if (open.size > 0)
-      await new Promise(resolve => {
-        onIdle = resolve
-      })
-    onIdle = undefined
+  /** Resolves when nobody is connected; after `waitMs` it ends the rest and says how many there were. */
+  async idle({ waitMs }) {
+    const deadline = performance.now() + waitMs
+    while (open.size > 0 && performance.now() < deadline) await delay(10)
+    const left = open.size
+    for (const socket of open) socket.destroy()
+    return left
   },
 })
