@@ -84,6 +84,7 @@ export class ClientSession {
   readonly #limits: HboneLimits
   readonly #clock: Clock
   readonly #name: string
+  readonly #transport: ProvenPeer['socket']
   readonly #draining = new AbortController()
   #givenUp = 0
 
@@ -99,6 +100,7 @@ export class ClientSession {
     this.#proof = proof
     this.#via = via?.peer
     this.#name = name
+    this.#transport = proven.socket
     // One listener for each tunnel that is kept idle, of which a session may have many.
     setMaxListeners(0, this.#draining.signal)
     const localAddress = carrier.localAddress ?? ''
@@ -117,9 +119,11 @@ export class ClientSession {
       handlers: {
         onCapacity: () => {
           if (this.#isWorn) this.drain()
+          this.#holdProcess()
           options.onCapacity(this)
         },
         onDraining: () => {
+          this.#holdProcess()
           options.onDraining(this)
           this.#draining.abort()
         },
@@ -133,6 +137,7 @@ export class ClientSession {
       },
     })
     this.#connection.start()
+    this.#holdProcess()
     if (via?.draining.aborted === true) drain()
     else via?.draining.addEventListener('abort', drain)
   }
@@ -161,6 +166,7 @@ export class ClientSession {
 
   /** Cuts every tunnel. */
   cut(reason: string): void {
+    this.#transport.ref()
     this.#connection.cut(new HboneError('AMBIENT_E_CLOSED', reason, { h2Code: 'NO_ERROR' }))
   }
 
@@ -190,7 +196,14 @@ export class ClientSession {
           { unprocessed: true },
         ),
       )
+    this.#holdProcess()
     return new Promise((resolve, reject) => this.#awaitAnswer(stream, request, resolve, reject))
+  }
+
+  /** As an agent's idle sockets: a session that only waits for its next tunnel does not keep the process from ending. */
+  #holdProcess(): void {
+    if (this.#connection.streams.size > 0 || this.#connection.isDraining) this.#transport.ref()
+    else this.#transport.unref()
   }
 
   #awaitAnswer(
