@@ -38,7 +38,7 @@ async function deviations(port: number): Promise<readonly string[]> {
     credentials: web,
     expect: [db.id],
     foreign,
-    timeoutMs: 1_000,
+    timeoutMs: 600,
   })
   return otherwise(results)
 }
