@@ -103,11 +103,7 @@ export class ClientSession {
     this.#transport = proven.socket
     // One listener for each tunnel that is kept idle, of which a session may have many.
     setMaxListeners(0, this.#draining.signal)
-    const localAddress = carrier.localAddress ?? ''
-    this.local = Object.freeze({
-      address: canonicalIp(localAddress) ?? localAddress,
-      port: carrier.localPort ?? 0,
-    })
+    this.local = localEndOf(carrier)
     const drain = (): void => this.drain()
     const age = drainAtAge(options.maxAgeMs, options.clock, drain)
     this.#connection = new Http2Connection({
@@ -312,4 +308,8 @@ export class ClientSession {
         }),
     }
   }
+}
+
+function localEndOf({ localAddress = '', localPort = 0 }: Carrier): SocketAddress {
+  return Object.freeze({ address: canonicalIp(localAddress) ?? localAddress, port: localPort })
 }
