@@ -95,7 +95,7 @@ function start(command: readonly string[]): Program {
 }
 
 /** PEM files of an identity: certificate chain and key. */
-function files(credentials: Credentials): readonly [string, string] {
+export function pemFiles(credentials: Credentials): readonly [string, string] {
   const folder = mkdtempSync(join(tmpdir(), 'hbone-peer-'))
   later(async () => rmSync(folder, { recursive: true, force: true }))
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
@@ -124,12 +124,12 @@ async function meet(peer: Peer, role: Role, script: string, paused = false): Pro
 async function accepted(peer: Peer, script: string): Promise<[Channel, Program]> {
   const { promise, resolve } = deferred<Channel>()
   const { port } = await harness({ onTunnel: request => resolve(request.accept()) })
-  const program = start([...peer.command(), 'client', String(port.port), ...files(web), script])
+  const program = start([...peer.command(), 'client', String(port.port), ...pemFiles(web), script])
   return [await Promise.race([promise, program.said('never').then(() => promise)]), program]
 }
 
 async function opened(peer: Peer, script: string): Promise<[Channel, Program]> {
-  const program = start([...peer.command(), 'server', '0', ...files(db), script])
+  const program = start([...peer.command(), 'server', '0', ...pemFiles(db), script])
   const port = Number((await program.said('listening ')).slice('listening '.length))
   const { pool, request } = await harness({ onTunnel: () => {} })
   const tunnel = await pool.connect(request({ to: { address: '127.0.0.1', port } }))
