@@ -45,14 +45,14 @@ export function pump(a: Channel, b: Channel, options: PumpOptions = {}): Promise
 class Conveyor {
   readonly #a: Lane
   readonly #b: Lane
-  readonly #counts: ByteCounts
+  readonly counts: ByteCounts
   readonly #signal: AbortSignal | undefined
   readonly clock: Clock
   readonly #resolve: (result: PumpResult) => void
   #done = false
 
   constructor(a: Channel, b: Channel, options: PumpOptions, resolve: (result: PumpResult) => void) {
-    this.#counts = options.counts ?? { aToB: 0, bToA: 0 }
+    this.counts = options.counts ?? { aToB: 0, bToA: 0 }
     this.#signal = options.signal
     this.clock = options.clock ?? systemClock
     this.#resolve = resolve
@@ -70,8 +70,8 @@ class Conveyor {
   }
 
   count(lane: Lane, bytes: number): void {
-    if (lane === this.#a) this.#counts.aToB += bytes
-    else this.#counts.bToA += bytes
+    if (lane === this.#a) this.counts.aToB += bytes
+    else this.counts.bToA += bytes
   }
 
   laneFinished(): void {
@@ -96,7 +96,7 @@ class Conveyor {
     this.#a.close()
     this.#b.close()
     this.#signal?.removeEventListener('abort', this.#abort)
-    this.#resolve({ ...this.#counts, ending })
+    this.#resolve({ ...this.counts, ending })
   }
 }
 

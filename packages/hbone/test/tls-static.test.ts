@@ -1,12 +1,12 @@
 /** Sessions read in either way: into memory that is used again, and by events where a process cannot. */
 import { createHash, randomBytes } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { createSecureContext } from 'node:tls'
 import { type Channel, type ChannelEvents, pump } from '@ambient/core'
-import { socketChannel } from '@ambient/core/node'
+import { dial, listen, socketChannel } from '@ambient/core/node'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { allowTlsReads, proveTlsReads } from '../src/tls-static.ts'
-import { db, failure, harness, identities } from './harness.ts'
-import { socketPair } from '../../core/test/socket-pair.ts'
+import { db, deferred, failure, harness, identities, later } from './harness.ts'
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
@@ -15,6 +15,21 @@ const context = createSecureContext({
   key: db.privateKey(),
   minVersion: 'TLSv1.3',
 })
+
+/** Two ends of one TCP connection, gone when the test ends. */
+async function socketPair(): Promise<{ readonly dialled: Socket; readonly accepted: Socket }> {
+  const { promise, resolve } = deferred<Socket>()
+  const port = await listen({ host: '127.0.0.1', port: 0, onConnection: resolve })
+  const dialled = await dial({ host: '127.0.0.1', port: port.port })
+  const accepted = await promise
+  for (const socket of [dialled, accepted]) socket.on('error', () => {})
+  later(async () => {
+    dialled.destroy()
+    accepted.destroy()
+    await port.close()
+  })
+  return { dialled, accepted }
+}
 
 /** Sends its bytes back, with all the back-pressure there is. */
 function echo(channel: Channel): void {
@@ -84,7 +99,7 @@ describe.each(['static reads', 'events'])('a session read by %s', how => {
     const all = Array.from({ length: 4 }, async () => {
       const sent = randomBytes(16 << 20)
       const { channel } = await connect()
-      const { dialled, accepted, close } = await socketPair()
+      const { dialled, accepted } = await socketPair()
       const choosy = new Choosy(channel)
       const source = socketChannel(accepted)
       // One direction by hand, so that the reader can be choosy.
@@ -110,7 +125,6 @@ describe.each(['static reads', 'events'])('a session read by %s', how => {
       await choosy.ended
       expect(choosy.hash.digest('hex')).toBe(sha256(sent))
       for (const { view, digest } of choosy.kept) expect(sha256(view)).toBe(digest)
-      await close()
     })
     await Promise.all(all)
   })
@@ -143,7 +157,7 @@ describe.each(['static reads', 'events'])('a session read by %s', how => {
   })
 
   it('passes a reset on after the bytes before it', async () => {
-    const { dialled, accepted, close } = await socketPair()
+    const { dialled, accepted } = await socketPair()
     const { connect } = await harness({
       onTunnel: request => void pump(request.accept(), socketChannel(accepted)),
     })
@@ -171,7 +185,6 @@ describe.each(['static reads', 'events'])('a session read by %s', how => {
     })
     await reset
     expect([received, log]).toEqual([100_000, ['CONNECT_ERROR']])
-    await close()
   })
 
   it('gives no byte of a stranger to anyone', async () => {

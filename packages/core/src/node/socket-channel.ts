@@ -5,7 +5,13 @@ import { confirmEnd } from './confirmed-end.ts'
 import { readOutFirst } from './failed-write.ts'
 import { resetSocket } from './reset-socket.ts'
 import { readStatically } from './static-reads.ts'
-import { StreamChannel } from './stream-channel.ts'
+import { StreamChannel, type StreamMeans } from './stream-channel.ts'
+
+const means: StreamMeans<Socket> = {
+  sendReset: socket => resetSocket(socket),
+  takesBytes: () => true,
+  readStatically,
+}
 
 /**
  * Takes over a connected socket (made with `allowHalfOpen`, not yet read from). A reset is a TCP RST in both
@@ -14,9 +20,5 @@ import { StreamChannel } from './stream-channel.ts'
 export function socketChannel(socket: Socket): Channel {
   confirmEnd(socket)
   readOutFirst(socket)
-  return new StreamChannel(socket, {
-    sendReset: () => resetSocket(socket),
-    takesBytes: true,
-    readStatically: user => readStatically(socket, user),
-  })
+  return new StreamChannel(socket, means)
 }

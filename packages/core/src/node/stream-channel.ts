@@ -8,17 +8,19 @@ import type { Channel, ChannelEvents, ResetCode } from '../channel.ts'
 import { CoreError, messageOf } from '../errors.ts'
 import type { ReadBuffer, StaticUser } from './static-reads.ts'
 
-export interface StreamMeans {
-  sendReset(code: ResetCode, reason: string): void
+/** What sockets and other streams do in ways of their own. One object for all channels of a kind. */
+export interface StreamMeans<S extends Duplex> {
+  sendReset(stream: S, code: ResetCode, reason: string): void
   /** Bytes that `write` has taken are not referred to any more; other streams may pass them on as they are. */
-  readonly takesBytes: boolean
+  takesBytes(stream: S): boolean
   /** `undefined`: by `'data'` events. */
-  readStatically(user: StaticUser): ReadBuffer | undefined
+  readStatically(stream: S, user: StaticUser): ReadBuffer | undefined
 }
 
-export class StreamChannel implements Channel, StaticUser {
-  readonly #stream: Duplex
-  readonly #means: StreamMeans
+export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
+  readonly #stream: S
+  readonly #means: StreamMeans<S>
+  readonly #takesBytes: boolean
   /** What a socket reads into. */
   #buffer: ReadBuffer | undefined
   #paused = false
@@ -34,9 +36,10 @@ export class StreamChannel implements Channel, StaticUser {
   #held = false
   #failure: unknown
 
-  constructor(stream: Duplex, means: StreamMeans) {
+  constructor(stream: S, means: StreamMeans<S>) {
     this.#stream = stream
     this.#means = means
+    this.#takesBytes = means.takesBytes(stream)
     stream.on('error', this.#onError)
     stream.on('close', this.#onClose)
   }
@@ -49,7 +52,7 @@ export class StreamChannel implements Channel, StaticUser {
       queueMicrotask(this.#onClose)
       return
     }
-    this.#buffer = this.#means.readStatically(this)
+    this.#buffer = this.#means.readStatically(stream, this)
     stream.on('data', this.#onData)
     stream.on('end', this.#onEnd)
     stream.on('finish', this.#onFinish)
@@ -76,7 +79,7 @@ export class StreamChannel implements Channel, StaticUser {
     if (bytes.length === 0 || this.#ending || this.#dead || this.#stream.destroyed) return true
     const stream = this.#stream
     // The callback, not 'drain': that event only follows a `write` that crossed the high-water mark.
-    stream.write(this.#means.takesBytes ? bytes : Buffer.from(bytes), this.#onWritten)
+    stream.write(this.#takesBytes ? bytes : Buffer.from(bytes), this.#onWritten)
     if (stream.writableLength === 0) return true
     this.#held = true
     return false
@@ -91,7 +94,7 @@ export class StreamChannel implements Channel, StaticUser {
   reset(code: ResetCode, reason: string): void {
     if (this.#dead || (this.#readEnded && this.#finished)) return
     this.#dead = true
-    this.#means.sendReset(code, reason)
+    this.#means.sendReset(this.#stream, code, reason)
   }
 
   get wantsMore(): boolean {

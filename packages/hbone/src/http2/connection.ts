@@ -71,6 +71,7 @@ export class Http2Connection implements StreamHost {
   readonly #transport: Duplex
   readonly #peerName: string
   readonly #clock: Clock
+  readonly #now = (): number => this.#clock.monotonic()
   readonly #output: Output
   readonly #reader: FrameReader
   readonly #receiver: FrameReceiver
@@ -179,7 +180,7 @@ export class Http2Connection implements StreamHost {
       streamWindowBytes,
       Math.max(streamWindowBytes, maxStreamWindowBytes),
       this.#growth,
-      () => this.#clock.monotonic(),
+      this.#now,
     )
     const stream = new Http2Stream(id, this, new SendWindow(this.peer.initialWindowSize), receive)
     this.streams.set(id, stream)
