@@ -14,8 +14,8 @@ import { join } from 'node:path'
 import { pump, type PumpResult } from '@ambient/core'
 import { socketChannel } from '@ambient/core/node'
 import { describe, expect, it } from 'vitest'
-import { db, harness, later } from '../../packages/hbone/test/harness.ts'
-import { App, MUCH, socketPair, until } from '../../packages/hbone/test/truth-line.ts'
+import { db, harness, later } from './hbone-ends.ts'
+import { App, MUCH, socketPair, until } from '../contracts/tcp-app.ts'
 
 const APACHE = process.env['APACHE'] ?? ['/usr/sbin/apache2', '/usr/sbin/httpd'].find(existsSync) ?? 'apache2'
 const MODULES = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/usr/lib/httpd/modules']

@@ -15,8 +15,8 @@ import { createInterface } from 'node:readline'
 import { type Channel, type Credentials, pump, type PumpResult } from '@ambient/core'
 import { socketChannel } from '@ambient/core/node'
 import { describe, expect, it } from 'vitest'
-import { db, deferred, harness, later, web } from '../../packages/hbone/test/harness.ts'
-import { App, MUCH, socketPair, until } from '../../packages/hbone/test/truth-line.ts'
+import { db, deferred, harness, later, web } from './hbone-ends.ts'
+import { App, MUCH, socketPair, until } from '../contracts/tcp-app.ts'
 
 export type Role = 'client' | 'server'
 

@@ -4,7 +4,8 @@
  */
 import { describe, expect, it } from 'vitest'
 import { later } from './harness.ts'
-import { App, MUCH, openLine, type Side, socketPair, until } from './truth-line.ts'
+import { App, MUCH, socketPair, until } from '../../../test/contracts/tcp-app.ts'
+import { openLine, type Side } from './truth-line.ts'
 
 const ANSWER = 50_000
 

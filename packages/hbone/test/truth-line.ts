@@ -5,79 +5,17 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type ByteCounts, type Channel, pump, type PumpResult } from '@ambient/core'
-import { dial, listen, resetSocket, socketChannel } from '@ambient/core/node'
+import { dial, listen, socketChannel } from '@ambient/core/node'
 import type { HboneLimits } from '@ambient/hbone'
-import { Recorder } from '../../../test/contracts/channel.ts'
+import { App } from '../../../test/contracts/tcp-app.ts'
 import { db, deferred, harness, later, web } from './harness.ts'
 
 export type Side = 'client' | 'server'
 
-/** More than all windows and kernel buffers of a line hold while nobody reads. */
-export const MUCH = 12 << 20
 /** Windows that do not grow: what is beyond them is beyond them soon. */
 export const SMALL_WINDOWS: Partial<HboneLimits> = {
   streamWindowBytes: 65_536,
   maxStreamWindowBytes: 65_536,
-}
-
-const pattern = Buffer.from(Array.from({ length: 251 }, (_, index) => index))
-const stock = Buffer.alloc(MUCH + (1 << 20), pattern)
-
-/** The first `length` bytes that every sender sends, whose order can be told. */
-export function bytesOf(length: number): Buffer {
-  return stock.subarray(0, length)
-}
-
-/** One application: what it sent, what it saw. */
-export class App {
-  readonly events = new Recorder()
-  readonly socket: Socket
-  readonly #channel: Channel
-  sent = 0
-
-  /** A `paused` application has not yet asked the kernel for a byte. */
-  constructor(socket: Socket, paused: boolean) {
-    socket.on('error', () => {})
-    this.socket = socket
-    this.#channel = socketChannel(socket)
-    if (!paused) this.#channel.start(this.events)
-  }
-
-  resume(): void {
-    this.#channel.start(this.events)
-  }
-
-  send(length: number): void {
-    this.#channel.write(stock.subarray(this.sent, this.sent + length))
-    this.sent += length
-  }
-
-  end(): void {
-    this.#channel.end()
-  }
-
-  /** TCP RST. */
-  reset(): void {
-    resetSocket(this.socket)
-  }
-
-  /** `close(2)`: the kernel says FIN, or RST when there are bytes that nobody read. */
-  close(): void {
-    this.socket.destroy()
-  }
-
-  /** What it has received is what was sent, as far as it goes. */
-  get hasTrueBytes(): boolean {
-    const { bytes } = this.events
-    return bytes.equals(bytesOf(bytes.length))
-  }
-
-  /** How it heard of the end: not yet, a clean end, or a reset. */
-  get ending(): 'end' | 'reset' | undefined {
-    const { log } = this.events
-    if (log.includes('end')) return 'end'
-    return log.includes('reset') ? 'reset' : undefined
-  }
 }
 
 export interface Proxy {
@@ -175,13 +113,6 @@ async function dialApp(port: number): Promise<Socket> {
   return socket
 }
 
-/** Both ends of one TCP connection; nothing of either is read. */
-export async function socketPair(): Promise<[Socket, Socket]> {
-  const app = await appServer()
-  const socket = await dial({ host: '127.0.0.1', port: app.port })
-  return [socket, await app.socket]
-}
-
 async function appServer(): Promise<{ port: number; socket: Promise<Socket> }> {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true })
   const socket = once(server, 'connection').then(([first]) => first as Socket)
@@ -216,14 +147,5 @@ async function openWire(port: number): Promise<{ port: number; cut: (how: Cut) =
         else socket.destroy()
       }
     },
-  }
-}
-
-/** Waits for what has no event of its own: a counter that another end moves. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error('what was waited for did not come')
-    await new Promise(resolve => setImmediate(resolve))
   }
 }

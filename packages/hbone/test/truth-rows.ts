@@ -1,5 +1,6 @@
 /** The table of what can be under way when one side ends: who ends first × how much × from whom × whether it is read. */
-import { type App, type Line, MUCH, openLine, type Side, until } from './truth-line.ts'
+import { type App, MUCH, until } from '../../../test/contracts/tcp-app.ts'
+import { type Line, openLine, type Side } from './truth-line.ts'
 
 const LOADS = { nothing: 0, 'a few bytes': 1_000, 'more than the windows': MUCH } as const
 

@@ -6,7 +6,8 @@ import { once } from 'node:events'
 import { createTunnelSocket, type TunnelSocket } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { deferred, harness, later } from './harness.ts'
-import { bytesOf, MUCH, SMALL_WINDOWS } from './truth-line.ts'
+import { bytesOf, MUCH } from '../../../test/contracts/tcp-app.ts'
+import { SMALL_WINDOWS } from './truth-line.ts'
 
 const FACTS = { remoteAddress: '127.0.0.1', remotePort: 1, localAddress: '127.0.0.1', localPort: 2 }
 

@@ -21,7 +21,7 @@ import {
   TYPE,
   uint32,
 } from './raw-peer.ts'
-import { App, bytesOf, MUCH, socketPair } from './truth-line.ts'
+import { App, bytesOf, MUCH, socketPair } from '../../../test/contracts/tcp-app.ts'
 
 const CODES = [
   'NO_ERROR',
