@@ -17,7 +17,7 @@ import type { Http2Stream } from './http2/stream.ts'
 import type { HboneLimits } from './limits.ts'
 import { type Rejudge, type SessionProof, withdrawnTrust } from './recheck.ts'
 import { drainAtAge } from './session-age.ts'
-import { type Carrier, handshakeAsClient, type ProvenPeer } from './tls.ts'
+import { type Carrier, handshakeAsClient, type ProvenPeer, readyForHandshakes } from './tls.ts'
 import type { SocketAddress, Tunnel, TunnelPeer } from './tunnel.ts'
 import { TunnelSocket } from './tunnel-socket.ts'
 
@@ -56,6 +56,7 @@ export async function openSession<R extends ConnectRequest>(
   options: SessionOptions<R>,
   signal?: AbortSignal,
 ): Promise<ClientSession> {
+  await readyForHandshakes(request.credentials)
   const reached = await options.reach(request, signal)
   const { limits, clock } = options
   const { credentials } = request

@@ -75,12 +75,14 @@ export async function handshakeAsServer(socket: Carrier, options: HandshakeOptio
     ALPNProtocols: ALPN,
     allowHalfOpen: true,
   }
-  await readsReady(socket, settings.secureContext)
+  socket.on('error', () => {})
+  await readyForHandshakes(options.credentials)
   return prove(() => new TLSSocket(socket, settings), 'secure', socket, options)
 }
 
 /** As {@link handshakeAsServer}, from the other end. */
-export async function handshakeAsClient(socket: Carrier, options: HandshakeOptions): Promise<ProvenPeer> {
+export function handshakeAsClient(socket: Carrier, options: HandshakeOptions): Promise<ProvenPeer> {
+  socket.on('error', () => {})
   const settings: ConnectionOptions & { readonly allowHalfOpen: boolean } = {
     socket,
     secureContext: contextOf(options.credentials),
@@ -89,14 +91,15 @@ export async function handshakeAsClient(socket: Carrier, options: HandshakeOptio
     ALPNProtocols: ALPN,
     allowHalfOpen: true,
   }
-  await readsReady(socket, settings.secureContext)
   return prove(() => connect(settings), 'secureConnect', socket, options)
 }
 
-/** The first handshake of a process waits until it is known how its sessions can be read. */
-async function readsReady(socket: Carrier, context: SecureContext | undefined): Promise<void> {
-  socket.on('error', () => {})
-  if (context !== undefined) await proveTlsReads(context)
+/**
+ * The first handshake of a process waits until it is known how its sessions can be read: before the connection is made,
+ * because a dialled socket reads, and an end that it reads is one that TLS never hears of. Accepted sockets are paused.
+ */
+export async function readyForHandshakes(credentials: Credentials): Promise<void> {
+  await proveTlsReads(contextOf(credentials))
 }
 
 function prove(
