@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { Duplex, PassThrough } from 'node:stream'
 import { CoreError } from '@ambient/core'
-import { duplexChannel, socketChannel } from '@ambient/core/node'
+import { duplexChannel, readFirstBytes, socketChannel } from '@ambient/core/node'
 import { describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
 import { socketPair } from './socket-pair.ts'
@@ -87,6 +87,26 @@ describe('duplexChannel', () => {
 })
 
 describe('socketChannel', () => {
+  it('tells of an end that was met behind a header, before there was a channel', async () => {
+    const pair = await socketPair()
+    const read = readFirstBytes(pair.accepted, {
+      parse: bytes => ({ kind: 'done', value: String(bytes), length: bytes.length }),
+      timeoutMs: 10_000,
+      timeoutError: () => new Error('late'),
+      endError: () => new Error('left'),
+    })
+    const ended = once(pair.accepted, 'end')
+    pair.dialled.end('header')
+    expect(await read).toBe('header')
+    await ended
+    const events = new Recorder()
+    socketChannel(pair.accepted).start(events)
+    expect(events.log).toEqual([])
+    await events.seen('end')
+    expect(events.log).toEqual(['end'])
+    await pair.close()
+  })
+
   it('reset right after the start leaves nothing behind', async () => {
     const pair = await socketPair()
     const far = new Recorder()

@@ -10,7 +10,7 @@ import { createManualClock } from '@ambient/core/testing'
 import { createConnectProxy } from '@ambient/hbone/connect-proxy'
 import * as grpc from '@grpc/grpc-js'
 import { describe, expect, it } from 'vitest'
-import { later } from './harness.ts'
+import { deferred, later } from './harness.ts'
 import { drain, front, take, webServer } from './proxy-harness.ts'
 
 const run = promisify(execFile)
@@ -67,6 +67,27 @@ describe('an HTTP CONNECT listener', () => {
       help: expect.stringContaining('--proxytunnel'),
     })
     expect(asked).toEqual([])
+  })
+
+  it('passes the end of a client that says nothing more, and does not wait for the answer to end', async () => {
+    const { promise: known, resolve: check } = deferred<boolean>()
+    const asking = deferred<void>()
+    const { client } = await front(createConnectProxy, {
+      checkLogin: () => {
+        asking.resolve()
+        return known
+      },
+    })
+    const socket = await client()
+    const login = Buffer.from('me:it').toString('base64')
+    socket.end(
+      `CONNECT echo.test:80 HTTP/1.1\r\nHost: echo.test\r\nProxy-Authorization: Basic ${login}\r\n\r\n`,
+    )
+    await asking.promise
+    // Its end arrives while it is still asked who it is.
+    for (let turn = 0; turn < 20; turn++) await new Promise(resolve => setImmediate(resolve))
+    check(true)
+    expect(await drain(socket)).toEqual({ bytes: Buffer.from(established), end: 'fin' })
   })
 
   it("serves Node's http", async () => {

@@ -55,6 +55,8 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
     this.#buffer = this.#means.readStatically(stream, this)
     stream.on('data', this.#onData)
     stream.on('end', this.#onEnd)
+    // Whoever read a header off it may have met the end behind it.
+    if (stream.readableEnded) queueMicrotask(this.#onEnd)
     stream.on('finish', this.#onFinish)
     stream.resume()
   }
