@@ -49,8 +49,8 @@ export function readTransport(transport: Duplex, take: TakeBytes): boolean {
 function readRecords(socket: TLSSocket, take: TakeBytes): boolean {
   const block = new RecordBlock(take)
   if (!readInto(socket, block)) return false
-  // Bytes that wait for more come before the end that they were followed by.
-  socket.prependListener('end', () => block.flush())
+  // Bytes that wait for more come before the end or the reset that they were followed by.
+  for (const event of ['end', 'error']) socket.prependListener(event, () => block.flush())
   socket.prependListener('close', () => block.release())
   return true
 }

@@ -1,11 +1,12 @@
 /** Sessions read in either way: into memory that is used again, and by events where a process cannot. */
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { createSecureContext } from 'node:tls'
+import { connect, createSecureContext, TLSSocket } from 'node:tls'
 import { type Channel, type ChannelEvents, pump } from '@ambient/core'
 import { dial, listen, socketChannel } from '@ambient/core/node'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { allowTlsReads, proveTlsReads } from '../src/tls-static.ts'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { allowTlsReads, proveTlsReads, readTransport } from '../src/tls-static.ts'
 import { db, deferred, failure, harness, identities, later } from './harness.ts'
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
@@ -86,6 +87,34 @@ class Choosy implements ChannelEvents {
 it.skipIf(process.platform === 'win32')('TLS can be read statically on this Node', async () => {
   expect(await proveTlsReads(context)).toBe(true)
 })
+
+it.skipIf(process.platform === 'win32')(
+  'records that wait for more come before a failure of the same turn',
+  async () => {
+    await proveTlsReads(context)
+    const { dialled, accepted } = await socketPair()
+    const far = new TLSSocket(accepted, { isServer: true, secureContext: context })
+    const near = connect({ socket: dialled, rejectUnauthorized: false })
+    await once(near, 'secureConnect')
+    const log: (number | string)[] = []
+    readTransport(near, bytes => {
+      log.push(bytes.length)
+      return true
+    })
+    near.on('error', error => log.push(error.message))
+    // What gathers full records asks for the end of the turn.
+    const { setImmediate: later } = globalThis
+    vi.spyOn(globalThis, 'setImmediate').mockImplementationOnce((...given) => {
+      near.destroy(new Error('reset'))
+      return later(...given)
+    })
+    near.resume()
+    far.write(Buffer.alloc(16_384))
+    await new Promise(resolve => near.once('close', resolve))
+    vi.restoreAllMocks()
+    expect(log).toEqual([16_384, 'reset'])
+  },
+)
 
 describe.each(['static reads', 'events'])('a session read by %s', how => {
   beforeEach(async () => {
