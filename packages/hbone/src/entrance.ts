@@ -168,7 +168,7 @@ class Entrance implements ProxyListener {
   async #connect(socket: Socket, forced: AbortSignal): Promise<Tunnel | undefined> {
     const source = endOf(socket)
     const report = (error: HboneError, target?: TunnelTarget): void =>
-      this.#options.onFailure?.({ source, error, ...(target === undefined ? {} : { target }) })
+      this.#tell({ source, error, ...(target === undefined ? {} : { target }) })
     const leaving = leavingSignal(socket, forced)
     this.#pending++
     try {
@@ -189,6 +189,15 @@ class Entrance implements ProxyListener {
       leaving.stop()
     }
     return undefined
+  }
+
+  /** A listener that throws must not end the process, nor keep a client from its answer. */
+  #tell(failure: ProxyFailure): void {
+    try {
+      this.#options.onFailure?.(failure)
+    } catch (error) {
+      this.#logger.error({ error: messageOf(error) }, 'listener failed')
+    }
   }
 
   /** What the client sent meanwhile is read over, so that it sees the answer and not a reset. */

@@ -3,6 +3,7 @@ import { execFile, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { promisify } from 'node:util'
+import { silentLogger } from '@ambient/core'
 import { createManualClock } from '@ambient/core/testing'
 import { createSocksListener, requestSocks } from '@ambient/hbone/socks'
 import { describe, expect, it } from 'vitest'
@@ -91,6 +92,24 @@ describe('a SOCKS5 listener', () => {
     expect(await ask(socket, host)).toBe(reply)
     expect(await drain(socket)).toMatchObject({ end: 'fin' })
     expect(failures).toMatchObject([{ target: { host, port: 80 }, source: { address: '127.0.0.1' } }])
+  })
+
+  it('answers although the listener of failures throws, and tells the logger', async () => {
+    const told: unknown[] = []
+    const { client } = await front(createSocksListener, {
+      onFailure: () => {
+        throw new Error('a mistake')
+      },
+      logger: { ...silentLogger, error: fields => told.push(fields['error']) },
+    })
+    // Before there is a target, and after.
+    const early = await client()
+    early.end('no SOCKS')
+    expect((await drain(early)).end).toBe('fin')
+    const socket = await client()
+    expect(await ask(socket, 'status-503.test')).toBe(5)
+    expect((await drain(socket)).end).toBe('fin')
+    expect(told).toEqual(['a mistake', 'a mistake'])
   })
 
   it('says that the HBONE peer cannot be reached', async () => {
