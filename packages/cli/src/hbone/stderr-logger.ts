@@ -18,9 +18,15 @@ export function stderrLogger({ stderr }: Pick<CliHost, 'stderr'>, verbose: boole
 function fieldsText(fields: LogFields): string {
   return Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(
-      ([key, value]) =>
-        ` ${key}=${/^[^\s"]+$/.test(String(value)) ? String(value) : JSON.stringify(String(value))}`,
-    )
+    .map(([key, value]) => ` ${key}=${valueText(String(value))}`)
     .join('')
+}
+
+/** What peers say is among it, and a terminal obeys control characters. */
+function valueText(value: string): string {
+  if (/^[!#-~]+$/.test(value)) return value
+  return JSON.stringify(value).replace(
+    /\p{Cc}|\p{Cf}/gu,
+    char => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`,
+  )
 }
