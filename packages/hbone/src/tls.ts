@@ -111,7 +111,7 @@ function prove(
   const { signal, subject = formatHostPort(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0) } =
     options
   if (signal?.aborted === true || socket.destroyed) {
-    socket.destroy()
+    drop(socket)
     return Promise.reject(signal?.reason ?? closedError(subject))
   }
   const secure = wrap()
@@ -127,6 +127,8 @@ function prove(
     const fail = (error: unknown): void => {
       settle()
       secure.on('error', () => {})
+      // A tunnel first: beneath a destroyed session it would have ended already.
+      if (isTunnel(socket)) drop(socket)
       secure.destroy()
       socket.destroy()
       reject(error)
@@ -148,6 +150,16 @@ function prove(
     secure.once('end', onClose)
     signal?.addEventListener('abort', onAbort)
   })
+}
+
+/** A tunnel is reset: ended, it would wait a minute for the far end to end it too. */
+function drop(socket: Carrier): void {
+  if (isTunnel(socket)) socket.resetAndDestroy()
+  else socket.destroy()
+}
+
+function isTunnel(socket: Carrier): socket is TunnelSocket {
+  return 'peer' in socket
 }
 
 /** Our verdict on who is at the other end: the only one that counts. */

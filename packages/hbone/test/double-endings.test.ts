@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import type { Tunnel } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
-import { talk, type World, world } from './double-world.ts'
+import { gateway, talk, type World, world } from './double-world.ts'
 import { failure } from './harness.ts'
 
 /** Resolves with how the socket ended: its bytes, and whether that was an end. */
@@ -43,6 +43,19 @@ describe('a cut is no end', () => {
     expect(await ending).toEqual({ bytes: 4, ended: false })
     while (w.inner.sessions > 0 || w.outer.tunnels > 0) await new Promise(resolve => setImmediate(resolve))
   })
+})
+
+it('a session that is not made leaves no tunnel of the gateway behind', async () => {
+  const silent = await world({
+    inner: { limits: { handshakeMs: 50 } },
+    passOn: request => {
+      request.accept().start({ data: () => true, end() {}, drained() {}, finished() {}, reset() {} })
+    },
+  })
+  const strange = await world({ far: { credentials: () => gateway } })
+  expect((await failure(silent.connect())).code).toBe('AMBIENT_E_HBONE_TIMEOUT')
+  expect((await failure(strange.connect())).code).toBe('AMBIENT_E_PEER_IDENTITY')
+  expect([silent.outer.tunnels, strange.outer.tunnels]).toEqual([0, 0])
 })
 
 async function drained({ draining }: Tunnel): Promise<void> {
