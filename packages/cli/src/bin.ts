@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /** The `ambient` command. */
 import pc from 'picocolors'
+import { guardOutput } from './guard-output.ts'
+import { type CliHost, EXIT_FAILED, EXIT_OK } from './host.ts'
 import { runCli } from './run.ts'
-import type { CliHost } from './host.ts'
 
 const host: CliHost = {
   environment: process.env,
@@ -25,12 +26,19 @@ const host: CliHost = {
   },
 }
 
-// A reader that has gone (`ambient … | head`) is no failure of ours; what runs until it is ended, ends.
-process.stdout.on('error', error => {
-  if (!('code' in error && error.code === 'EPIPE')) throw error
-  if (!process.emit('SIGTERM', 'SIGTERM')) process.exit()
+guardOutput(process.stdout, {
+  // What runs until it is ended, ends.
+  gone() {
+    if (!process.emit('SIGTERM', 'SIGTERM')) process.exit(EXIT_OK)
+  },
+  failed(error) {
+    host.stderr(`error: standard output: ${error.message}\n`)
+    process.exit(EXIT_FAILED)
+  },
 })
 
+// A command with nothing left to wait for, and no answer, has not succeeded.
+process.exitCode = EXIT_FAILED
 void runCli(process.argv.slice(2), host).then(code => {
   process.exitCode = code
 })
