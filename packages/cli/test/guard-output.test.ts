@@ -30,7 +30,7 @@ it('a full disk is one', async () => {
 it('a tunnel that was reset is for its command to tell', async () => {
   const reset = (output: PassThrough): void => {
     const channel = duplexChannel(Duplex.from({ readable: new PassThrough(), writable: output }))
-    channel.reset({ by: 'local', code: 'INTERNAL_ERROR', reason: 'interrupted' })
+    channel.reset('INTERNAL_ERROR', 'interrupted')
   }
   expect(await heardOf(reset)).toEqual([])
 })

@@ -226,12 +226,49 @@ describe('what cannot be', () => {
     [['hbone', 'serve', '--listen', '15008'], 2, /expected HOST:PORT: port is missing/],
     [[...serve, '--peer', 'client'], 2, /expected a SPIFFE ID/],
     [[...serve, '--max-frame', '1'], 2, /from 16384 to 16777215/],
+    [[...serve, '--trust-domain', 'Cluster Local'], 2, /expected a trust domain such as cluster.local/],
     [['hbone', 'forward', '--via', '127.0.0.1:1', '--forward', '127.0.0.1:1'], 2, /expected LISTEN=TARGET/],
+    [['hbone', 'forward', '--via', '127.0.0.1:1', '--forward', '6432=a:1'], 2, /LISTEN "6432": .*port is/],
     [['hbone', 'connect', '--via', '127.0.0.1:1'], 2, /required option '--target <host:port>' not specified/],
   ])('%j is said plainly', async (args, code, message) => {
     const result = await run(...args)
     expect(result.err).toMatch(message)
     expect(result.code).toBe(code)
+  })
+
+  it('files that do not go together, each by its option', async () => {
+    const files = await certificateFiles()
+    const [, cert = '', , key = '', , ca = ''] = await files.of('server')
+    const [, , , otherKey = ''] = await files.of('client')
+    const problem = async (...given: string[]): Promise<string> =>
+      (await run(...serve, ...['--cert', '--key', '--ca'].flatMap((name, i) => [name, given[i] ?? '']))).err
+    expect(await problem(key, cert, ca)).toMatch(
+      /^error: --cert \S+server.key: the certificate chain is empty/,
+    )
+    expect(await problem(cert, otherKey, ca)).toMatch(
+      /^error: --cert \S+server.crt, --key \S+client.key: .*not that of its certificate/,
+    )
+    expect(await problem(cert, key, key)).toMatch(/^error: --ca \S+server.key: .*the trust bundle holds no/)
+  })
+
+  it('a peer that does not speak HBONE, by its name and with what to do', async () => {
+    const files = await certificateFiles()
+    const plain = await tcpServer(socket => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+    const nobody = { port: 1 }
+    const client = await files.of('client')
+    const via = ({ port }: { port: number }): string[] => ['connect', '--via', `127.0.0.1:${port}`, ...client]
+    const failed = async (args: readonly string[]): Promise<string> => {
+      const command = start([...args, '--target', 'a:1'], { input: typed('') })
+      expect(await command.code).toBe(1)
+      return command.err()
+    }
+    expect(await failed(via(plain))).toMatch(
+      new RegExp(`TLS with 127.0.0.1:${plain.port} failed.*\\nhint: does the peer speak HBONE`),
+    )
+    expect(await failed(via(nobody))).toMatch(/127\.0\.0\.1:1.*UNREACHABLE\]\nhint: is the peer up/)
+    const refuses = start(['serve', '--listen', '127.0.0.1:0', ...(await files.of('server'))])
+    expect(await failed(via({ port: await refuses.port() }))).toMatch(/status: 401.*\nhint: .*--allow-target/)
+    expect(refuses.err()).toContain('every tunnel is refused: no --allow-target and no --echo was given')
   })
 
   it('peers of another trust domain than the one that is named', async () => {

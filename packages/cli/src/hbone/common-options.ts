@@ -1,5 +1,12 @@
 /** Options that the HBONE commands share: whose certificate, which peers, how much to say. */
-import { formatHostPort, isLoopback, readHostPort, readSpiffeId, type SpiffeId } from '@ambient/core'
+import {
+  formatHostPort,
+  isLoopback,
+  readHostPort,
+  readSpiffeId,
+  type SpiffeId,
+  trustDomainProblem,
+} from '@ambient/core'
 import { type Command, InvalidArgumentError } from 'commander'
 
 export interface CommonOptions {
@@ -22,7 +29,11 @@ export function addCommonOptions(command: Command): Command {
     .option('--key <file>', 'its private key (PEM)')
     .option('--ca <file>', 'the certificates that peers are believed by (PEM)')
     .option('--peer <spiffe-id>', 'a peer that is good enough (repeat)', collectPeer)
-    .option('--trust-domain <name>', 'any identity of it is good enough (default: of our certificate)')
+    .option(
+      '--trust-domain <name>',
+      'any identity of it is good enough (default: of our certificate)',
+      trustDomain,
+    )
     .option('-v, --verbose', 'say more on standard error: one line for each tunnel', false)
 }
 
@@ -30,6 +41,12 @@ function collectPeer(value: string, previous: readonly SpiffeId[] | undefined): 
   const read = readSpiffeId(value)
   if (!read.ok) throw new InvalidArgumentError(`expected a SPIFFE ID: ${read.reason}.`)
   return [...(previous ?? []), read.id]
+}
+
+function trustDomain(value: string): string {
+  const problem = trustDomainProblem(value)
+  if (problem === undefined) return value
+  throw new InvalidArgumentError(`expected a trust domain such as cluster.local: ${problem}.`)
 }
 
 /** `HOST:PORT` that something is reached at. */

@@ -5,6 +5,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import {
   type Credentials,
+  isAmbientError,
   type Logger,
   messageOf,
   type PeerVerdict,
@@ -93,9 +94,20 @@ function read(paths: Paths, wanted: Wanted, generation: number): Credentials {
       : expecting(own, wanted)
   } catch (cause) {
     if (cause instanceof CliError) throw cause
-    const message = `${paths.cert}, ${paths.key}, ${paths.ca}: ${messageOf(cause)}`
+    const message = `${suspectsOf(cause, paths)}: ${messageOf(cause)}`
     throw new CliError('AMBIENT_E_CLI_CREDENTIALS', message, { cause, layer: 'identity' })
   }
+}
+
+/** The files that the problem can be in, with the options that named them. */
+function suspectsOf(cause: unknown, { cert, key, ca }: Paths): string {
+  const code = isAmbientError(cause) ? cause.code : undefined
+  const suspects = [
+    ...(code === 'AMBIENT_E_TRUST_BUNDLE' ? [] : [`--cert ${cert}`]),
+    ...(code === 'AMBIENT_E_TRUST_BUNDLE' || code === 'AMBIENT_E_CERTIFICATE' ? [] : [`--key ${key}`]),
+    ...(code === 'AMBIENT_E_PRIVATE_KEY' || code === 'AMBIENT_E_CERTIFICATE' ? [] : [`--ca ${ca}`]),
+  ]
+  return suspects.join(', ')
 }
 
 function readPem(path: string): string {

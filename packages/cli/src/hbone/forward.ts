@@ -113,5 +113,14 @@ function collectForwarding(
   const [at, to, ...rest] = value.split('=')
   if (at === undefined || to === undefined || rest.length > 0)
     throw new InvalidArgumentError('expected LISTEN=TARGET, such as 127.0.0.1:5432=db.shop:5432.')
-  return [...(previous ?? []), { listen: listenPlace(at), target: place(to) }]
+  return [...(previous ?? []), { listen: half('LISTEN', at, listenPlace), target: half('TARGET', to, place) }]
+}
+
+/** One side of a forwarding: what is wrong with it names the side. */
+function half(name: string, text: string, read: (text: string) => Place): Place {
+  try {
+    return read(text)
+  } catch (error) {
+    throw new InvalidArgumentError(`${name} ${JSON.stringify(text)}: ${messageOf(error)}`)
+  }
 }

@@ -69,10 +69,8 @@ async function serve(options: ServeOptions, host: CliHost): Promise<number> {
   const cut = new AbortController()
   // One listener for each open tunnel.
   setMaxListeners(0, cut.signal)
-  const server = createServer(options, {
-    logger: stderrLogger(host, options.verbose === true),
-    signal: cut.signal,
-  })
+  const logger = stderrLogger(host, options.verbose === true)
+  const server = createServer(options, { logger, signal: cut.signal })
   let listener: Listener
   try {
     listener = await listen({ ...options.listen, onConnection: socket => server.accept(socket) })
@@ -81,6 +79,8 @@ async function serve(options: ServeOptions, host: CliHost): Promise<number> {
     throw error
   }
   host.stdout(`listening ${placeText({ host: listener.address, port: listener.port })}\n`)
+  if (!options.echo && options.allowTarget === undefined)
+    logger.warn({}, 'every tunnel is refused: no --allow-target and no --echo was given')
   await untilInterrupted(host, {
     drain: () => Promise.all([listener.close(), server.close()]),
     cut: () => cut.abort(new CliError('AMBIENT_E_CLI_CONNECT', 'interrupted')),
@@ -131,7 +131,10 @@ async function answer(
   peer: string,
 ): Promise<void> {
   const { authority } = request
-  if (options.echo) return echo(request.accept(), signal)
+  if (options.echo) {
+    logger.info({ peer, authority }, 'tunnel echoed')
+    return echo(request.accept(), signal)
+  }
   const refuse = (status: number, reason: string): void => {
     logger.warn({ peer, authority, status, reason }, 'tunnel refused')
     request.refuse(status)
