@@ -15,8 +15,12 @@ interface ReadableHandle {
   readStart(): number
 }
 
-/** Makes `socket` confirm its end before it emits `'end'`. Call before the socket is read from. */
+const confirming = new WeakSet<Socket>()
+
+/** Makes `socket` confirm its end before it emits `'end'`. Call before the socket is read from; again is nothing. */
 export function confirmEnd(socket: Socket): void {
+  if (confirming.has(socket)) return
+  confirming.add(socket)
   let doubted = false
   socket.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
     if (chunk === null && !doubted) {

@@ -19,22 +19,16 @@ type Done = (error?: Error | null) => void
 /** Makes `socket` deliver what it has received before it fails because of a write. Call before it is written to. */
 export function readOutFirst(socket: Socket): void {
   let failure: Error | undefined
-  let hasEnded = false
+  // The end may have been met behind a header; nothing is left to read out then.
+  let hasEnded = socket.readableEnded
   let timer: Timer | undefined
-  const keepBack =
-    (done: Done): Done =>
-    error => {
-      if (error == null || socket.destroyed || hasEnded) return done(error)
-      if (failure === undefined) timer = systemClock.after(READ_OUT_MS, () => socket.destroy(error))
-      failure ??= error
-      done()
-    }
-  const { _write, _writev, push } = socket
-  socket._write = (chunk, encoding, done) =>
-    failure === undefined ? _write.call(socket, chunk, encoding, keepBack(done)) : done()
-  if (_writev != null)
-    socket._writev = (chunks, done) =>
-      failure === undefined ? _writev.call(socket, chunks, keepBack(done)) : done()
+  keepFailedWrites(socket, error => {
+    if (hasEnded) return false
+    failure = error
+    timer = systemClock.after(READ_OUT_MS, () => socket.destroy(error))
+    return true
+  })
+  const { push } = socket
   socket.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
     if (chunk !== null || failure === undefined) return push.call(socket, chunk, encoding)
     socket.destroy(failure)
@@ -45,4 +39,24 @@ export function readOutFirst(socket: Socket): void {
     if (failure !== undefined) socket.destroy(failure)
   })
   socket.once('close', () => timer?.cancel())
+}
+
+/**
+ * Tells `keep` of the first write that fails, before that write is called done. `true` takes the failure over: the socket lives on,
+ * later writes go nowhere, and whoever kept it ends the socket. Otherwise Node destroys it. Call before it is written to.
+ */
+export function keepFailedWrites(socket: Socket, keep: (error: Error) => boolean): void {
+  let isKept = false
+  const watched =
+    (done: Done): Done =>
+    error => {
+      if (error == null || socket.destroyed) return done(error)
+      isKept ||= keep(error)
+      done(isKept ? null : error)
+    }
+  const { _write, _writev } = socket
+  socket._write = (chunk, encoding, done) =>
+    isKept ? done() : _write.call(socket, chunk, encoding, watched(done))
+  if (_writev != null)
+    socket._writev = (chunks, done) => (isKept ? done() : _writev.call(socket, chunks, watched(done)))
 }

@@ -2,8 +2,10 @@
  * Reads a header from a socket that is then handed on: bytes past the header go back, the socket is paused again, so
  * that a channel can take it over as if nobody had read from it.
  */
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Clock, systemClock } from '../clock.ts'
+import { confirmEnd } from './confirmed-end.ts'
 
 /** What a parser says about the bytes so far. */
 export type Parsed<T> =
@@ -49,7 +51,10 @@ export function readFirstBytes<T>(socket: Duplex, options: FirstBytesOptions<T>)
       resolve(parsed.value)
     }
     const timer = (options.clock ?? systemClock).after(options.timeoutMs, () => fail(options.timeoutError()))
-    if (socket.destroyed) return onEnd()
+    // It may have ended after an earlier header, when nobody listened.
+    if (socket.destroyed || socket.readableEnded) return onEnd()
+    // Reading goes on while it is paused: a reset that comes before the channel must not pass for an end. TLS has ends of its own.
+    if (socket instanceof Socket && !('encrypted' in socket)) confirmEnd(socket)
     socket.on('data', onData)
     socket.on('end', onEnd)
     socket.on('close', onEnd)
