@@ -181,12 +181,14 @@ describe('between nodes', () => {
 /** A SOCKS5 relay without authentication that keeps the source address. */
 async function relayOne(socket: Socket, seen: string[]): Promise<void> {
   socket.pause()
-  const head = await readBytes(socket, 3 + 10)
-  const host = head.subarray(7, 11).join('.')
-  const port = head.readUInt16BE(11)
+  await readBytes(socket, 3)
+  socket.write(Buffer.from([5, 0]))
+  const request = await readBytes(socket, 10)
+  const host = request.subarray(4, 8).join('.')
+  const port = request.readUInt16BE(8)
   seen.push(`${socket.remoteAddress} > ${host}:${port}`)
   const upstream = await connectTo(host, port, socket.remoteAddress)
-  socket.write(Buffer.from([5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0]))
+  socket.write(Buffer.from([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]))
   upstream.pipe(socket)
   socket.pipe(upstream)
 }

@@ -94,15 +94,15 @@ export async function requestSocks(
   const { login } = options
   const request = formatRequest(target)
   const wanted = login === undefined ? methods.none : methods.password
-  // What needs no answer of the server goes in one flight.
-  const greeting = formatGreeting(wanted)
-  socket.write(login === undefined ? Buffer.concat([greeting, request]) : greeting)
+  // One message at a time: servers that take a read for a message are common.
+  socket.write(formatGreeting(wanted))
   const method = await read(parsePair(5))
   if (method !== wanted) throw failure('the proxy asks for another authentication')
   if (login !== undefined) {
-    socket.write(Buffer.concat([formatPassword(login), request]))
+    socket.write(formatPassword(login))
     if ((await read(parsePair(1))) !== 0) throw failure('the proxy does not take this user name and password')
   }
+  socket.write(request)
   const reply = await read(parseReply)
   unpause(socket)
   return reply
