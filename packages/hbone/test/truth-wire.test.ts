@@ -2,25 +2,14 @@
  * The truth on the wire, frame by frame: what a proxy says when its TCP side ends, resets or is cut, and what its TCP side
  * sees of what a peer says. The peer is written by hand, in both roles.
  */
-import { type Channel, pump } from '@ambient/core'
+import { pump } from '@ambient/core'
 import { socketChannel } from '@ambient/core/node'
 import { createManualClock } from '@ambient/core/testing'
-import { createHbonePool } from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
-import { db, deferred, harness, later, web } from './harness.ts'
-import { encodeHeaders } from '../src/http2/hpack.ts'
-import {
-  type Frame,
-  frame,
-  onRequests,
-  type RawPeer,
-  rawClient,
-  rawServer,
-  request,
-  TYPE,
-  uint32,
-} from './raw-peer.ts'
+import { harness, later, web } from './harness.ts'
+import { type Frame, frame, type RawPeer, rawClient, request, TYPE, uint32 } from './raw-peer.ts'
+import { roles } from './raw-tunnel.ts'
 import { App, bytesOf, MUCH, socketPair } from '../../../test/contracts/tcp-app.ts'
 
 const CODES = [
@@ -42,46 +31,6 @@ const CODES = [
 const UNKNOWN = 0x99
 const [INTERNAL_ERROR, CONNECT_ERROR] = [2, 10]
 const END_STREAM = 1
-
-interface Wired {
-  readonly peer: RawPeer
-  /** Our channel of stream 1. */
-  readonly channel: Channel
-  /** Cuts our side without a grace. */
-  readonly cut: () => Promise<void>
-}
-
-/** A tunnel between us and a peer that writes frames by hand. */
-const roles: Readonly<Record<'server' | 'client', () => Promise<Wired>>> = {
-  async server() {
-    const { promise, resolve } = deferred<Channel>()
-    const { port, server } = await harness({
-      onTunnel: tunnel => resolve(tunnel.accept()),
-    })
-    const peer = await rawClient(port.port, web)
-    peer.settings()
-    peer.write(request(1))
-    const channel = await promise
-    return { peer, channel, cut: () => server.close({ graceMs: 0 }) }
-  },
-  async client() {
-    const server = await rawServer(db, peer => {
-      peer.settings()
-      onRequests(peer, id => peer.write(frame(TYPE.headers, 4, id, encodeHeaders([[':status', '200']]))))
-    })
-    const pool = createHbonePool()
-    later(() => pool.close({ graceMs: 0 }))
-    const tunnel = await pool.connect({
-      credentials: web,
-      expect: [db.id],
-      to: { address: '127.0.0.1', port: server.port },
-      authority: '127.0.0.1:8080',
-    })
-    const [peer] = server.peers
-    if (peer === undefined) throw new Error('no session')
-    return { peer, channel: tunnel.channel, cut: () => pool.close({ graceMs: 0 }) }
-  },
-}
 
 /** As `roles`, with the channel pumped to a TCP connection whose other end is an application. */
 async function proxied(role: 'server' | 'client', paused = false) {

@@ -13,6 +13,7 @@ export {
   type SupervisorMessage,
 } from './supervised.ts'
 export { type FirstBytesOptions, type Parsed, readFirstBytes } from './first-bytes.ts'
+export { keepFailedWrites } from './failed-write.ts'
 export { resetSocket } from './reset-socket.ts'
 export { proveStaticReads, type ReadBuffer, readInto } from './static-reads.ts'
 export { socketChannel } from './socket-channel.ts'

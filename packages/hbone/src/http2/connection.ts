@@ -4,8 +4,10 @@
  *
  * Why so long: the states that decide how a session ends (draining, announced, closed, gone) must be seen together.
  */
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type ChannelReset, type Clock, messageOf, type Timer } from '@ambient/core'
+import { keepFailedWrites } from '@ambient/core/node'
 import { HboneError } from '../errors.ts'
 import type { HboneLimits } from '../limits.ts'
 import { ClosedStreams, LAST_USABLE_ID } from './closed-streams.ts'
@@ -93,6 +95,9 @@ export class Http2Connection implements StreamHost {
   /** Server: the first GOAWAY is out, the second is not. */
   #isAnnouncing = false
   #closed = false
+  /** A write has failed: what was received before is read, then the session is lost. */
+  #failure: Error | undefined
+  #readOutTimer: Timer | undefined
   #tableUpdate = false
   /** Frames that we owe while the peer does not read. */
   #owedFrames = 0
@@ -143,6 +148,7 @@ export class Http2Connection implements StreamHost {
     transport.on('data', this.#onData)
     transport.on('end', () => this.#lost(undefined))
     transport.on('error', error => this.#lost(error))
+    if (transport instanceof Socket) keepFailedWrites(transport, error => this.#readOut(error))
     if (transport.destroyed) queueMicrotask(this.#onTransportClosed)
     else transport.once('close', this.#onTransportClosed)
   }
@@ -156,7 +162,7 @@ export class Http2Connection implements StreamHost {
   }
 
   get isDraining(): boolean {
-    return this.#draining || this.#closed
+    return this.#draining || this.#closed || this.#failure !== undefined
   }
 
   /** Streams that may be opened now. */
@@ -368,7 +374,7 @@ export class Http2Connection implements StreamHost {
   }
 
   peerGoaway(lastId: number, code: number, debug: string): void {
-    const first = !this.#draining
+    const first = !this.isDraining
     this.#draining = true
     this.#isAnnouncing = false
     this.#peerFarewell = `GOAWAY (${errorName(code)}${debug === '' ? '' : `: ${debug}`})`
@@ -444,7 +450,8 @@ export class Http2Connection implements StreamHost {
 
   /** Counts what we have to say to a peer that does not read. Ends the session later: callers may be users of streams. */
   #owe(): void {
-    if (!this.#output.blocked || ++this.#owedFrames !== this.limits.maxQueuedControlFrames + 1) return
+    if (this.#failure !== undefined || !this.#output.blocked) return
+    if (++this.#owedFrames !== this.limits.maxQueuedControlFrames + 1) return
     queueMicrotask(() =>
       this.fail(violation('ENHANCE_YOUR_CALM', `${this.#peerName} does not read its answers`)),
     )
@@ -495,6 +502,7 @@ export class Http2Connection implements StreamHost {
     this.#closed = true
     this.#output.flush()
     this.#finish(error)
+    if (this.#failure !== undefined) return void this.#transport.destroy()
     const { lingerMs, pingTimeoutMs } = this.limits
     sayFarewell(this.#transport, this.#clock, {
       lingerMs,
@@ -502,8 +510,19 @@ export class Http2Connection implements StreamHost {
     })
   }
 
+  /** The transport takes nothing any more; a peer that closed over what we said has said all that it had to. */
+  #readOut(error: Error): boolean {
+    if (this.#closed) return false
+    const wasDraining = this.isDraining
+    this.#failure = error
+    this.#output.stick()
+    this.#readOutTimer = this.#clock.after(this.limits.resetFlushMs, () => this.#lost(error))
+    if (!wasDraining) this.handlers.onDraining?.()
+    return true
+  }
+
   /** The transport takes or brings nothing any more. */
-  #lost(cause: Error | undefined): void {
+  #lost(cause = this.#failure): void {
     if (this.#closed) return
     this.#closed = true
     const isExpected = this.#draining && this.streams.size === 0
@@ -531,6 +550,7 @@ export class Http2Connection implements StreamHost {
   #finish(error: HboneError | undefined): void {
     this.#prefaceTimer?.cancel()
     this.#frameTimer?.cancel()
+    this.#readOutTimer?.cancel()
     this.keepalive.stop()
     this.#stalls.stop()
     this.#reader.stop()

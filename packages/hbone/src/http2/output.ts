@@ -49,6 +49,9 @@ export class Output {
   #waiters: Flushable[] = none
   #scheduled = false
   #wasBlocked = false
+  /** A write has failed: nothing leaves any more. What waits hears of it at `fail`, when everything received has been read. */
+  #isStuck = false
+  #stranded: Flushable[] = []
   #dead = false
 
   constructor(transport: Duplex, limitBytes: number, onWritable: () => void) {
@@ -60,6 +63,7 @@ export class Output {
 
   /** Streams must wait; `onWritable` follows. */
   get blocked(): boolean {
+    if (this.#isStuck) return true
     const blocked = this.backlog >= this.#limitBytes
     if (blocked) this.#wasBlocked = true
     return blocked
@@ -96,6 +100,7 @@ export class Output {
   /** Tells `waiter` when everything gathered up to now has left. */
   whenFlushed(waiter: Flushable): void {
     if (this.#dead) return waiter.flushFailed()
+    if (this.#isStuck) return void this.#stranded.push(waiter)
     if (this.#buffer !== undefined) {
       if (this.#waiters === none) this.#waiters = []
       this.#waiters.push(waiter)
@@ -124,17 +129,26 @@ export class Output {
     this.#write(bytes, { buffer, waiters })
   }
 
+  /** The transport takes nothing any more, and may still bring something. */
+  stick(): void {
+    this.#isStuck = true
+    this.#strand()
+  }
+
   /** Nothing can be written any more. */
   fail(): void {
     if (this.#dead) return
     this.#dead = true
-    const batches = this.#inFlight.splice(0)
-    const waiters = this.#waiters
+    this.#strand()
+    failAll(this.#stranded.splice(0))
+  }
+
+  #strand(): void {
+    for (const batch of this.#inFlight.splice(0)) this.#stranded.push(...batch.waiters)
+    this.#stranded.push(...this.#waiters)
     this.#waiters = none
     this.#buffer = undefined
     this.#used = 0
-    for (const batch of batches) failAll(batch.waiters)
-    failAll(waiters)
   }
 
   /** The gathering buffer, with room for `bytes` more. */
@@ -161,12 +175,17 @@ export class Output {
   #write(bytes: Uint8Array, batch: Batch): void {
     const transport = this.#transport
     if (this.#dead || transport.destroyed || transport.writableEnded) return failAll(batch.waiters)
+    if (this.#isStuck) {
+      giveSpare(batch.buffer)
+      this.#stranded.push(...batch.waiters)
+      return
+    }
     this.#inFlight.push(batch)
     transport.write(this.#takesBytes ? bytes : Buffer.from(bytes), this.#onWritten)
   }
 
   readonly #onWritten = (error: Error | null | undefined): void => {
-    if (error != null || this.#dead) return
+    if (error != null || this.#dead || this.#isStuck) return
     const batch = this.#inFlight.shift()
     if (batch === undefined) return
     giveSpare(batch.buffer)
