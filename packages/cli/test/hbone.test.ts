@@ -202,11 +202,11 @@ describe('plaintext', () => {
     expect(await text(tunnel)).toBe('echoed')
   })
 
-  it('is for loopback only', async () => {
-    const { code, err } = await run('hbone', 'serve', '--listen', '10.0.0.1:0', '--plaintext', '--echo')
+  it.each(['10.0.0.1', '127.example.com'])('is for loopback only (%s)', async host => {
+    const { code, err } = await run('hbone', 'serve', '--listen', `${host}:0`, '--plaintext', '--echo')
     expect({ code, err }).toEqual({
       code: 2,
-      err: 'error: --plaintext proves nobody, so it listens on loopback only, not on 10.0.0.1:0 [AMBIENT_E_CLI_USAGE]\n',
+      err: `error: --plaintext proves nobody, so it listens on loopback only, not on ${host}:0 [AMBIENT_E_CLI_USAGE]\n`,
     })
   })
 })

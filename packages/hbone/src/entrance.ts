@@ -80,7 +80,8 @@ export type Negotiate = (socket: Socket, options: Negotiation) => Promise<Caller
 /** @throws HboneError `AMBIENT_E_HBONE_OPTION`. */
 export function createEntrance(options: ProxyListenerOptions, negotiate: Negotiate): ProxyListener {
   const { host } = options.listen
-  if (!isLoopback(host) && options.checkLogin === undefined)
+  // A name that begins as a loopback address (`127.example.com`) leads wherever its owner likes.
+  if (!isLoopback(canonicalIp(host) ?? '') && options.checkLogin === undefined)
     throw new HboneError(
       'AMBIENT_E_HBONE_OPTION',
       `listen.host ${host} is not loopback: whoever reaches it would act with our identity; give a checkLogin`,

@@ -141,7 +141,10 @@ describe('a SOCKS5 listener', () => {
 describe('a SOCKS5 listener bounds', () => {
   it('who may reach it', () => {
     const open = (): Promise<never> => Promise.reject(new Error('unused'))
-    expect(() => createSocksListener({ open, listen: { host: '0.0.0.0', port: 0 } })).toThrow('checkLogin')
+    for (const host of ['0.0.0.0', '::', '', '127.example.com', '127.'])
+      expect(() => createSocksListener({ open, listen: { host, port: 0 } })).toThrow('checkLogin')
+    for (const host of ['127.0.0.1', '127.9.9.9', '::1'])
+      createSocksListener({ open, listen: { host, port: 0 } })
     createSocksListener({ open, listen: { host: '0.0.0.0', port: 0 }, checkLogin: () => true })
     const limits = { maxPendingRequests: 0 }
     expect(() => createSocksListener({ open, listen: { host: '127.0.0.1', port: 0 }, limits })).toThrow(

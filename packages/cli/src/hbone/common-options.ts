@@ -1,5 +1,6 @@
 /** Options that the HBONE commands share: whose certificate, which peers, how much to say. */
 import {
+  canonicalIp,
   formatHostPort,
   isLoopback,
   readHostPort,
@@ -66,7 +67,7 @@ export function placeText({ host, port }: Place): string {
   return formatHostPort(host, port)
 }
 
-/** Whether only this machine reaches it; a name is looked at as what it says. */
+/** Whether only this machine reaches it; of names only `localhost` says so. */
 export function isOfThisMachine({ host }: Place): boolean {
-  return host === 'localhost' || isLoopback(host)
+  return host === 'localhost' || isLoopback(canonicalIp(host) ?? '')
 }
