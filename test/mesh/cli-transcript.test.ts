@@ -1,7 +1,7 @@
 /** docs/cli.md is true: its commands are run in its order, beside the mesh that it starts. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -36,8 +36,27 @@ beforeAll(async () => {
 
 afterAll(async () => {
   if (staying?.child.exitCode === null) staying.child.kill('SIGTERM')
+  for (const pid of await pidsLeft()) process.kill(pid)
   await rm(folder, { recursive: true, force: true })
 })
+
+/** Of programs that the transcript put into the background, and did not come to end. */
+async function pidsLeft(): Promise<number[]> {
+  const files = await readdir(join(folder, 'hbone'))
+  const texts = files
+    .filter(name => name.endsWith('.pid'))
+    .map(name => readFile(join(folder, 'hbone', name), 'utf8'))
+  const pids = (await Promise.all(texts)).map(Number)
+  return pids.filter(pid => pid > 0 && isAlive(pid))
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
 
 describe('docs/cli.md', () => {
   test('tells of every command', () => {
