@@ -35,7 +35,8 @@ describe('conformance --target', () => {
     const own = await files.of('client')
     const silent = await tcpServer(socket => socket.destroy())
     const ask = async (...args: string[]): Promise<string> => {
-      const { code, err } = await run('hbone', 'conformance', ...args, ...own)
+      const { code, out, err } = await run('hbone', 'conformance', ...args, ...own)
+      expect(out).toBe('')
       return `${code} ${err}`
     }
     expect(await ask('--target', '127.0.0.1:1')).toMatch(
@@ -48,7 +49,7 @@ describe('conformance --target', () => {
     expect(await ask(...target, '--peer', 'spiffe://cluster.local/ns/shop/sa/other')).toMatch(
       /^1 error: identity verification error: .*\[AMBIENT_E_PEER_IDENTITY]/,
     )
-    expect(await ask(...target, '--case', 'nothing')).toContain('there is no nothing')
+    expect(await ask(...target, '--case', 'nothing')).toMatch(/^2 error: --case nothing: .* --list has them/)
     expect(await ask()).toMatch(/^2 error: give --target/)
     expect(await ask('--target', '127.0.0.1:1', '--listen', '127.0.0.1:0')).toMatch(/^2 error: give --target/)
   })

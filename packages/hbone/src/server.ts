@@ -44,7 +44,10 @@ export interface TunnelRequest {
   readonly signal: AbortSignal
   /** Answers 200. The caller owns the channel. @throws HboneError CLOSED when it was answered already. */
   accept(headers?: HeaderList): Channel
-  /** Answers with a status and nothing else; bytes that came early are dropped. */
+  /**
+   * Answers with a status and nothing else; bytes that came early are dropped.
+   * @throws HboneError OPTION when the status is not one from 300 to 599, CLOSED when it was answered already.
+   */
   refuse(status: number, headers?: HeaderList): void
 }
 

@@ -54,6 +54,9 @@ export class AnswerableRequest {
   }
 
   refuse(status: number, headers: HeaderList = []): void {
+    // A refusal with 200 would be a tunnel to whoever asked for one.
+    if (!Number.isInteger(status) || status < 300 || status > 599)
+      throw new HboneError('AMBIENT_E_HBONE_OPTION', `a refusal has a status from 300 to 599, not ${status}`)
     this.#answer(headers)
     refuseStream(this.#stream, status, headers)
   }

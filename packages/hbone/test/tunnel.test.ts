@@ -54,6 +54,24 @@ describe('a tunnel', () => {
     expect(server.tunnels).toBe(0)
   })
 
+  it.each([200, 204, 199, 600, Number.NaN])(
+    'is not refused with %s, which would be no refusal',
+    async status => {
+      const problems: unknown[] = []
+      const { connect: open } = await harness({
+        onTunnel: request => {
+          try {
+            request.refuse(status)
+          } catch (error) {
+            problems.push(error)
+          }
+        },
+      })
+      expect(await failure(open())).toMatchObject({ code: 'AMBIENT_E_HBONE_REFUSED', status: 503 })
+      expect(problems).toMatchObject([{ code: 'AMBIENT_E_HBONE_OPTION' }])
+    },
+  )
+
   it('is refused with 503 when the handler fails or says nothing', async () => {
     const { connect: open } = await harness({
       onTunnel: request => {

@@ -100,8 +100,8 @@ async function conformance(options: ConformanceOptions, host: CliHost): Promise<
     )
   const { output } = options
   const cases = options.target === undefined ? clientCases : serverCases
+  checkNames(options.case ?? [], cases)
   const print = printer(cases, host)
-  if (output === 'table') print.head()
   const stopped = new AbortController()
   const unsubscribe = host.onInterrupt(() => stopped.abort())
   try {
@@ -120,6 +120,15 @@ async function conformance(options: ConformanceOptions, host: CliHost): Promise<
   } finally {
     unsubscribe()
   }
+}
+
+function checkNames(ids: readonly string[], cases: readonly ConformanceCase[]): void {
+  const unknown = ids.filter(id => !cases.some(one => one.id === id))
+  if (unknown.length > 0)
+    throw new CliError(
+      'AMBIENT_E_CLI_USAGE',
+      `--case ${unknown.join(', ')}: no such case; --list has them all`,
+    )
 }
 
 async function run(
@@ -169,19 +178,19 @@ async function strangerLike({ id }: Credentials): Promise<Credentials> {
 }
 
 /** Rows as they come, in columns that are known before. */
-function printer(
-  cases: readonly ConformanceCase[],
-  host: CliHost,
-): { head(): void; row(result: ConformanceResult): void } {
+function printer(cases: readonly ConformanceCase[], host: CliHost): { row(result: ConformanceResult): void } {
   const idWidth = Math.max(...cases.map(({ id }) => id.length))
   const requirementWidth = Math.max(...cases.map(({ requirement }) => requirement.length))
   const line = (
     ...[result = '', level = '', id = '', requirement = '', text = '']: readonly string[]
   ): string =>
     `${result.padEnd(6)}  ${level.padEnd(6)}  ${id.padEnd(idWidth)}  ${requirement.padEnd(requirementWidth)}  ${text}\n`
+  let hasHead = false
   return {
-    head: () => host.stdout(line('RESULT', 'LEVEL', 'CASE', 'REQUIREMENT', 'WHAT')),
     row: result => {
+      // Not before there is something beneath it.
+      if (!hasHead) host.stdout(line('RESULT', 'LEVEL', 'CASE', 'REQUIREMENT', 'WHAT'))
+      hasHead = true
       const { level, id, requirement, title, detail } = result
       host.stdout(line(word(result), level, id, requirement, detail === '' ? title : `${title}: ${detail}`))
     },
