@@ -1,6 +1,7 @@
 /** How a surface asks for tunnels: by target, with everything else settled. */
 import type { Credentials, SpiffeId } from '@ambient/core'
-import { formatHostPort } from '@ambient/core'
+import { formatHostPort, readHostPort } from '@ambient/core'
+import { HboneError } from './errors.ts'
 import type { HeaderList } from './http2/hpack.ts'
 import type { HbonePool } from './pool.ts'
 import type { SocketAddress, Tunnel } from './tunnel.ts'
@@ -12,7 +13,7 @@ export interface TunnelTarget {
   readonly port: number
 }
 
-/** Opens a tunnel to a target. Rejects with `HboneError`, or with the signal's reason. */
+/** Opens a tunnel to a target. Rejects with `HboneError` (OPTION for what is no target), or with the signal's reason. */
 export type OpenTunnel = (
   target: TunnelTarget,
   options?: { readonly signal?: AbortSignal },
@@ -35,12 +36,20 @@ export function tunnelsVia(options: TunnelsViaOptions): OpenTunnel {
   const { pool, to, expect, headers } = options
   return async (target, { signal } = {}) => {
     signal?.throwIfAborted()
+    const authority = formatHostPort(target.host, target.port)
+    const read = readHostPort(authority)
+    if (!read.ok)
+      throw new HboneError(
+        'AMBIENT_E_HBONE_OPTION',
+        `no target for a tunnel: ${JSON.stringify(authority.slice(0, 256))}: ${read.reason}`,
+        { layer: 'config' },
+      )
     const credentials = await options.credentials()
     return pool.connect({
       credentials,
       to,
       expect,
-      authority: formatHostPort(target.host, target.port),
+      authority,
       ...(headers === undefined
         ? {}
         : { headers: typeof headers === 'function' ? headers(target) : headers }),
