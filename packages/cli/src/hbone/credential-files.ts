@@ -1,5 +1,5 @@
 /**
- * Credentials from three PEM files that somebody else renews: they are looked at for each connection and read again when
+ * Credentials from three PEM files that somebody else renews: they are looked at when they are asked for and read again when
  * one of them is another one. A set that cannot be read, or that does not belong together, leaves the last good one.
  */
 import { readFileSync, statSync } from 'node:fs'
@@ -30,14 +30,21 @@ interface Paths {
 /** Whom we believe beside what the certificates say. */
 type Wanted = Pick<CommonOptions, 'peer' | 'trustDomain'>
 
-/** @throws CliError USAGE when a file is not named, CREDENTIALS when they cannot be used. */
-export function openCredentialFiles(options: CommonOptions, logger: Logger): CredentialFiles {
+/**
+ * `restMs`: files that were looked at are as they were for so long; to be given by who asks for each tunnel.
+ * @throws CliError USAGE when a file is not named, CREDENTIALS when they cannot be used.
+ */
+export function openCredentialFiles(options: CommonOptions, logger: Logger, restMs = 0): CredentialFiles {
   const paths = pathsOf(options)
   checkWanted(options)
   let stamp = stampOf(paths)
   let credentials = read(paths, options, 1)
+  let lookedAtMs = Number.NEGATIVE_INFINITY
   return {
     current() {
+      const nowMs = systemClock.monotonic()
+      if (nowMs - lookedAtMs < restMs) return credentials
+      lookedAtMs = nowMs
       const now = stampOf(paths)
       if (now === stamp) return credentials
       stamp = now

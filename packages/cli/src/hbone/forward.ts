@@ -32,6 +32,9 @@ in their order; SIGTERM drains. A connection whose tunnel cannot be opened is
 reset, with its reason on standard error.
 `
 
+/** Three files that are looked at for each tunnel are a tenth of its cost; a renewal may wait this long. */
+const FILES_REST_MS = 100
+
 interface Forwarding {
   readonly listen: Place
   readonly target: Place
@@ -52,7 +55,7 @@ export function registerForward(hbone: Command, context: CommandContext): void {
 
 async function forward(options: ForwardOptions, host: CliHost): Promise<number> {
   const logger = stderrLogger(host, options.verbose === true)
-  const files = openCredentialFiles(options, logger)
+  const files = openCredentialFiles(options, logger, FILES_REST_MS)
   const to = await resolvePeer(options.via)
   const cut = new AbortController()
   // One listener for each open connection.
