@@ -15,21 +15,28 @@ interface ReadableHandle {
   readStart(): number
 }
 
-const confirming = new WeakSet<Socket>()
+const DOUBTED = Symbol('doubted end')
+
+/** A socket that confirms its end, and whether that was doubted already. */
+interface Doubting extends Socket {
+  [DOUBTED]?: boolean
+}
 
 /** Makes `socket` confirm its end before it emits `'end'`. Call before the socket is read from; again is nothing. */
-export function confirmEnd(socket: Socket): void {
-  if (confirming.has(socket)) return
-  confirming.add(socket)
-  let doubted = false
-  socket.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
-    if (chunk === null && !doubted) {
-      doubted = true
-      const handle = handleOf(socket)
-      if (handle !== undefined && handle.readStart() === 0) return false
-    }
-    return Socket.prototype.push.call(socket, chunk, encoding)
+export function confirmEnd(socket: Doubting): void {
+  if (socket[DOUBTED] !== undefined) return
+  socket[DOUBTED] = false
+  socket.push = pushConfirmed
+}
+
+/** `push` of a socket that confirms its end. One function for all sockets: an idle one costs nothing more. */
+export function pushConfirmed(this: Doubting, chunk: unknown, encoding?: BufferEncoding): boolean {
+  if (chunk === null && this[DOUBTED] !== true) {
+    this[DOUBTED] = true
+    const handle = handleOf(this)
+    if (handle !== undefined && handle.readStart() === 0) return false
   }
+  return Socket.prototype.push.call(this, chunk, encoding)
 }
 
 function handleOf(socket: Socket): ReadableHandle | undefined {

@@ -1,7 +1,6 @@
 /** A TCP socket as a channel. */
 import type { Socket } from 'node:net'
 import type { Channel } from '../channel.ts'
-import { confirmEnd } from './confirmed-end.ts'
 import { readOutFirst } from './failed-write.ts'
 import { resetSocket } from './reset-socket.ts'
 import { readStatically } from './static-reads.ts'
@@ -18,7 +17,6 @@ const means: StreamMeans<Socket> = {
  * directions: what the peer's RST says arrives as `reset`, and `channel.reset()` sends one.
  */
 export function socketChannel(socket: Socket): Channel {
-  confirmEnd(socket)
   readOutFirst(socket)
   return new StreamChannel(socket, means)
 }

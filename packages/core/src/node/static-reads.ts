@@ -80,17 +80,41 @@ export function allowStaticReads(allowed: boolean): void {
   isAllowed = allowed
 }
 
+const READER = Symbol('reader')
+
+/** A socket that reads statically. The names that Node has for the rest are found while the process runs. */
+interface StaticSocket extends Socket {
+  [READER]?: ReadBuffer
+  [name: symbol]: unknown
+}
+
 function arm(socket: Socket, buffer: ReadBuffer): boolean {
   const handle = handleOf(socket)
   if (handle === undefined || names === undefined || !(names.buffer in socket)) return false
   const first = buffer.next()
-  Object.assign(socket, {
-    [names.callback]: (bytes: number, into: Uint8Array) => buffer.filled(bytes, into),
-    [names.generator]: () => buffer.next(),
-    [names.buffer]: first,
-  })
+  // The types do not know the fields that `findNames` has found.
+  const fields = socket as StaticSocket
+  fields[READER] = buffer
+  fields[names.callback] = onFilled
+  fields[names.generator] = nextMemory
+  fields[names.buffer] = first
   handle.useUserBuffer(first)
   return true
+}
+
+/** Of the read that was just reported: Node asks for its next memory without saying whose. */
+let lastFilled: ReadBuffer | undefined
+
+/** One function for all sockets, which Node calls on the socket. */
+function onFilled(this: StaticSocket, bytes: number, into: Uint8Array): boolean {
+  const buffer = this[READER]
+  const wantsMore = buffer?.filled(bytes, into) ?? false
+  lastFilled = buffer
+  return wantsMore
+}
+
+function nextMemory(): Uint8Array | undefined {
+  return lastFilled?.next()
 }
 
 interface ReadableHandle {

@@ -17,7 +17,23 @@ export interface StreamMeans<S extends Duplex> {
   readStatically(stream: S, user: StaticUser): ReadBuffer | undefined
 }
 
-export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
+const CHANNEL = Symbol('channel')
+
+/** A stream that is a channel. Its listeners find the channel here: they are the same functions for all streams. */
+interface Carrying extends Duplex {
+  [CHANNEL]?: StreamUser
+}
+
+/** What a channel hears of its stream. */
+interface StreamUser {
+  onData(chunk: Buffer): void
+  onEnd(): void
+  onFinish(): void
+  onError(error: Error): void
+  onClose(): void
+}
+
+export class StreamChannel<S extends Duplex> implements Channel, StaticUser, StreamUser {
   readonly #stream: S
   readonly #means: StreamMeans<S>
   readonly #takesBytes: boolean
@@ -36,12 +52,13 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
   #held = false
   #failure: unknown
 
-  constructor(stream: S, means: StreamMeans<S>) {
+  constructor(stream: S & Carrying, means: StreamMeans<S>) {
     this.#stream = stream
+    stream[CHANNEL] = this
     this.#means = means
     this.#takesBytes = means.takesBytes(stream)
-    stream.on('error', this.#onError)
-    stream.on('close', this.#onClose)
+    stream.on('error', onError)
+    stream.on('close', onClose)
   }
 
   start(events: ChannelEvents): void {
@@ -49,15 +66,15 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
     this.#events = events
     const stream = this.#stream
     if (stream.destroyed) {
-      queueMicrotask(this.#onClose)
+      queueMicrotask(() => this.onClose())
       return
     }
     this.#buffer = this.#means.readStatically(stream, this)
-    stream.on('data', this.#onData)
-    stream.on('end', this.#onEnd)
+    stream.on('data', onData)
+    stream.on('end', onEnd)
     // Whoever read a header off it may have met the end behind it.
-    if (stream.readableEnded) queueMicrotask(this.#onEnd)
-    stream.on('finish', this.#onFinish)
+    if (stream.readableEnded) queueMicrotask(() => this.onEnd())
+    stream.on('finish', onFinish)
     stream.resume()
   }
 
@@ -122,16 +139,16 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
     if (this.#readEnded && !this.#dead) this.#events?.end()
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  onData(chunk: Buffer): void {
     if (!this.#dead) this.#events?.data(chunk)
   }
 
-  readonly #onEnd = (): void => {
+  onEnd(): void {
     this.#readEnded = true
     if (!this.#dead && this.#stash === undefined) this.#events?.end()
   }
 
-  readonly #onFinish = (): void => {
+  onFinish(): void {
     this.#finished = true
     if (!this.#dead) this.#events?.finished()
   }
@@ -142,12 +159,12 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
     if (!this.#dead) this.#events?.drained()
   }
 
-  readonly #onError = (error: Error): void => {
+  onError(error: Error): void {
     this.#failure ??= error
   }
 
   /** Follows every other event of a stream, so what arrived before a failure has been delivered. */
-  readonly #onClose = (): void => {
+  onClose(): void {
     this.#buffer?.release()
     this.#buffer = undefined
     if (this.#dead || this.#events === undefined || (this.#readEnded && this.#finished)) return
@@ -162,4 +179,24 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser {
       ...(cause === undefined ? {} : { cause }),
     })
   }
+}
+
+function onData(this: Carrying, chunk: Buffer): void {
+  this[CHANNEL]?.onData(chunk)
+}
+
+function onEnd(this: Carrying): void {
+  this[CHANNEL]?.onEnd()
+}
+
+function onFinish(this: Carrying): void {
+  this[CHANNEL]?.onFinish()
+}
+
+function onError(this: Carrying, error: Error): void {
+  this[CHANNEL]?.onError(error)
+}
+
+function onClose(this: Carrying): void {
+  this[CHANNEL]?.onClose()
 }
