@@ -50,6 +50,8 @@ class Conveyor {
   readonly clock: Clock
   readonly #resolve: (result: PumpResult) => void
   #done = false
+  /** Listens to the signal; only there when there is one. */
+  #abort: (() => void) | undefined
 
   constructor(a: Channel, b: Channel, options: PumpOptions, resolve: (result: PumpResult) => void) {
     this.counts = options.counts ?? { aToB: 0, bToA: 0 }
@@ -61,8 +63,12 @@ class Conveyor {
   }
 
   run(): void {
-    if (this.#signal?.aborted === true) return this.#abort()
-    this.#signal?.addEventListener('abort', this.#abort)
+    const signal = this.#signal
+    if (signal?.aborted === true) return this.#cut()
+    if (signal !== undefined) {
+      this.#abort = () => this.#cut()
+      signal.addEventListener('abort', this.#abort)
+    }
     this.#a.peer = this.#b
     this.#b.peer = this.#a
     this.#a.from.start(this.#a)
@@ -82,7 +88,7 @@ class Conveyor {
     this.#settle({ kind: 'reset', side: lane === this.#a ? 'a' : 'b', reset })
   }
 
-  readonly #abort = (): void => {
+  #cut(): void {
     const reason = this.#signal?.reason
     const text = reason instanceof Error ? reason.message : 'aborted'
     this.#a.from.reset('INTERNAL_ERROR', text)
@@ -95,7 +101,7 @@ class Conveyor {
     this.#done = true
     this.#a.close()
     this.#b.close()
-    this.#signal?.removeEventListener('abort', this.#abort)
+    if (this.#abort !== undefined) this.#signal?.removeEventListener('abort', this.#abort)
     this.#resolve({ ...this.counts, ending })
   }
 }

@@ -8,6 +8,7 @@ import type { HeaderList } from './hpack.ts'
 import type { ReceiveWindow, SendWindow } from './flow.ts'
 import { Inbox } from './inbox.ts'
 import type { Flushable } from './output.ts'
+import { guarded, throwLater } from './user-errors.ts'
 
 /** What a stream needs of its session. */
 export interface StreamHost {
@@ -34,6 +35,9 @@ export interface StreamObserver {
   gone(reset: ChannelReset): void
 }
 
+/** Nothing waits to be sent; shared by all streams, so it is never added to. */
+const none: Uint8Array[] = []
+
 export class Http2Stream implements Channel, Flushable {
   readonly id: number
   readonly send: SendWindow
@@ -48,7 +52,8 @@ export class Http2Stream implements Channel, Flushable {
   /** What a declared content-length still owes; such a body is counted and dropped. */
   bodyLeft: number | undefined
   readonly #host: StreamHost
-  readonly #inbox = new Inbox()
+  /** Only there while bytes wait in it: an idle tunnel has none. */
+  #inbox: Inbox | undefined
   #events: ChannelEvents | undefined
   #started = false
   #paused = false
@@ -70,7 +75,7 @@ export class Http2Stream implements Channel, Flushable {
   /** Nothing is delivered any more. */
   #dead = false
   #flushTimer: Timer | undefined
-  #outbox: Uint8Array[] = []
+  #outbox = none
   #endUnflushed = false
   #held = false
 
@@ -110,7 +115,8 @@ export class Http2Stream implements Channel, Flushable {
       return true
     }
     if (this.#outbox.length === 0 && this.#host.sendData(this, bytes)) return true
-    this.#outbox.push(bytes)
+    if (this.#outbox === none) this.#outbox = [bytes]
+    else this.#outbox.push(bytes)
     this.#held = true
     this.#host.ready(this)
     return false
@@ -128,7 +134,7 @@ export class Http2Stream implements Channel, Flushable {
   reset(code: ResetCode, _reason: string): void {
     if (this.#dead || (this.#endDelivered && this.#finished)) return
     this.#die()
-    this.#inbox.clear()
+    this.#inbox = undefined
     this.#endLingering()
     if (this.#wireDead) return
     this.#host.sendReset(this, code)
@@ -138,7 +144,7 @@ export class Http2Stream implements Channel, Flushable {
   /** Our head ended the stream and nobody reads it: asks the peer to stop sending (RFC 9113 §8.1), drops what came. */
   discard(): void {
     this.#die()
-    this.#inbox.clear()
+    this.#inbox = undefined
     this.#endLingering()
     if (this.#wireDead) return
     if (!this.#readEnded) this.#host.sendReset(this, 'NO_ERROR')
@@ -163,8 +169,10 @@ export class Http2Stream implements Channel, Flushable {
   advance(bytes: number): void {
     const first = this.#outbox[0]
     if (first === undefined) return
-    if (bytes >= first.length) this.#outbox.shift()
-    else this.#outbox[0] = first.subarray(bytes)
+    if (bytes >= first.length) {
+      this.#outbox.shift()
+      if (this.#outbox.length === 0) this.#outbox = none
+    } else this.#outbox[0] = first.subarray(bytes)
   }
 
   /** END_STREAM is on its way; `flushed` tells when it left. */
@@ -210,11 +218,12 @@ export class Http2Stream implements Channel, Flushable {
 
   /** `false` when the view is kept. */
   receiveData(bytes: Uint8Array): boolean {
-    if (this.#started && !this.#paused && !this.#delivering && this.#inbox.bytes === 0 && !this.#dead) {
+    if (this.#started && !this.#paused && !this.#delivering && this.#inbox === undefined && !this.#dead) {
       this.#consume(bytes.length)
       return this.#hand(this.#events, bytes)
     }
-    if (this.#dead) return true
+    if (this.#dead || bytes.length === 0) return true
+    this.#inbox ??= new Inbox()
     return this.#inbox.push(bytes)
   }
 
@@ -272,13 +281,13 @@ export class Http2Stream implements Channel, Flushable {
     if (events === undefined || !this.#started || this.#delivering) return
     this.#delivering = true
     while (!this.#paused && !this.#dead) {
-      const piece = this.#inbox.shift()
+      const piece = this.#nextPiece()
       if (piece === undefined) break
       this.#consume(piece.length)
       this.#hand(events, piece)
     }
     this.#delivering = false
-    if (this.#inbox.bytes > 0) return
+    if (this.#inbox !== undefined) return
     this.#endLingering()
     if (this.#readEnded && !this.#endDelivered && !this.#dead) {
       this.#endDelivered = true
@@ -289,6 +298,12 @@ export class Http2Stream implements Channel, Flushable {
       this.#die()
       guarded(() => events.reset(reset))
     } else this.settle()
+  }
+
+  #nextPiece(): Uint8Array | undefined {
+    const piece = this.#inbox?.shift()
+    if (this.#inbox?.bytes === 0) this.#inbox = undefined
+    return piece
   }
 
   /** An exception of the user is the user's: it must not end the session and everybody else's streams. */
@@ -318,7 +333,7 @@ export class Http2Stream implements Channel, Flushable {
     this.observer = undefined
     observer?.gone(reset)
     if (this.#dead || this.#reset !== undefined || (this.#finished && this.#readEnded)) return
-    this.#outbox = []
+    this.#outbox = none
     if (benign && this.#readEnded && !owed) {
       this.#lateReset = reset
       return
@@ -330,7 +345,7 @@ export class Http2Stream implements Channel, Flushable {
 
   /** The reader has stopped: it hears of the reset all the same. */
   #dropInbox(): void {
-    this.#inbox.clear()
+    this.#inbox = undefined
     this.#deliver()
   }
 
@@ -356,7 +371,7 @@ export class Http2Stream implements Channel, Flushable {
 
   #closeWire(): void {
     this.#wireDead = true
-    if (this.#inbox.bytes > 0 && !this.#dead) {
+    if (this.#inbox !== undefined && !this.#dead) {
       this.#isLingering = true
       this.#host.lingering(1)
     } else this.receive.release()
@@ -366,7 +381,7 @@ export class Http2Stream implements Channel, Flushable {
   #die(): void {
     this.#dead = true
     this.#flushTimer?.cancel()
-    this.#outbox = []
+    this.#outbox = none
     this.#held = false
   }
 
@@ -376,19 +391,4 @@ export class Http2Stream implements Channel, Flushable {
     this.receive.release()
     this.#host.lingering(-1)
   }
-}
-
-function guarded(tell: () => void): void {
-  try {
-    tell()
-  } catch (error) {
-    throwLater(error)
-  }
-}
-
-/** Where an exception in a socket's listener ends up as well. */
-function throwLater(error: unknown): void {
-  queueMicrotask(() => {
-    throw error
-  })
 }
