@@ -31,14 +31,14 @@ async function onTunnel(request) {
   }
   const [host, port] = request.authority.split(':')
   const socket = await dial({ host, port: Number(port), signal: request.signal })
-  await pump(request.accept(), socketChannel(socket))
+  void pump(request.accept(), socketChannel(socket))
 }
 
 async function carry(socket, authority) {
   socket.on('error', () => {})
   try {
     const tunnel = await side.connect(requestOf(authority))
-    await pump(socketChannel(socket), tunnel.channel)
+    void pump(socketChannel(socket), tunnel.channel)
   } catch (error) {
     process.stderr.write(`${error.message}\n`)
     socket.destroy()

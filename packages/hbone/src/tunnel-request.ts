@@ -83,20 +83,24 @@ export function handOut<T extends AnswerableRequest>(
   logger: Logger,
 ): void {
   // Not from within the reading of frames.
-  queueMicrotask(() => void untilReturned(request, handler, logger))
+  queueMicrotask(() => call(request, handler, logger))
 }
 
-async function untilReturned<T extends AnswerableRequest>(
+/** Without `async`: a handler may return when its tunnel ends, and what waits for it is there for as long. */
+function call<T extends AnswerableRequest>(
   request: T,
   handler: (request: T) => void | Promise<void>,
   logger: Logger,
-): Promise<void> {
-  try {
-    await handler(request)
-  } catch (error) {
+): void {
+  const failed = (error: unknown): void => {
     logger.error({ error: messageOf(error), authority: request.authority }, 'tunnel handler failed')
-  } finally {
     request.giveUp()
+  }
+  try {
+    // A handler that hands the request on is answered for a moment later.
+    Promise.resolve(handler(request)).then(() => request.giveUp(), failed)
+  } catch (error) {
+    failed(error)
   }
 }
 

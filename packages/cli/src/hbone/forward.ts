@@ -83,7 +83,7 @@ async function forward(options: ForwardOptions, host: CliHost): Promise<number> 
   return EXIT_OK
 }
 
-/** Owns the socket. Never rejects. */
+/** Owns the socket. Never rejects, and does not wait for the end: thousands of tunnels would wait with it. */
 async function carry(
   socket: Socket,
   of: {
@@ -102,10 +102,12 @@ async function carry(
     logger.warn({ target: placeText(target), error: messageOf(error) }, 'connection reset')
     return resetSocket(socket)
   }
-  const { ending, aToB, bToA } = await pump(socketChannel(socket), tunnel.channel, { signal })
-  logger.info(
-    { target: placeText(target), peer: tunnel.peer.id.uri, sent: aToB, received: bToA, ending: ending.kind },
-    'connection ended',
+  const { uri } = tunnel.peer.id
+  void pump(socketChannel(socket), tunnel.channel, { signal }).then(({ ending, aToB, bToA }) =>
+    logger.info(
+      { target: placeText(target), peer: uri, sent: aToB, received: bToA, ending: ending.kind },
+      'connection ended',
+    ),
   )
 }
 

@@ -150,8 +150,10 @@ async function answer(
   } catch (error) {
     return refuse(503, messageOf(error))
   }
-  const { ending, aToB, bToA } = await pump(request.accept(), app, { signal })
-  logger.info({ peer, authority, received: aToB, sent: bToA, ending: ending.kind }, 'tunnel ended')
+  // Nobody waits for the end: thousands of tunnels would wait with it.
+  void pump(request.accept(), app, { signal }).then(({ ending, aToB, bToA }) =>
+    logger.info({ peer, authority, received: aToB, sent: bToA, ending: ending.kind }, 'tunnel ended'),
+  )
 }
 
 function frameBytes(value: string): number {
