@@ -41,6 +41,11 @@ export interface ChannelEvents {
 export interface Channel {
   /** Attaches the one user and begins to deliver. @throws when called twice. */
   start(events: ChannelEvents): void
+  /**
+   * Bytes that `data` answered `false` for are free after all, and nobody looks at them any more: the channel may read into
+   * their memory again. A busy conveyor that lets its buffers go feeds them to the garbage collector, which costs more than copying.
+   */
+  free?(bytes: Uint8Array): void
   /** No `data` is delivered from now until `resume`, and the peer is slowed down; a bounded amount may be buffered. */
   pause(): void
   resume(): void

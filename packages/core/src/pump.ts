@@ -116,6 +116,8 @@ class Lane implements ChannelEvents {
   isFinished = false
   /** Our source was told to pause because our sink holds bytes. */
   #held = false
+  /** What the sink holds of our source's memory. */
+  #kept: Uint8Array | undefined
   #pendingReset: ChannelReset | undefined
   #flushTimer: Timer | undefined
 
@@ -128,6 +130,7 @@ class Lane implements ChannelEvents {
   data(bytes: Uint8Array): boolean {
     this.#conveyor.count(this, bytes.length)
     if (this.#to.write(bytes)) return true
+    this.#kept = bytes
     if (!this.#held) {
       this.#held = true
       this.from.pause()
@@ -146,6 +149,9 @@ class Lane implements ChannelEvents {
 
   sinkDrained(): void {
     this.#held = false
+    const kept = this.#kept
+    this.#kept = undefined
+    if (kept !== undefined) this.from.free?.(kept)
     if (this.#pendingReset !== undefined) return this.#passReset(this.#pendingReset)
     this.from.resume()
   }

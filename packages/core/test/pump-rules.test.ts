@@ -172,3 +172,28 @@ class ScriptedChannel implements Channel {
     this.calls.push(`reset ${code}`)
   }
 }
+
+describe('pump and memory that its sink had to hold', () => {
+  it('gives it back to its source once it has left, and once only', async () => {
+    const [client, a] = channelPair()
+    const [b, server] = channelPair({ windowBytes: 1000 })
+    const freed: Uint8Array[] = []
+    a.free = bytes => freed.push(bytes)
+    const atServer = new Recorder()
+    client.start(new Recorder())
+    server.start(atServer)
+    server.pause()
+    const done = pump(a, b)
+    const sent = randomBytes(30_000)
+    client.write(sent)
+    await turn()
+    expect(freed).toEqual([])
+    server.resume()
+    client.end()
+    await atServer.seen('end')
+    server.end()
+    await done
+    expect(sha256(atServer.bytes)).toBe(sha256(sent))
+    expect(freed.map(({ length }) => length)).toEqual([sent.length])
+  })
+})

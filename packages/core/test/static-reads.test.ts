@@ -159,3 +159,33 @@ describe('static reads', () => {
     })
   })
 })
+
+describe('memory that was left behind', () => {
+  it('is read into again when it is free', async () => {
+    await withPair(async (writer, reader) => {
+      const seen: ArrayBufferLike[] = []
+      const arrived: Uint8Array[] = []
+      let received = 0
+      const buffer = readStatically(reader, {
+        wantsMore: true,
+        take(bytes) {
+          received += bytes.length
+          seen.push(bytes.buffer)
+          arrived.push(bytes)
+          return false
+        },
+      })
+      reader.on('data', () => {})
+      reader.resume()
+      writer.end(Buffer.alloc(8 * 1024 * 1024))
+      const free = setInterval(() => {
+        for (const bytes of arrived.splice(0)) buffer?.free?.(bytes)
+      })
+      await once(reader, 'end')
+      clearInterval(free)
+      buffer?.release()
+      expect(received).toBe(8 * 1024 * 1024)
+      expect(new Set(seen).size).toBeLessThan(seen.length)
+    })
+  })
+})

@@ -35,6 +35,8 @@ export interface ReadBuffer {
   next(): Uint8Array
   /** `bytes` arrived at the start of `into`, which `next` gave. `false` stops reading. */
   filled(bytes: number, into: Uint8Array): boolean
+  /** Bytes whose memory was left behind are not looked at any more. */
+  free?(bytes: Uint8Array): void
   /** The socket is closed. */
   release(): void
 }
@@ -165,6 +167,13 @@ class SocketBuffer implements ReadBuffer {
       this.#own = takeOwn()
     }
     return user.wantsMore
+  }
+
+  /** What is left behind is not counted, and what is as long as a buffer of our own is one, or as good. */
+  free({ buffer }: Uint8Array): void {
+    const isOurs =
+      buffer.byteLength === READ_BYTES && buffer !== shared.buffer && buffer !== this.#own?.buffer
+    if (isOurs && spare.length < MAX_SPARE_BUFFERS) spare.push(Buffer.from(buffer))
   }
 
   release(): void {

@@ -78,6 +78,10 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser, Str
     stream.resume()
   }
 
+  free(bytes: Uint8Array): void {
+    this.#buffer?.free?.(bytes)
+  }
+
   pause(): void {
     this.#paused = true
     if (!this.#taking) this.#stream.pause()
