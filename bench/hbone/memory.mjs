@@ -14,6 +14,7 @@ const CHURN_STEPS = 5
  */
 const MODES = [
   { name: 'as Node is', flags: [] },
+  { name: 'as `ambient` is', flags: ['--semi-space-growth-factor=1'] },
   { name: 'young generation of 1 MB', flags: ['--max-semi-space-size=1'] },
 ]
 

@@ -15,6 +15,11 @@ export interface CliHost {
   stdout(text: string): void
   /** Writes everything else. */
   stderr(text: string): void
+  /**
+   * This process will carry connections. V8 doubles its young generation while thousands of them are opened, up to 16 MiB
+   * twice or three times, and keeps that; they outlive it anyway, so it is to stay as small as it begins.
+   */
+  carriesConnections?(): void
   /** Calls back for each Ctrl-C or other request to end; returns the function that unsubscribes. */
   onInterrupt(listener: (signal: NodeJS.Signals) => void): () => void
 }

@@ -54,6 +54,7 @@ export function registerForward(hbone: Command, context: CommandContext): void {
 }
 
 async function forward(options: ForwardOptions, host: CliHost): Promise<number> {
+  host.carriesConnections?.()
   const logger = stderrLogger(host, options.verbose === true)
   const files = openCredentialFiles(options, logger, FILES_REST_MS)
   const to = await resolvePeer(options.via)

@@ -66,6 +66,7 @@ export function registerServe(hbone: Command, context: CommandContext): void {
 }
 
 async function serve(options: ServeOptions, host: CliHost): Promise<number> {
+  host.carriesConnections?.()
   const cut = new AbortController()
   // One listener for each open tunnel.
   setMaxListeners(0, cut.signal)
