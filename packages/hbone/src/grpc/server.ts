@@ -1,18 +1,15 @@
 /** grpc-js servers behind tunnels: each tunnel becomes a connection of the server, and handlers know its proven peer. */
 import { type Clock, formatHostPort, systemClock } from '@ambient/core'
-import { listen } from '@ambient/core/node'
 import type * as grpc from '@grpc/grpc-js'
 import { HboneError } from '../errors.ts'
 import { peerOf as peerOfHolder, rememberPeer } from '../http/peer.ts'
 import type { TunnelVerdict } from '../http/tunnel-handler.ts'
 import { defaultLimits } from '../limits.ts'
-import { createHboneServer, type HboneServerOptions, type TunnelRequest } from '../server.ts'
+import { type MeshedServer, serveHandler, type ServeOptions } from '../serve-handler.ts'
+import type { TunnelRequest } from '../server.ts'
 import type { TunnelPeer } from '../tunnel.ts'
 import { createTunnelSocket, type TunnelSocket } from '../tunnel-socket.ts'
 import { type Grpc, loadGrpc } from './load.ts'
-
-/** Where HBONE listens. */
-const HBONE_PORT = 15_008
 
 export interface GrpcTunnelHandlerOptions {
   /**
@@ -36,23 +33,9 @@ export interface GrpcTunnelHandler {
   close(options?: { readonly graceMs?: number }): Promise<void>
 }
 
-export interface ServeGrpcOptions extends Omit<HboneServerOptions, 'onTunnel'>, GrpcTunnelHandlerOptions {
-  /** Address to listen on; an IP literal. */
-  readonly host: string
-  /** Default 15008, HBONE's; 0 for any free one. */
-  readonly port?: number
-}
+export interface ServeGrpcOptions extends ServeOptions, GrpcTunnelHandlerOptions {}
 
-export interface MeshedGrpcServer {
-  /** Canonical IP. */
-  readonly address: string
-  readonly port: number
-  /** Tunnels that are connections of the server now. */
-  readonly connections: number
-  /** Stops listening, then as {@link GrpcTunnelHandler.close}; the `grpc.Server` itself stays the caller's. Idempotent. */
-  close(options?: { readonly graceMs?: number }): Promise<void>
-  [Symbol.asyncDispose](): Promise<void>
-}
+export interface MeshedGrpcServer extends MeshedServer {}
 
 /**
  * The proven other end of the tunnel that a call came through; `undefined` when it came another way. Read from the connection
@@ -68,27 +51,12 @@ export function peerOf(call: { getAuthContext(): object }): TunnelPeer | undefin
  * @throws CoreError `AMBIENT_E_LISTEN`; HboneError `AMBIENT_E_HBONE_DEPENDENCY`.
  */
 export async function serveGrpc(server: grpc.Server, options: ServeGrpcOptions): Promise<MeshedGrpcServer> {
-  const { host, port = HBONE_PORT, authorize, ...hboneOptions } = options
+  const { authorize, ...serving } = options
   const handler = createGrpcTunnelHandler(server, {
     ...(authorize === undefined ? {} : { authorize }),
     ...(options.clock === undefined ? {} : { clock: options.clock }),
   })
-  const hbone = createHboneServer({ ...hboneOptions, onTunnel: handler })
-  const listener = await listen({ host, port, onConnection: socket => hbone.accept(socket) })
-  const close = async ({
-    graceMs = options.limits?.graceMs ?? defaultLimits.graceMs,
-  } = {}): Promise<void> => {
-    await Promise.all([listener.close(), handler.close({ graceMs }), hbone.close({ graceMs })])
-  }
-  return {
-    address: listener.address,
-    port: listener.port,
-    get connections() {
-      return handler.connections
-    },
-    close,
-    [Symbol.asyncDispose]: () => close(),
-  }
+  return serveHandler(handler, serving)
 }
 
 /**
