@@ -10,12 +10,12 @@ export {
   type ServerCertificate,
   type SignedCertificate,
   type SignRequest,
-} from './ca.ts'
-export { type CertificateRequest, createCertificateRequest } from './csr.ts'
-export { createCredentials, type CredentialsOptions } from './credentials.ts'
-export { verifyPeerChain, type VerifyPeerOptions } from './verify.ts'
-export { type CertificateSigner, createLocalSigner, type SigningRequest } from './signer.ts'
-export { createIstioCaClient, type IstioCaClientOptions } from './ca-client.ts'
+} from './ca/authority.ts'
+export { type CertificateRequest, createCertificateRequest } from './x509/csr.ts'
+export { createCredentials, type CredentialsOptions } from './svid/credentials.ts'
+export { verifyPeerChain, type VerifyPeerOptions } from './svid/verify.ts'
+export { type CertificateSigner, createLocalSigner, type SigningRequest } from './manager/signer.ts'
+export { createIstioCaClient, type IstioCaClientOptions } from './istio/client.ts'
 export {
   type CaAuthorization,
   type CaCall,
@@ -23,10 +23,10 @@ export {
   type CaServiceOptions,
   createCaService,
   type IssuedCertificate,
-} from './ca-service.ts'
+} from './istio/service.ts'
 export {
   type CertificateStatus,
   createIdentityManager,
   type IdentityManager,
   type IdentityManagerOptions,
-} from './manager.ts'
+} from './manager/manager.ts'

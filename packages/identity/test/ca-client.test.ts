@@ -13,7 +13,7 @@ import {
   createIstioCaClient,
   type IstioCaClientOptions,
 } from '../src/index.ts'
-import { createCertificateMethod } from '../src/ca-protocol.ts'
+import { createCertificateMethod } from '../src/istio/protocol.ts'
 import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,

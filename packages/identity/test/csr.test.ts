@@ -11,8 +11,8 @@ import {
   createCertificateAuthority,
   createCertificateRequest,
 } from '../src/index.ts'
-import { readCertificate } from '../src/certificate.ts'
-import { readPem, readPemCertificates } from '../src/pem.ts'
+import { readCertificate } from '../src/x509/certificate.ts'
+import { readPem, readPemCertificates } from '../src/x509/pem.ts'
 
 const DAY = 24 * 3_600_000
 const WEB = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web')

@@ -1,10 +1,18 @@
 /** The readers of foreign bytes: they give facts or a named error, never anything else. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { readCertificate } from '../src/certificate.ts'
-import { DerReader, readBitString, readBoolean, readInteger, readOid, readTime, tags } from '../src/der.ts'
+import { readCertificate } from '../src/x509/certificate.ts'
+import {
+  DerReader,
+  readBitString,
+  readBoolean,
+  readInteger,
+  readOid,
+  readTime,
+  tags,
+} from '../src/x509/der.ts'
 import { IdentityError } from '../src/index.ts'
-import { formatPem, readPem, readPemCertificates } from '../src/pem.ts'
+import { formatPem, readPem, readPemCertificates } from '../src/x509/pem.ts'
 import { leaf, root, tlv } from './fixtures.ts'
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values)

@@ -11,7 +11,7 @@ import {
   type IdentityManager,
   type SigningRequest,
 } from '../src/index.ts'
-import { renewalTime, retryDelay } from '../src/schedule.ts'
+import { renewalTime, retryDelay } from '../src/manager/schedule.ts'
 
 const HOUR = 3_600_000
 const id = (name: string): SpiffeId => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`)

@@ -7,9 +7,9 @@ import {
   type SpiffeId,
   workloadSpiffeId,
 } from '@ambient/core'
-import { type CertificateAuthority, createCertificateAuthority } from '../ca.ts'
-import { createCredentials } from '../credentials.ts'
-import { createCertificateRequest } from '../csr.ts'
+import { type CertificateAuthority, createCertificateAuthority } from '../ca/authority.ts'
+import { createCredentials } from '../svid/credentials.ts'
+import { createCertificateRequest } from '../x509/csr.ts'
 
 export interface TestIdentitiesOptions {
   /** Default `cluster.local`. */

@@ -2,13 +2,13 @@
 import { create } from '@bufbuild/protobuf'
 import { type Server, type ServerUnaryCall, status } from '@grpc/grpc-js'
 import { isAmbientError, type Logger, messageOf, silentLogger, type SpiffeId } from '@ambient/core'
-import type { CertificateAuthority, SignedCertificate } from './ca.ts'
-import { createCertificateMethod, IMPERSONATED_IDENTITY } from './ca-protocol.ts'
+import type { CertificateAuthority, SignedCertificate } from '../ca/authority.ts'
+import { createCertificateMethod, IMPERSONATED_IDENTITY } from './protocol.ts'
 import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,
   IstioCertificateResponseSchema,
-} from './gen/istio-ca_pb.ts'
+} from '../gen/istio-ca_pb.ts'
 
 /** What is known of a caller; who that is, and what it may ask for, the authorizer decides. */
 export interface CaCall {

@@ -1,19 +1,19 @@
 /** Certificate requests (PKCS#10): ours as ztunnel makes them, others' as a CA must read them. RFC 2986. */
 import { createPublicKey, KeyObject, verify } from 'node:crypto'
 import { messageOf, type SpiffeId } from '@ambient/core'
-import { caDefaults } from './defaults.ts'
+import { caDefaults } from '../defaults.ts'
 import { constructedTag, DerReader, readWholeBytes, readOid, readSmallInteger, tags } from './der.ts'
-import { IdentityError } from './errors.ts'
+import { IdentityError } from '../errors.ts'
 import { keyProblem, signatureAlgorithmProblem, signatureDigest } from './key-rules.ts'
 import { readPem } from './pem.ts'
-import { redacted } from './redact.ts'
+import { redacted } from '../svid/redact.ts'
 import {
   crypto,
   generateKeys,
   p256,
   Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
-} from './x509.ts'
+} from './peculiar.ts'
 
 export interface CertificateRequest {
   readonly csrPem: string

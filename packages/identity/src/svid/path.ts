@@ -1,9 +1,9 @@
 /** From a leaf to a trust anchor: every candidate issuer is tried, and the failure that came closest is reported. */
 import { readSpiffeId } from '@ambient/core'
-import { type Certificate, generalName, keyUsageBits, oids } from './certificate.ts'
-import { verifyLimits } from './defaults.ts'
-import { sameBytes } from './der.ts'
-import { signatureAlgorithmProblem } from './key-rules.ts'
+import { type Certificate, generalName, keyUsageBits, oids } from '../x509/certificate.ts'
+import { verifyLimits } from '../defaults.ts'
+import { sameBytes } from '../x509/der.ts'
+import { signatureAlgorithmProblem } from '../x509/key-rules.ts'
 import { type BrokenRule, commonRules } from './leaf-rules.ts'
 import { nameConstraintProblem } from './name-constraints.ts'
 

@@ -1,10 +1,10 @@
 /** One identity at one generation, with its key out of sight. */
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { type Clock, type Credentials, systemClock } from '@ambient/core'
-import { type Certificate, readCertificate } from './certificate.ts'
-import { IdentityError } from './errors.ts'
+import { type Certificate, readCertificate } from '../x509/certificate.ts'
+import { IdentityError } from '../errors.ts'
 import { checkLeaf } from './leaf-rules.ts'
-import { formatPemCertificate, readPemCertificates } from './pem.ts'
+import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
 import { redacted } from './redact.ts'
 import { readTrustBundle, verifyWithAnchors } from './verify.ts'
 

@@ -1,10 +1,10 @@
 /** What a CA sent back, checked before anyone uses it: a certificate for this key, this identity, these roots. */
 import { createPublicKey } from 'node:crypto'
 import { messageOf, type SpiffeId } from '@ambient/core'
-import { readCertificate } from './certificate.ts'
-import { IdentityError } from './errors.ts'
-import { readPemCertificates } from './pem.ts'
-import { verifyPeerChain } from './verify.ts'
+import { readCertificate } from '../x509/certificate.ts'
+import { IdentityError } from '../errors.ts'
+import { readPemCertificates } from '../x509/pem.ts'
+import { verifyPeerChain } from '../svid/verify.ts'
 
 export interface IssuedChain {
   /** As received: leaf, intermediates one by one, and last all roots in one text. */

@@ -2,15 +2,15 @@
 import { create } from '@bufbuild/protobuf'
 import { type Client, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { type Clock, type Logger, messageOf, silentLogger, systemClock } from '@ambient/core'
-import { type CaChannel, type CaTarget, createCaChannel, readCaTarget } from './ca-channel.ts'
-import { createCertificateMethod, IMPERSONATED_IDENTITY } from './ca-protocol.ts'
-import { readRequestedKey } from './csr.ts'
-import { caClientDefaults } from './defaults.ts'
-import { IdentityError } from './errors.ts'
-import { type IstioCertificateRequest, IstioCertificateRequestSchema } from './gen/istio-ca_pb.ts'
+import { type CaChannel, type CaTarget, createCaChannel, readCaTarget } from './channel.ts'
+import { createCertificateMethod, IMPERSONATED_IDENTITY } from './protocol.ts'
+import { readRequestedKey } from '../x509/csr.ts'
+import { caClientDefaults } from '../defaults.ts'
+import { IdentityError } from '../errors.ts'
+import { type IstioCertificateRequest, IstioCertificateRequestSchema } from '../gen/istio-ca_pb.ts'
 import { checkIssuedChain } from './issued-chain.ts'
-import { readPemCertificates } from './pem.ts'
-import type { CertificateSigner, SigningRequest } from './signer.ts'
+import { readPemCertificates } from '../x509/pem.ts'
+import type { CertificateSigner, SigningRequest } from '../manager/signer.ts'
 
 export interface IstioCaClientOptions {
   /** `https://HOST:PORT`; the host may be an IP address. */

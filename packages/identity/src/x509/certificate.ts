@@ -16,7 +16,7 @@ import {
   sameBytes,
   tags,
 } from './der.ts'
-import { IdentityError } from './errors.ts'
+import { IdentityError } from '../errors.ts'
 
 export const oids = Object.freeze({
   keyUsage: '2.5.29.15',

@@ -1,6 +1,6 @@
 /** Who signs certificates for the manager: the embedded CA in this process, or Istio's over gRPC. */
 import type { SpiffeId } from '@ambient/core'
-import type { CertificateAuthority } from './ca.ts'
+import type { CertificateAuthority } from '../ca/authority.ts'
 
 export interface SigningRequest {
   readonly id: SpiffeId

@@ -3,8 +3,8 @@ import { isIP, type Socket } from 'node:net'
 import { checkServerIdentity, createSecureContext, type PeerCertificate, type SecureContext } from 'node:tls'
 import { type ChannelCredentials, Client, credentials } from '@grpc/grpc-js'
 import { formatHostPort, messageOf, systemClock } from '@ambient/core'
-import { caClientDefaults } from './defaults.ts'
-import { IdentityError } from './errors.ts'
+import { caClientDefaults } from '../defaults.ts'
+import { IdentityError } from '../errors.ts'
 
 export interface CaTarget {
   readonly host: string

@@ -1,8 +1,8 @@
 /** One identity's life: first certificate, renewals by timer, failures and their patience, an end. */
 import type { Clock, Credentials, Logger, SpiffeId, Timer } from '@ambient/core'
 import { messageOf } from '@ambient/core'
-import { managerDefaults } from './defaults.ts'
-import { IdentityError } from './errors.ts'
+import { managerDefaults } from '../defaults.ts'
+import { IdentityError } from '../errors.ts'
 import { renewalTime, retryDelay } from './schedule.ts'
 import { priorities, type Priority, type QueueTicket, type SigningQueue } from './signing-queue.ts'
 

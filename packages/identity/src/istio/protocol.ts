@@ -6,7 +6,7 @@ import {
   IstioCertificateRequestSchema,
   type IstioCertificateResponse,
   IstioCertificateResponseSchema,
-} from './gen/istio-ca_pb.ts'
+} from '../gen/istio-ca_pb.ts'
 
 /** Key of the request's metadata in which a node proxy names the workload it asks for. */
 export const IMPERSONATED_IDENTITY = 'ImpersonatedIdentity'

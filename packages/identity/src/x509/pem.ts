@@ -1,5 +1,5 @@
 /** PEM text to DER bytes and back. Strict inside a block; text around blocks (`openssl x509 -text`) is ignored. */
-import { IdentityError, type IdentityErrorCode } from './errors.ts'
+import { IdentityError, type IdentityErrorCode } from '../errors.ts'
 
 export interface PemBlock {
   readonly label: string

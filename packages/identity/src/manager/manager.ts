@@ -9,12 +9,12 @@ import {
   type SpiffeId,
   systemClock,
 } from '@ambient/core'
-import { createCredentials } from './credentials.ts'
-import { createCertificateRequest } from './csr.ts'
-import { managerDefaults } from './defaults.ts'
-import { IdentityError } from './errors.ts'
+import { createCredentials } from '../svid/credentials.ts'
+import { createCertificateRequest } from '../x509/csr.ts'
+import { managerDefaults } from '../defaults.ts'
+import { IdentityError } from '../errors.ts'
 import { type IdentityHost, ManagedIdentity } from './managed-identity.ts'
-import { formatPemCertificate, readPemCertificates } from './pem.ts'
+import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
 import type { CertificateSigner } from './signer.ts'
 import { createSigningQueue, priorities } from './signing-queue.ts'
 

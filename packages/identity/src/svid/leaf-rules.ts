@@ -1,7 +1,7 @@
 /** The rules of X509-SVID that a leaf must keep, whoever signed it. SPIFFE X509-SVID §2–§5, RFC 5280 §4.2. */
 import { messageOf, type PeerProblem, readSpiffeId, type SpiffeId } from '@ambient/core'
-import { type Certificate, generalName, keyUsageBits, oids } from './certificate.ts'
-import { keyProblem } from './key-rules.ts'
+import { type Certificate, generalName, keyUsageBits, oids } from '../x509/certificate.ts'
+import { keyProblem } from '../x509/key-rules.ts'
 
 /** One broken rule. The reason does not name the certificate; whoever reports it does. */
 export interface BrokenRule {

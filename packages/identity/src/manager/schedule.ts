@@ -1,5 +1,5 @@
 /** When to renew and when to try again: pure arithmetic. */
-import { managerDefaults } from './defaults.ts'
+import { managerDefaults } from '../defaults.ts'
 
 export interface Lifetime {
   /** Milliseconds since the epoch. */

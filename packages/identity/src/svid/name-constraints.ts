@@ -1,5 +1,5 @@
 /** Name constraints of a CA (RFC 5280 §4.2.1.10) for the forms that mesh certificates use: URI and DNS. */
-import { type Certificate, type GeneralName, generalName } from './certificate.ts'
+import { type Certificate, type GeneralName, generalName } from '../x509/certificate.ts'
 
 /** What a certificate below a constrained CA breaks, `undefined` when nothing. Forms that are not understood fail closed. */
 export function nameConstraintProblem(certificate: Certificate, signer: Certificate): string | undefined {

@@ -3,11 +3,11 @@
  * URIs or another domain's CA) and independent of them; synchronous, because it stands before the first byte.
  */
 import { messageOf, type PeerExpectation, type PeerProblem, type PeerVerdict } from '@ambient/core'
-import { type Certificate, readCertificate } from './certificate.ts'
-import { verifyLimits } from './defaults.ts'
+import { type Certificate, readCertificate } from '../x509/certificate.ts'
+import { verifyLimits } from '../defaults.ts'
 import { checkLeaf } from './leaf-rules.ts'
 import { findPath, type Labelled } from './path.ts'
-import { readBundleCertificates } from './pem.ts'
+import { readBundleCertificates } from '../x509/pem.ts'
 
 export interface VerifyPeerOptions {
   /** DER, leaf first, as the peer sent it. */

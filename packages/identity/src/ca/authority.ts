@@ -1,11 +1,11 @@
 /** An embedded CA: a self-signed root that lives in memory and signs workloads of one trust domain. */
 import { createPublicKey, KeyObject, randomBytes } from 'node:crypto'
 import { type Clock, type SpiffeId, systemClock, trustDomainProblem } from '@ambient/core'
-import { caDefaults } from './defaults.ts'
-import { readRequestedKey } from './csr.ts'
-import { IdentityError } from './errors.ts'
-import { formatPemCertificate } from './pem.ts'
-import { redacted } from './redact.ts'
+import { caDefaults } from '../defaults.ts'
+import { readRequestedKey } from '../x509/csr.ts'
+import { IdentityError } from '../errors.ts'
+import { formatPemCertificate } from '../x509/pem.ts'
+import { redacted } from '../svid/redact.ts'
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -21,8 +21,8 @@ import {
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
-} from './x509.ts'
-import { oids } from './certificate.ts'
+} from '../x509/peculiar.ts'
+import { oids } from '../x509/certificate.ts'
 
 export interface SignedCertificate {
   /** PEM: leaf, intermediates, and last the root. */

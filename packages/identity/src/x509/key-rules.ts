@@ -1,6 +1,6 @@
 /** Which keys and signature algorithms count as proof. */
 import type { KeyObject } from 'node:crypto'
-import { verifyLimits } from './defaults.ts'
+import { verifyLimits } from '../defaults.ts'
 
 const CURVES: readonly (string | undefined)[] = ['prime256v1', 'secp384r1', 'secp521r1']
 

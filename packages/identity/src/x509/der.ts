@@ -2,7 +2,7 @@
  * A strict DER reader: just enough to see what `node:crypto` hides (key usage, criticality, raw name bytes) and to
  * refuse what OpenSSL forgives (BER lengths, trailing bytes). X.690 §8, §10, §11.
  */
-import { IdentityError } from './errors.ts'
+import { IdentityError } from '../errors.ts'
 
 export const tags = Object.freeze({
   boolean: 0x01,
