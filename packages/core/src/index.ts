@@ -76,6 +76,7 @@ export type { Channel, ChannelEvents, ChannelReset, ResetCode } from './channel.
 export { type ByteCounts, pump, type PumpEnding, type PumpOptions, type PumpResult } from './pump.ts'
 export { createDrain, type Drain, type DrainLease, type DrainResult } from './drain.ts'
 export { type Logger, type LogFields, silentLogger } from './log.ts'
+export { escapeUnseen, quoteText } from './quote.ts'
 export {
   type ConnectionRecord,
   type Counter,

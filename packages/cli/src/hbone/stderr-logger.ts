@@ -1,11 +1,11 @@
 /** Log lines on standard error: standard output belongs to data. */
-import type { LogFields, Logger } from '@ambient/core'
+import { escapeUnseen, type LogFields, type Logger, quoteText } from '@ambient/core'
 import type { CliHost } from '../host.ts'
 
 /** Warnings and errors always; the rest when asked for. */
 export function stderrLogger({ stderr }: Pick<CliHost, 'stderr'>, verbose: boolean): Logger {
   const line = (level: string, fields: LogFields, message: string): void =>
-    stderr(`${new Date().toISOString()} ${level} ${message}${fieldsText(fields)}\n`)
+    stderr(`${new Date().toISOString()} ${level} ${escapeUnseen(message)}${fieldsText(fields)}\n`)
   const quiet = (): void => {}
   return {
     debug: verbose ? (fields, message) => line('debug', fields, message) : quiet,
@@ -24,9 +24,5 @@ function fieldsText(fields: LogFields): string {
 
 /** What peers say is among it, and a terminal obeys control characters. */
 function valueText(value: string): string {
-  if (/^[!#-~]+$/.test(value)) return value
-  return JSON.stringify(value).replace(
-    /\p{Cc}|\p{Cf}/gu,
-    char => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`,
-  )
+  return /^[!#-~]+$/.test(value) ? value : quoteText(value)
 }

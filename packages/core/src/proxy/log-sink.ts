@@ -4,6 +4,7 @@
  */
 import { type Clock, systemClock } from '../clock.ts'
 import type { LogFields, Logger } from '../log.ts'
+import { escapeUnseen, quoteText } from '../quote.ts'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
 
@@ -104,25 +105,22 @@ export function formatLine(
 ): string {
   // Milliseconds are what the clock has; ztunnel prints six digits.
   const time = `${new Date(nowMs).toISOString().slice(0, -1)}000Z`
-  if (format === 'json') return `${JSON.stringify({ level, time, scope, message, ...fields })}\n`
+  if (format === 'json')
+    return `${escapeUnseen(JSON.stringify({ level, time, scope, message, ...fields }))}\n`
   const pairs: string[] = []
   for (const [key, value] of Object.entries(fields))
     if (value !== undefined) pairs.push(`${key}=${formatValue(value)}`)
   const tail = pairs.length === 0 ? '' : `\t${pairs.join(' ')}`
-  return `${time}\t${level}\t${scope}\t${escapeText(message)}${tail}\n`
+  return `${time}\t${level}\t${scope}\t${escapeUnseen(message)}${tail}\n`
 }
 
 function formatValue(value: unknown): string {
-  if (value instanceof Bare) return value.text
-  // JSON's quoting also escapes line ends, so a value can never forge a line.
-  if (typeof value === 'string') return JSON.stringify(value)
+  if (value instanceof Bare) return escapeUnseen(value.text)
+  // A value can forge no line, and a terminal obeys none.
+  if (typeof value === 'string') return quoteText(value)
   if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint')
     return String(value)
-  return JSON.stringify(value) ?? 'undefined'
-}
-
-function escapeText(text: string): string {
-  return /[\r\n\t]/.test(text) ? JSON.stringify(text).slice(1, -1) : text
+  return escapeUnseen(JSON.stringify(value) ?? 'undefined')
 }
 
 function readFilter(text: string): { scope: string; rank: number }[] | undefined {
