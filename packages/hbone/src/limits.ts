@@ -131,7 +131,7 @@ export const defaultLimits: HboneLimits = Object.freeze({
   proxyHeaderMs: 5_000, // it is the first thing that a proxy nearby writes
   proxyHeaderBytes: 4_096, // the format allows 64 KiB; the longest SPIFFE ID and some fields take less than this
   maxPendingHandshakes: 1_000, // about 100 KB each before anyone is proven
-  maxSessionsPerIdentity: 5_000, // a thousand pods under one service account with a few each, half a gigabyte at most
+  maxSessionsPerIdentity: 5_000, // a thousand pods under one service account with a few each; half a gigabyte when they are merely open, not filled
   settingsBurst: 32, // real peers send one or two
   settingsPerSecond: 4, // and change them rarely
   pingBurst: 200, // keep-alive needs one per 10 s

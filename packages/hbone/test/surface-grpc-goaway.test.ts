@@ -87,6 +87,63 @@ describe('a drain of a tunnel with HTTP/2 inside', () => {
     expect(read()).toEqual(Buffer.concat([settings, GOAWAY]))
   })
 
+  it('comes after the bytes whose reader begins it, not within them', async () => {
+    const [near, far] = channelPair()
+    const draining = new AbortController()
+    const channel = announceDraining(near, draining.signal)
+    const told: string[] = []
+    const name = (bytes: Uint8Array): string => (GOAWAY.equals(bytes) ? 'GOAWAY' : `${bytes.length} bytes`)
+    const events: ChannelEvents = {
+      data: bytes => {
+        told.push(`begin ${name(bytes)}`)
+        if (bytes.length === data.length) draining.abort()
+        told.push(`end ${name(bytes)}`)
+        return true
+      },
+      end() {},
+      drained() {},
+      finished() {},
+      reset() {},
+    }
+    channel.start(events)
+    far.start({ ...events, data: () => true })
+    for (const bytes of [settings, data, headers]) {
+      far.write(bytes)
+      await turn()
+    }
+    expect(told).toEqual(
+      [settings, data, GOAWAY, headers].flatMap(bytes => [`begin ${name(bytes)}`, `end ${name(bytes)}`]),
+    )
+  })
+
+  it('leaves a reader paused that pauses when it is told', async () => {
+    const [near, far] = channelPair()
+    const draining = new AbortController()
+    const channel = announceDraining(near, draining.signal)
+    const heard: Uint8Array[] = []
+    const quietly = { end() {}, drained() {}, finished() {}, reset() {} }
+    channel.start({
+      ...quietly,
+      data: bytes => {
+        heard.push(Uint8Array.from(bytes))
+        if (GOAWAY.equals(bytes)) channel.pause()
+        return true
+      },
+    })
+    far.start({ ...quietly, data: () => true })
+    far.write(settings)
+    await turn()
+    channel.pause()
+    draining.abort()
+    channel.resume()
+    far.write(data)
+    await turn()
+    expect(Buffer.concat(heard)).toEqual(Buffer.concat([settings, GOAWAY]))
+    channel.resume()
+    await turn()
+    expect(Buffer.concat(heard)).toEqual(Buffer.concat([settings, GOAWAY, data]))
+  })
+
   it('finds the next border wherever the bytes are cut and whenever it begins', async () => {
     const next = seededRandom(7)
     const frames = [settings, headers, data, frame(0, 0, 0), openHeaders, continuation, data, headers]

@@ -1,5 +1,5 @@
 /** Node's HTTP clients through tunnels: keep-alive, limits, times, aborts, drains, TLS inside, axios. */
-import { once } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import { type Agent, createServer, get, type IncomingMessage, request, type RequestListener } from 'node:http'
 import { createServer as createTlsServer, get as getTls } from 'node:https'
 import type { Socket } from 'node:net'
@@ -129,6 +129,33 @@ describe('createHboneAgent', () => {
     await expect(once(late, 'response')).rejects.toThrow('too late')
     while (signals.some(signal => !signal.aborted)) await new Promise(resolve => setImmediate(resolve))
     expect(signals).toHaveLength(2)
+  })
+
+  it('leaves nothing on a session whose tunnel comes after its request was aborted', async () => {
+    const { ends, url } = await meshedApp()
+    const opened = deferred<AbortSignal>()
+    const gone = deferred<void>()
+    const open: OpenTunnel = async target => {
+      // A dial that does not look at its signal.
+      const tunnel = await ends.open(target)
+      opened.resolve(tunnel.draining)
+      await gone.promise
+      return tunnel
+    }
+    const agent = createHboneAgent({ open })
+    const asking = get(url, { agent })
+    asking.on('error', () => {})
+    const [socket] = (await once(asking, 'socket')) as [Socket]
+    const draining = await opened.promise
+    const before = getEventListeners(draining, 'abort').length
+    const closed = once(socket, 'close')
+    asking.destroy()
+    await closed
+    gone.resolve()
+    await quiet(ends)
+    expect(getEventListeners(draining, 'abort').length).toBeLessThanOrEqual(before)
+    // The session is still there, for others.
+    expect([draining.aborted, ends.pool.sessions]).toEqual([false, 1])
   })
 
   it('closes connections at rest when the session drains, and others after their request', async () => {

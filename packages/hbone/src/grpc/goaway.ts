@@ -23,6 +23,8 @@ class AnnouncingChannel implements Channel {
   readonly #frames = new FrameWalk()
   #events: ChannelEvents | undefined
   #paused = false
+  /** The user is within its `data`. */
+  #isDelivering = false
   #wanted = false
   #over = false
 
@@ -58,7 +60,8 @@ class AnnouncingChannel implements Channel {
   resume(): void {
     this.#paused = false
     this.#announce()
-    this.#channel.resume()
+    // What it was told may have made it pause again.
+    if (!this.#paused) this.#channel.resume()
   }
 
   write(bytes: Uint8Array): boolean {
@@ -79,9 +82,9 @@ class AnnouncingChannel implements Channel {
     this.#announce()
   }
 
-  /** Now, if a frame has just ended. */
+  /** Now, if a frame has just ended and its reader is done with it. */
   #announce(): void {
-    if (!this.#wanted || this.#over || this.#paused || !this.#frames.isBetween) return
+    if (!this.#wanted || this.#over || this.#paused || this.#isDelivering || !this.#frames.isBetween) return
     this.#stop()
     this.#events?.data(GOAWAY.slice())
   }
@@ -90,7 +93,7 @@ class AnnouncingChannel implements Channel {
     if (this.#over) return events.data(bytes)
     if (!this.#wanted) {
       this.#frames.take(bytes, false)
-      return events.data(bytes)
+      return this.#deliver(events, bytes)
     }
     const border = this.#frames.take(bytes, true)
     if (border === undefined) return events.data(bytes)
@@ -99,6 +102,15 @@ class AnnouncingChannel implements Channel {
     events.data(GOAWAY.slice())
     const rest = bytes.subarray(border)
     return (rest.length === 0 || events.data(rest)) && wasTaken
+  }
+
+  /** Its reader may be who ends the pool: it hears of that after what it is being given. */
+  #deliver(events: ChannelEvents, bytes: Uint8Array): boolean {
+    this.#isDelivering = true
+    const wasTaken = events.data(bytes)
+    this.#isDelivering = false
+    this.#announce()
+    return wasTaken
   }
 
   /** Nothing is announced any more. */

@@ -125,6 +125,8 @@ class Rest {
   }
 
   watch(socket: Duplex, draining: AbortSignal): void {
+    // It was given up while its tunnel was opened: no 'close' comes any more that would end the watch.
+    if (socket.destroyed) return
     const onDraining = (): void => {
       this.#draining.add(socket)
       if (this.#resting.has(socket)) socket.destroy()
