@@ -3,6 +3,7 @@ import { type Clock, type Credentials, type SpiffeId, systemClock } from '@ambie
 import { type Dial, dial } from '@ambient/core/node'
 import type { HeaderList } from './http2/hpack.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
+import { checkConnectRequest } from './option-checks.ts'
 import { reachByTcp } from './reach.ts'
 import { openSession } from './session.ts'
 import type { SocketAddress, Tunnel } from './tunnel.ts'
@@ -34,6 +35,7 @@ export async function connect(
     readonly clock?: Clock
   },
 ): Promise<Tunnel> {
+  checkConnectRequest(request)
   const limits = resolveLimits(request.limits)
   const nothing = (): void => {}
   const options = {

@@ -3,6 +3,14 @@ import type { Credentials, SpiffeId } from '@ambient/core'
 import { formatHostPort, readHostPort } from '@ambient/core'
 import { HboneError } from './errors.ts'
 import type { HeaderList } from './http2/hpack.ts'
+import {
+  checkAddress,
+  checkExpected,
+  checkFunction,
+  checkHeaders,
+  checkOptions,
+  checkPool,
+} from './option-checks.ts'
 import type { HbonePool } from './pool.ts'
 import type { SocketAddress, Tunnel } from './tunnel.ts'
 
@@ -31,9 +39,15 @@ export interface TunnelsViaOptions {
   readonly headers?: HeaderList | ((target: TunnelTarget) => HeaderList)
 }
 
-/** Every target through one HBONE peer. */
+/** Every target through one HBONE peer. @throws HboneError `AMBIENT_E_HBONE_OPTION`. */
 export function tunnelsVia(options: TunnelsViaOptions): OpenTunnel {
+  checkOptions(options)
   const { pool, to, expect, headers } = options
+  checkPool('pool', pool)
+  checkFunction('credentials', options.credentials)
+  checkAddress('to', to)
+  checkExpected('expect', expect)
+  if (typeof headers !== 'function') checkHeaders('headers', headers)
   return async (target, { signal } = {}) => {
     signal?.throwIfAborted()
     const authority = formatHostPort(target.host, target.port)

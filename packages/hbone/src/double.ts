@@ -10,6 +10,7 @@ import { type Clock, formatHostPort, type Logger, type SpiffeId } from '@ambient
 import type { ConnectRequest } from './client.ts'
 import type { HeaderList } from './http2/hpack.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
+import { checkExpected, checkOptions, checkPool } from './option-checks.ts'
 import { createPool, type HbonePool } from './pool.ts'
 import type { Reach } from './session.ts'
 
@@ -38,6 +39,8 @@ export type DoubleHbonePool = HbonePool<DoubleConnectRequest>
 
 /** As {@link createHbonePool}; a failure of the outer tunnel is a failure of everybody who waits for the session. */
 export function createDoubleHbonePool(options: DoubleHbonePoolOptions): DoubleHbonePool {
+  checkOptions(options)
+  checkPool('outer', options.outer)
   const limits = resolveLimits(options.limits)
   return createPool<DoubleConnectRequest>(options, {
     reach: reachThrough(options.outer),
@@ -70,6 +73,7 @@ function reachThrough(outer: HbonePool): Reach<DoubleConnectRequest> {
 /** The far end stands behind one target of one gateway, so these are of the key as well. */
 function keyOf(request: DoubleConnectRequest): string {
   const { credentials, to, expect, gateway, authority, localAddress = '' } = request
+  checkExpected('gateway.expect', gateway?.expect)
   return JSON.stringify([
     credentials.id.uri,
     credentials.generation,

@@ -21,6 +21,7 @@ import { type Bind, type Listener, listen, socketChannel } from '@ambient/core/n
 import { type ProxyLimits, resolveProxyLimits } from './defaults.ts'
 import type { OpenTunnel, TunnelTarget } from './dialler.ts'
 import { HboneError } from './errors.ts'
+import { checkFunction, checkListen, checkOptionalFunction, checkOptions } from './option-checks.ts'
 import type { SocketAddress, Tunnel } from './tunnel.ts'
 
 /** Whether a client may use the listener. */
@@ -79,6 +80,11 @@ export type Negotiate = (socket: Socket, options: Negotiation) => Promise<Caller
 
 /** @throws HboneError `AMBIENT_E_HBONE_OPTION`. */
 export function createEntrance(options: ProxyListenerOptions, negotiate: Negotiate): ProxyListener {
+  checkOptions(options)
+  checkFunction('open', options.open)
+  checkListen('listen', options.listen)
+  checkOptionalFunction('checkLogin', options.checkLogin)
+  checkOptionalFunction('onFailure', options.onFailure)
   const { host } = options.listen
   // A name that begins as a loopback address (`127.example.com`) leads wherever its owner likes.
   if (!isLoopback(canonicalIp(host) ?? '') && options.checkLogin === undefined)

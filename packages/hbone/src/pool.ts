@@ -9,6 +9,7 @@ import { type Dial, dial } from '@ambient/core/node'
 import type { ConnectRequest } from './client.ts'
 import { HboneError } from './errors.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
+import { checkConnectRequest } from './option-checks.ts'
 import { reachByTcp } from './reach.ts'
 import { byItsOwnCredentials, type Rejudge } from './recheck.ts'
 import { type ClientSession, openSession, type Reach, type SessionOptions } from './session.ts'
@@ -24,8 +25,8 @@ export interface HbonePoolOptions {
 export interface HbonePool<R extends ConnectRequest = ConnectRequest> {
   /**
    * Opens a tunnel, on a session that exists or on a new one.
-   * @throws HboneError UNREACHABLE, TLS, PEER_IDENTITY, REFUSED (with `status`), RESET, TIMEOUT, SESSION_LOST, CLOSED;
-   *   the signal's reason.
+   * @throws HboneError UNREACHABLE, TLS, PEER_IDENTITY, REFUSED (with `status`), RESET, TIMEOUT, SESSION_LOST, CLOSED,
+   *   OPTION; the signal's reason.
    */
   connect(request: R): Promise<Tunnel>
   /** Sessions alive, draining ones included. */
@@ -124,6 +125,7 @@ class Pool<R extends ConnectRequest> implements HbonePool<R> {
   }
 
   async connect(request: R): Promise<Tunnel> {
+    checkConnectRequest(request)
     const key = this.#kind.keyOf(request)
     try {
       return await this.#tunnel(key, request)

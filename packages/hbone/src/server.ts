@@ -22,6 +22,7 @@ import type { RequestHead } from './http2/message.ts'
 import { answerBadRequest } from './http2/bad-request.ts'
 import type { Http2Stream } from './http2/stream.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
+import { checkFunction, checkOptionalFunction, checkOptions } from './option-checks.ts'
 import { byItsOwnCredentials, type Rejudge, type SessionProof, withdrawnTrust } from './recheck.ts'
 import { drainAtAge } from './session-age.ts'
 import { type Carrier, handshakeAsServer, type ProvenPeer } from './tls.ts'
@@ -103,7 +104,13 @@ export interface HboneServer {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+/** @throws HboneError `AMBIENT_E_HBONE_OPTION`. */
 export function createHboneServer(options: HboneServerOptions): HboneServer {
+  checkOptions(options)
+  checkFunction('credentials', options.credentials)
+  checkFunction('onTunnel', options.onTunnel)
+  checkOptionalFunction('onFailure', options.onFailure)
+  checkOptionalFunction('onRefused', options.onRefused)
   return new Server(options)
 }
 

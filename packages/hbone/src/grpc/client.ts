@@ -4,6 +4,7 @@ import { formatHostPort, messageOf, readHostPort } from '@ambient/core'
 import type * as grpc from '@grpc/grpc-js'
 import type { OpenTunnel, TunnelTarget } from '../dialler.ts'
 import { HboneError } from '../errors.ts'
+import { checkFunction, checkOptions } from '../option-checks.ts'
 import type { Tunnel } from '../tunnel.ts'
 import { createTunnelSocket, type TunnelSocket } from '../tunnel-socket.ts'
 import { holdDoor, type Door } from './door.ts'
@@ -28,9 +29,11 @@ export interface HboneChannelOptions {
  * `getPeer()` of a call names that; who the peer is was settled by `open`. Where `grpc_proxy` or its kin are set in the
  * environment, the channel needs the option `'grpc.enable_http_proxy': 0`.
  *
- * @throws HboneError `AMBIENT_E_HBONE_DEPENDENCY`: grpc-js is missing, or of another minor than 1.14.
+ * @throws HboneError `AMBIENT_E_HBONE_DEPENDENCY`: grpc-js is missing, or of another minor than 1.14; `AMBIENT_E_HBONE_OPTION`.
  */
 export function createHboneChannelCredentials(options: HboneChannelOptions): grpc.ChannelCredentials {
+  checkOptions(options)
+  checkFunction('open', options.open)
   const loaded = loadGrpc()
   loaded.experimental.registerResolver(SCHEME, resolverOf(loaded))
   return credentialsOf(loaded, options)

@@ -4,6 +4,7 @@ import { Agent as HttpsAgent, type AgentOptions as HttpsAgentOptions, type Reque
 import type { Duplex } from 'node:stream'
 import type { OpenTunnel } from '../dialler.ts'
 import { HboneError } from '../errors.ts'
+import { checkFunction, checkOptions } from '../option-checks.ts'
 import { createLazyTunnelSocket, type TunnelSocket } from '../tunnel-socket.ts'
 
 export interface HboneAgentOptions extends AgentOptions {
@@ -23,13 +24,18 @@ type OnConnection = (error: Error | null, stream: Duplex) => void
  * options mean what they mean there (`timeout` counts from the first attempt on), but `keepAlive` is on unless it is set to
  * `false`. A tunnel that cannot be opened fails its request with the `HboneError`. `destroy()` closes the connections; the pool
  * beneath `open` stays its owner's.
+ * @throws HboneError `AMBIENT_E_HBONE_OPTION`.
  */
 export function createHboneAgent(options: HboneAgentOptions): Agent {
+  checkOptions(options)
+  checkFunction('open', options.open)
   return new TunnelAgent(options)
 }
 
 /** The same for `https:` URLs: TLS inside the tunnel, with Node's options for it (`ca`, `servername`, …). */
 export function createHboneHttpsAgent(options: HboneHttpsAgentOptions): HttpsAgent {
+  checkOptions(options)
+  checkFunction('open', options.open)
   return new TunnelHttpsAgent(options)
 }
 

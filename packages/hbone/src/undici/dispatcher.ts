@@ -3,6 +3,7 @@ import { isIP, type Socket } from 'node:net'
 import { formatHostPort, systemClock } from '@ambient/core'
 import type { OpenTunnel } from '../dialler.ts'
 import { HboneError } from '../errors.ts'
+import { checkFunction } from '../option-checks.ts'
 import type { Tunnel } from '../tunnel.ts'
 import type { TunnelSocket } from '../tunnel-socket.ts'
 import { loadUndici, readModule, strangeHandler, type Undici } from './load.ts'
@@ -38,6 +39,7 @@ export function createHboneDispatcher(options: HboneDispatcherOptions): Agent {
 
 export function createAgent(undici: Undici, options: Omit<HboneDispatcherOptions, 'undici'>): Agent {
   const { open, connect = {}, ...agentOptions } = options
+  checkFunction('open', open)
   const stop = new AbortController()
   const rest = createRest()
   const timeoutMs = connect.timeout ?? agentOptions.connectTimeout ?? 0
