@@ -40,7 +40,7 @@ export function allowTlsReads(allowed: boolean): void {
   isAllowed = allowed
 }
 
-/** Reads `transport` for `take`, until it closes. What had been read before comes as `'data'`; an end comes after all bytes. */
+/** Reads `transport` for `take`, until it closes. What had been read before comes as `'data'`, and first; an end comes after all bytes. */
 export function readTransport(transport: Duplex, take: TakeBytes): boolean {
   if (!isProven || !isAllowed || !(transport instanceof TLSSocket)) return false
   return readRecords(transport, take)
@@ -49,6 +49,7 @@ export function readTransport(transport: Duplex, take: TakeBytes): boolean {
 function readRecords(socket: TLSSocket, take: TakeBytes): boolean {
   const block = new RecordBlock(take)
   if (!readInto(socket, block)) return false
+  if (socket.readableLength > 0) block.queued = socket
   // Bytes that wait for more come before the end or the reset that they were followed by.
   for (const event of ['end', 'error']) socket.prependListener(event, () => block.flush())
   socket.prependListener('close', () => block.release())
@@ -59,6 +60,8 @@ const spare: Buffer[] = []
 
 /** Full records are gathered while more may follow in this turn of the event loop. */
 class RecordBlock implements ReadBuffer {
+  /** Its queue holds what had been read before; the tick that tells that may be late for a read of an inner session. */
+  queued: TLSSocket | undefined
   readonly #take: TakeBytes
   #block = takeBlock()
   /** What lies before is kept by somebody. */
@@ -77,6 +80,7 @@ class RecordBlock implements ReadBuffer {
   }
 
   filled(bytes: number, into: Uint8Array): boolean {
+    if (this.queued !== undefined) this.#tellQueued()
     const start = into.byteOffset
     if (into.buffer !== this.#block.buffer) {
       // A flush between two reads changed the block; this read still went where it was expected before.
@@ -110,6 +114,13 @@ class RecordBlock implements ReadBuffer {
     }
     this.#from = this.#free
     this.#to = this.#free
+  }
+
+  #tellQueued(): void {
+    const socket = this.queued
+    this.queued = undefined
+    // Each piece that is read goes to the listeners of 'data'.
+    while (socket !== undefined && socket.readableLength > 0 && socket.read() !== null);
   }
 
   readonly #onImmediate = (): void => {

@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { connect, createSecureContext, TLSSocket } from 'node:tls'
 import { type Channel, type ChannelEvents, pump } from '@ambient/core'
 import { dial, listen, socketChannel } from '@ambient/core/node'
@@ -30,6 +31,47 @@ async function socketPair(): Promise<{ readonly dialled: Socket; readonly accept
     await port.close()
   })
   return { dialled, accepted }
+}
+
+/** TLS over two streams in memory; what goes to `near` can be held back. */
+async function tlsOverStreams(): Promise<{
+  readonly near: TLSSocket
+  readonly far: TLSSocket
+  readonly hold: () => void
+  readonly release: () => void
+}> {
+  let held: Buffer[] | undefined
+  const nearEnd = new Duplex({
+    read() {},
+    write: (chunk: Buffer, _encoding, done) => void done(void farEnd.push(chunk)),
+  })
+  const farEnd = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      if (held === undefined) nearEnd.push(chunk)
+      else held.push(chunk)
+      done()
+    },
+  })
+  const far = new TLSSocket(farEnd, { isServer: true, secureContext: context })
+  const near = connect({ socket: nearEnd, rejectUnauthorized: false })
+  for (const socket of [near, far]) socket.on('error', () => {})
+  later(async () => {
+    near.destroy()
+    far.destroy()
+  })
+  await once(near, 'secureConnect')
+  return {
+    near,
+    far,
+    hold() {
+      held = []
+    },
+    release() {
+      for (const chunk of held?.splice(0) ?? []) nearEnd.push(chunk)
+      held = undefined
+    },
+  }
 }
 
 /** Sends its bytes back, with all the back-pressure there is. */
@@ -113,6 +155,32 @@ it.skipIf(process.platform === 'win32')(
     await new Promise(resolve => near.once('close', resolve))
     vi.restoreAllMocks()
     expect(log).toEqual([16_384, 'reset'])
+  },
+)
+
+it.skipIf(process.platform === 'win32')(
+  'what had been read before the reader came is told before a read that comes in the same turn',
+  async () => {
+    await proveTlsReads(context)
+    const { near, far, hold, release } = await tlsOverStreams()
+    far.write('first')
+    // Read by the handshake's own reading, when nobody listened.
+    while (near.readableLength === 0) await new Promise(resolve => setImmediate(resolve))
+    hold()
+    await new Promise<void>(resolve => far.write('second', () => resolve()))
+    const heard: string[] = []
+    const take = (bytes: Uint8Array): boolean => {
+      heard.push(Buffer.from(bytes).toString())
+      return true
+    }
+    expect(readTransport(near, take)).toBe(true)
+    near.on('data', take)
+    // As an outer tunnel delivers, before the tick in which the queue would be told.
+    release()
+    expect(heard).toEqual(['first', 'second'])
+    far.write('third')
+    while (heard.length < 3) await new Promise(resolve => setImmediate(resolve))
+    expect(heard).toEqual(['first', 'second', 'third'])
   },
 )
 
