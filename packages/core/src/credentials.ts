@@ -10,6 +10,10 @@ export type PeerExpectation =
   | { readonly kind: 'own-trust-domain' }
   /** One of these IDs exactly: what a client asks of the server it dialled. An empty list never matches. */
   | { readonly kind: 'one-of'; readonly ids: readonly SpiffeId[] }
+  /** Any workload of this trust domain, ours or one whose bundle we hold. */
+  | { readonly kind: 'member-of'; readonly trustDomain: string }
+  /** Any workload whose trust domain's bundle we hold. */
+  | { readonly kind: 'any' }
 
 /** The rule of X509-SVID or of the expectation that a chain breaks. */
 export type PeerProblem =
@@ -46,16 +50,18 @@ export interface Credentials {
   readonly generation: number
   /** PEM, leaf first, then intermediates, never the root. */
   readonly certificateChain: string
-  /** PEM of every trust anchor. */
+  /** PEM of every trust anchor of our own trust domain. */
   readonly trustBundle: string
+  /** PEM of the anchors of other trust domains that we federate with, by trust domain. Empty in most meshes. */
+  readonly federatedBundles: ReadonlyMap<string, string>
   /** Milliseconds since the epoch. */
   readonly notBefore: number
   readonly notAfter: number
   /** PKCS#8 PEM. A function, so that no dump, log or `JSON.stringify` shows it. */
   privateKey(): string
   /**
-   * The only verdict that counts: the chain (DER, leaf first, as the peer sent it) against our trust bundle and the
-   * rules of X509-SVID, and the leaf's ID against the expectation. Synchronous, because it stands before the first byte.
+   * The only verdict that counts: the chain (DER, leaf first, as the peer sent it) against the bundle of the leaf's own
+   * trust domain and the rules of X509-SVID, and the leaf's ID against the expectation. Synchronous, because it stands before the first byte.
    * @param at the moment whose validity counts, milliseconds since the epoch; default now. A peer that is judged again
    *   is judged by the moment of its handshake: its session does not end when its certificate expires. What was revoked
    *   is refused whenever it was.

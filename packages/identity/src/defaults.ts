@@ -15,6 +15,10 @@ export const verifyLimits = Object.freeze({
   notBeforeSkewMs: 60 * SECOND,
   /** Signature checks per verdict, so that a bundle of look-alikes cannot be made to cost more. */
   maxSignatureChecks: 64,
+  /** Proven paths that are kept for each bundle, about 4 KiB each: every peer of a busy node is among them. */
+  maxProvenPaths: 1024,
+  /** Bundles whose anchors are kept read: a mesh has one, two while its root changes, and those of its federation. */
+  maxKnownBundles: 64,
   /** NIST's floor until 2030. */
   minRsaBits: 2048,
   /** Verification time grows with the square; nobody issues more. */

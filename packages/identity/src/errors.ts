@@ -26,6 +26,8 @@ export type IdentityErrorCode =
   | 'AMBIENT_E_IDENTITY_UNAVAILABLE'
   /** The certificate ran out while its renewal failed: the reason is the cause. */
   | 'AMBIENT_E_IDENTITY_EXPIRED'
+  /** The issuer took the identity back, and gave no other. */
+  | 'AMBIENT_E_IDENTITY_WITHDRAWN'
   /** Forgotten while somebody waited for it. */
   | 'AMBIENT_E_IDENTITY_FORGOTTEN'
   /** The manager or signer was closed. */

@@ -30,3 +30,5 @@ export {
   type IdentityManager,
   type IdentityManagerOptions,
 } from './manager/manager.ts'
+export type { X509Source } from './sources/x509-source.ts'
+export type { Revocations } from './crl/revocations.ts'

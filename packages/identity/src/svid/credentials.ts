@@ -2,11 +2,13 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { type Clock, type Credentials, systemClock } from '@ambient/core'
 import { type Certificate, readCertificate } from '../x509/certificate.ts'
+import { nothingRevoked, type Revocations } from '../crl/revocations.ts'
 import { IdentityError } from '../errors.ts'
+import { readTrustBundle } from './anchors.ts'
 import { checkLeaf } from './leaf-rules.ts'
 import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
 import { redacted } from './redact.ts'
-import { readTrustBundle, verifyWithAnchors } from './verify.ts'
+import { trustedDomains, verifyWithAnchors } from './verify.ts'
 
 export interface CredentialsOptions {
   /** PEM, leaf first, then intermediates. */
@@ -15,6 +17,10 @@ export interface CredentialsOptions {
   readonly privateKey: string
   /** PEM of every trust anchor of the leaf's trust domain. */
   readonly trustBundle: string
+  /** PEM of the anchors of other trust domains, by trust domain. */
+  readonly federatedBundles?: ReadonlyMap<string, string>
+  /** What `verifyPeer` asks for withdrawn certificates. Default: nothing is withdrawn. */
+  readonly revocations?: Revocations
   /** Default 1. */
   readonly generation?: number
   /** What `verifyPeer` reads the time from. */
@@ -26,7 +32,8 @@ export interface CredentialsOptions {
  * @throws IdentityError `AMBIENT_E_CERTIFICATE`, `AMBIENT_E_PRIVATE_KEY`, `AMBIENT_E_TRUST_BUNDLE`
  */
 export function createCredentials(options: CredentialsOptions): Credentials {
-  const { clock = systemClock, generation = 1 } = options
+  const { clock = systemClock, generation = 1, revocations = nothingRevoked } = options
+  const federatedBundles = new Map(options.federatedBundles)
   const chain = readPemCertificates(options.certificateChain)
   const [first] = chain
   if (first === undefined) throw refuse('AMBIENT_E_CERTIFICATE', 'the certificate chain is empty')
@@ -41,17 +48,26 @@ export function createCredentials(options: CredentialsOptions): Credentials {
       'AMBIENT_E_TRUST_BUNDLE',
       `${id.uri}: the trust bundle holds no certificate that can be read`,
     )
+  const domains = trustedDomains(id.trustDomain, options.trustBundle, federatedBundles)
 
   const credentials: Credentials = {
     id,
     generation,
     certificateChain: chain.map(formatPemCertificate).join(''),
+    federatedBundles,
     trustBundle: trust.anchors.map(anchor => formatPemCertificate(anchor.certificate.der)).join(''),
     notBefore: leaf.notBefore,
     notAfter: leaf.notAfter,
     privateKey: () => String(key.export({ type: 'pkcs8', format: 'pem' })),
     verifyPeer: (peer, expect, at = clock.now()) =>
-      verifyWithAnchors({ chain: peer, trust, ownTrustDomain: id.trustDomain, expect, now: at }),
+      verifyWithAnchors({
+        chain: peer,
+        domains,
+        ownTrustDomain: id.trustDomain,
+        revocations,
+        expect,
+        now: at,
+      }),
   }
   return Object.freeze(redacted(credentials, shown(credentials)))
 }
@@ -63,6 +79,7 @@ function shown(of: Credentials): Readonly<Record<string, unknown>> {
     generation: of.generation,
     certificateChain: of.certificateChain,
     trustBundle: of.trustBundle,
+    federatedBundles: Object.fromEntries(of.federatedBundles),
     notBefore: of.notBefore,
     notAfter: of.notAfter,
     privateKey: '[redacted]',

@@ -14,7 +14,7 @@ export interface Labelled {
 }
 
 export type PathVerdict =
-  | { readonly ok: true; readonly path: readonly Certificate[] }
+  | { readonly ok: true; readonly path: readonly Labelled[] }
   | ({ readonly ok: false } & BrokenRule)
 
 interface Search {
@@ -45,7 +45,7 @@ export function findPath(
     closest: undefined,
   }
   const path = extend(search, [leaf])
-  if (path !== undefined) return { ok: true, path: path.map(step => step.certificate) }
+  if (path !== undefined) return { ok: true, path }
   return {
     ok: false,
     ...(search.closest ?? {
