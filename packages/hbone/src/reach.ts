@@ -23,11 +23,21 @@ export function reachByTcp(dial: Dial, limits: HboneLimits): Reach<ConnectReques
     } catch (cause) {
       if (signal?.aborted === true) throw cause
       const isTimeout = cause instanceof CoreError && cause.code === 'AMBIENT_E_CONNECT_TIMEOUT'
+      const reason = isTimeout
+        ? `connect timed out after ${limits.connectMs} ms`
+        : reasonOf(cause, request.localAddress)
       throw new HboneError(
         isTimeout ? 'AMBIENT_E_HBONE_TIMEOUT' : 'AMBIENT_E_HBONE_UNREACHABLE',
-        `no HBONE session with ${name}: ${messageOf(cause)}`,
+        `no HBONE session with ${name}: ${reason}`,
         { cause, layer: 'tcp' },
       )
     }
   }
+}
+
+/** What the system says without the address, which stands before it. */
+function reasonOf(cause: unknown, localAddress: string | undefined): string {
+  const system = cause instanceof CoreError ? cause.cause : undefined
+  if (!(system instanceof Error && 'syscall' in system && 'code' in system)) return messageOf(cause)
+  return `${system.syscall} ${system.code}${localAddress === undefined ? '' : ` from ${localAddress}`}`
 }

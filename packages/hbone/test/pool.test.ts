@@ -108,8 +108,11 @@ describe('pool', () => {
     const errors = await Promise.all(Array.from({ length: 5 }, () => failure(open({ to }))))
     expect(new Set(errors.map(error => error.code))).toEqual(new Set(['AMBIENT_E_HBONE_UNREACHABLE']))
     expect(counter.count()).toBe(1)
-    expect((await failure(open({ to }))).message).toContain(`127.0.0.1:${port}`)
-    expect(counter.count()).toBe(2)
+    const message = `no HBONE session with 127.0.0.1:${port}: connect ECONNREFUSED`
+    expect((await failure(open({ to }))).message).toBe(message)
+    const from = await failure(open({ to, localAddress: '192.0.2.1' }))
+    expect(from.message).toMatch(/^no HBONE session with [\d.:]+: \w+ EADDRNOTAVAIL from 192\.0\.2\.1$/)
+    expect(counter.count()).toBe(3)
     expect(pool.sessions).toBe(0)
   })
 
