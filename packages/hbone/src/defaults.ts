@@ -2,7 +2,7 @@
 import { HboneError } from './errors.ts'
 
 export interface ProxyLimits {
-  /** For each message of a client that negotiates, and for the whole head of an HTTP request. */
+  /** For each message of a client that negotiates, for the whole head of an HTTP request, and for `checkLogin`. */
   readonly requestMs: number
   /** Head of an HTTP request. A message of SOCKS5 cannot be longer than 513 bytes. */
   readonly maxRequestBytes: number

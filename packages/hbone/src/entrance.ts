@@ -24,7 +24,7 @@ import { HboneError } from './errors.ts'
 import { checkFunction, checkListen, checkOptionalFunction, checkOptions } from './option-checks.ts'
 import type { SocketAddress, Tunnel } from './tunnel.ts'
 
-/** Whether a client may use the listener. */
+/** Whether a client may use the listener. One that rejects, or takes longer than `limits.requestMs`, lets nobody in. */
 export type CheckLogin = (username: string, password: string) => boolean | Promise<boolean>
 
 /** A client that got no tunnel, or whose tunnel could not be opened; it has been told as far as its protocol can say. */

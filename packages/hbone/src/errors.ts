@@ -26,6 +26,8 @@ export type HboneErrorCode =
   | 'AMBIENT_E_SOCKS5'
   /** A program asked our HTTP CONNECT listener for something that it does not do, or may not use it; see `status`. */
   | 'AMBIENT_E_CONNECT_PROXY'
+  /** Nobody could say whether a client of a local listener may use it: `checkLogin` failed, or took too long. */
+  | 'AMBIENT_E_LOGIN_CHECK'
   /** An optional peer dependency is missing, or is of a version that does not fit; the message says what to install. */
   | 'AMBIENT_E_HBONE_DEPENDENCY'
   /** The pool, server or channel was closed here. */

@@ -157,6 +157,81 @@ describe('an HTTP CONNECT listener', () => {
   })
 })
 
+describe('a login that an HTTP CONNECT listener cannot check', () => {
+  const login = Buffer.from('me:it').toString('base64')
+  const head = `CONNECT echo.test:80 HTTP/1.1\r\nHost: echo.test\r\nProxy-Authorization: Basic ${login}\r\n\r\n`
+  const cause = new Error('the directory of ldap.internal is down')
+
+  it.each([
+    ['rejects', () => Promise.reject(cause)],
+    [
+      'throws',
+      () => {
+        throw cause
+      },
+    ],
+  ])('is 503, and tells the cause to nobody but us: one that %s', async (_, checkLogin) => {
+    const { client, asked, failures, proxy } = await front(createConnectProxy, { checkLogin })
+    const socket = await client()
+    socket.write(head)
+    const refused = await refusal(socket)
+    expect(refused.status).toBe(503)
+    expect(refused.body).toMatchObject({ status: 503, code: 'AMBIENT_E_LOGIN_CHECK' })
+    expect(refused.body.help).not.toContain('docs/errors.md')
+    expect(JSON.stringify(refused.body)).not.toContain('ldap')
+    expect(failures.map(({ error }) => [error.code, error.cause])).toEqual([['AMBIENT_E_LOGIN_CHECK', cause]])
+    expect(asked).toEqual([])
+    socket.end()
+    while (proxy.connections > 0) await new Promise(resolve => setImmediate(resolve))
+  })
+
+  it('is 503 after a time, and makes room for others; a verdict that comes later counts no more', async () => {
+    const clock = createManualClock()
+    const verdicts: ((isRight: boolean) => void)[] = []
+    const { client, asked, failures, proxy } = await front(createConnectProxy, {
+      clock,
+      checkLogin: () => new Promise(resolve => verdicts.push(resolve)),
+      limits: { maxPendingRequests: 1, requestMs: 7_000 },
+    })
+    const socket = await client()
+    socket.write(head)
+    while (verdicts.length < 1) await new Promise(resolve => setImmediate(resolve))
+    clock.advance(7_000)
+    const refused = await refusal(socket)
+    expect([refused.status, refused.body.message]).toEqual([503, expect.stringContaining('7000 ms')])
+    verdicts[0]?.(true)
+    const next = await client()
+    next.write(head)
+    while (verdicts.length < 2) await new Promise(resolve => setImmediate(resolve))
+    verdicts[1]?.(true)
+    expect((await take(next, established.length)).toString()).toBe(established)
+    expect(asked).toEqual(['echo.test:80'])
+    expect(failures.map(({ error }) => error.code)).toEqual(['AMBIENT_E_LOGIN_CHECK'])
+    for (const each of [socket, next]) each.destroy()
+    while (proxy.connections > 0) await new Promise(resolve => setImmediate(resolve))
+    expect(clock.pending).toBe(0)
+  })
+
+  it('holds nothing for a client that leaves meanwhile', async () => {
+    const clock = createManualClock()
+    const asking = deferred<void>()
+    const { client, failures, proxy } = await front(createConnectProxy, {
+      clock,
+      checkLogin: () => {
+        asking.resolve()
+        return new Promise(() => {})
+      },
+    })
+    const socket = await client()
+    socket.write(head)
+    await asking.promise
+    socket.resetAndDestroy()
+    while (failures.length === 0) await new Promise(resolve => setImmediate(resolve))
+    expect(failures[0]?.error.code).toBe('AMBIENT_E_CLOSED')
+    expect([proxy.connections, clock.pending]).toEqual([0, 0])
+  })
+})
+
 describe('a refusal of an HTTP CONNECT listener', () => {
   it.each([
     ['status-401.test', 403, 'A policy'],

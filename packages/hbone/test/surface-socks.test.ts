@@ -138,6 +138,56 @@ describe('a SOCKS5 listener', () => {
   })
 })
 
+describe('a login that a SOCKS5 listener cannot check', () => {
+  const target = { host: 'echo.test', port: 80 }
+  const login = { username: 'me', password: 'it' }
+  const cause = new Error('the directory is down')
+
+  it.each([
+    ['rejects', () => Promise.reject(cause)],
+    [
+      'throws',
+      () => {
+        throw cause
+      },
+    ],
+  ])('is refused as a wrong one: a check that %s', async (_, checkLogin) => {
+    const { client, asked, failures, proxy } = await front(createSocksListener, { checkLogin })
+    const socket = await client()
+    await expect(requestSocks(socket, target, { timeoutMs, login })).rejects.toThrow(
+      'does not take this user name and password',
+    )
+    expect(failures.map(({ error }) => [error.code, error.cause])).toEqual([['AMBIENT_E_LOGIN_CHECK', cause]])
+    expect(await drain(socket)).toEqual({ bytes: Buffer.alloc(0), end: 'fin' })
+    socket.end()
+    await until(() => proxy.connections === 0)
+    expect(asked).toEqual([])
+  })
+
+  it('is refused after a time: a check that says nothing', async () => {
+    const clock = createManualClock()
+    let checks = 0
+    const { client, failures, proxy } = await front(createSocksListener, {
+      clock,
+      checkLogin: () => {
+        checks++
+        return new Promise(() => {})
+      },
+    })
+    const socket = await client()
+    const refused = expect(requestSocks(socket, target, { timeoutMs, login })).rejects.toThrow(
+      'does not take this user name and password',
+    )
+    await until(() => checks === 1)
+    clock.advance(10_000)
+    await refused
+    expect(failures.map(({ error }) => error.code)).toEqual(['AMBIENT_E_LOGIN_CHECK'])
+    socket.destroy()
+    await until(() => proxy.connections === 0)
+    expect(clock.pending).toBe(0)
+  })
+})
+
 describe('a SOCKS5 listener bounds', () => {
   it('who may reach it', () => {
     const open = (): Promise<never> => Promise.reject(new Error('unused'))

@@ -1,13 +1,8 @@
 /** An HTTP CONNECT listener whose connections are HBONE tunnels. */
 import { readFirstBytes } from '@ambient/core/node'
-import {
-  type CheckLogin,
-  createEntrance,
-  type Negotiate,
-  type ProxyListener,
-  type ProxyListenerOptions,
-} from '../entrance.ts'
+import { createEntrance, type Negotiate, type ProxyListener, type ProxyListenerOptions } from '../entrance.ts'
 import { HboneError } from '../errors.ts'
+import { askLogin } from '../login.ts'
 import { connectProxyError, formatRefusal } from './refusal.ts'
 import { parseConnect } from './request.ts'
 
@@ -35,8 +30,12 @@ const negotiate: Negotiate = async (socket, { limits, clock, checkLogin }) => {
       timeoutError: () => connectProxyError(408, `no complete request within ${limits.requestMs} ms`),
       endError: () => connectProxyError(400, 'the client left before its request was complete'),
     })
-    if (checkLogin !== undefined && !(await isKnown(head.authorization, checkLogin)))
-      throw connectProxyError(407, 'this proxy wants a user name and a password')
+    if (checkLogin !== undefined) {
+      const login = readBasic(head.authorization)
+      const question = login && { ...login, socket, clock, timeoutMs: limits.requestMs }
+      if (question === undefined || !(await askLogin(checkLogin, question)))
+        throw connectProxyError(407, 'this proxy wants a user name and a password')
+    }
     return {
       target: head.target,
       accept: () => void socket.write(ESTABLISHED),
@@ -49,10 +48,10 @@ const negotiate: Negotiate = async (socket, { limits, clock, checkLogin }) => {
 }
 
 /** RFC 7617: base64 of `user:password`. */
-async function isKnown(authorization: string | undefined, checkLogin: CheckLogin): Promise<boolean> {
-  const [, encoded] = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization ?? '') ?? []
-  if (encoded === undefined) return false
+function readBasic(authorization = ''): { readonly username: string; readonly password: string } | undefined {
+  const [, encoded] = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization) ?? []
+  if (encoded === undefined) return undefined
   const text = Buffer.from(encoded, 'base64').toString()
   const colon = text.indexOf(':')
-  return colon >= 0 && (await checkLogin(text.slice(0, colon), text.slice(colon + 1)))
+  return colon < 0 ? undefined : { username: text.slice(0, colon), password: text.slice(colon + 1) }
 }

@@ -34,6 +34,7 @@ function statusOf(error: HboneError): number {
     case 'AMBIENT_E_HBONE_OPTION':
       return 500
     case 'AMBIENT_E_CLOSED':
+    case 'AMBIENT_E_LOGIN_CHECK':
       return 503
     default:
       return 502
@@ -68,6 +69,8 @@ function helpOf(error: HboneError, status: number): string {
     case 'AMBIENT_E_TLS':
     case 'AMBIENT_E_PEER_IDENTITY':
       return 'Certificates of the two sides do not go together: compare roots, validity and the expected identity.'
+    case 'AMBIENT_E_LOGIN_CHECK':
+      return 'Nothing is wrong with the request: try again; whoever runs this proxy was told why.'
     default:
       return 'Try again; if it stays, see docs/errors.md for the code.'
   }

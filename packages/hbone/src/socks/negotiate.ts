@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { type Clock, systemClock } from '@ambient/core'
 import { type Parsed, readFirstBytes } from '@ambient/core/node'
 import { HboneError } from '../errors.ts'
+import { askLogin } from '../login.ts'
 import {
   CONNECT,
   formatGreeting,
@@ -29,7 +30,7 @@ import {
 export interface SocksServerOptions {
   /** Absent: no authentication is asked for. */
   readonly checkPassword?: (username: string, password: string) => boolean | Promise<boolean>
-  /** For each message of the client. */
+  /** For each message of the client, and for `checkPassword`. */
   readonly timeoutMs: number
   readonly clock?: Clock
 }
@@ -45,7 +46,8 @@ export interface SocksClientOptions {
 /**
  * Negotiates up to the request. The answer is the caller's: {@link replySocks}, after the far end is connected. The socket
  * stays the caller's, paused, with what followed the request unread; it must have an `error` listener.
- * @throws HboneError `AMBIENT_E_SOCKS5`; the client has then been told what the protocol can say.
+ * @throws HboneError `AMBIENT_E_SOCKS5`, `AMBIENT_E_HBONE_TIMEOUT`, `AMBIENT_E_LOGIN_CHECK`, or `AMBIENT_E_CLOSED` when the
+ *   client leaves while its login is checked; it has then been told what the protocol can say.
  */
 export async function acceptSocks(socket: Socket, options: SocksServerOptions): Promise<SocksTarget> {
   const read = reader(socket, options, 'the client')
@@ -62,10 +64,8 @@ export async function acceptSocks(socket: Socket, options: SocksServerOptions): 
   }
   socket.write(formatMethod(wanted))
   if (checkPassword !== undefined) {
-    const { username, password } = await read(parsePassword)
-    const isRight = await checkPassword(username, password)
-    socket.write(formatVerdict(isRight))
-    if (!isRight) throw failure('the user name or password is wrong')
+    const login = await read(parsePassword)
+    await checkVerdict(socket, checkPassword, login, options)
   }
   const request = await read(parseRequest)
   if (request.command !== CONNECT) {
@@ -73,6 +73,22 @@ export async function acceptSocks(socket: Socket, options: SocksServerOptions): 
     throw failure(`command ${request.command} is not supported`)
   }
   return { host: request.host, port: request.port }
+}
+
+/** The protocol has two verdicts only: a check that fails says the one of a wrong password. */
+async function checkVerdict(
+  socket: Socket,
+  check: NonNullable<SocksServerOptions['checkPassword']>,
+  login: SocksLogin,
+  { timeoutMs, clock = systemClock }: SocksServerOptions,
+): Promise<void> {
+  let isRight = false
+  try {
+    isRight = await askLogin(check, { ...login, socket, timeoutMs, clock })
+  } finally {
+    if (!socket.destroyed) socket.write(formatVerdict(isRight))
+  }
+  if (!isRight) throw failure('the user name or password is wrong')
 }
 
 /** Answers the request. After anything but `succeeded` the caller closes. */
