@@ -168,13 +168,16 @@ function judge(
   subject: string,
   { credentials, expect, logger }: HandshakeOptions,
 ): ProvenPeer | HboneError {
-  // The client's platform has an opinion (the server's is not asked, see above), which decides nothing.
-  const { authorizationError } = secure
-  if (authorizationError)
-    logger?.debug({ peer: subject, platform: String(authorizationError) }, 'platform verdict')
   try {
     const chain = peerChain(secure)
     const verdict = credentials.verifyPeer(chain, expect)
+    // The client's platform has an opinion (the server's is not asked, see above), which decides nothing.
+    const { authorizationError } = secure
+    if (authorizationError)
+      logger?.debug(
+        { peer: subject, platform: String(authorizationError) },
+        `peer ${verdict.ok ? 'accepted' : 'refused'}; what the platform says of it decides nothing`,
+      )
     if (!verdict.ok) return identityError(subject, verdict)
     return { socket: secure, id: verdict.id, chain, notAfter: verdict.notAfter }
   } catch (error) {
