@@ -4,8 +4,13 @@ import { HboneError } from '@ambient/hbone'
 
 export function describeFailure(error: unknown): string {
   const code = isAmbientError(error) ? ` [${error.code}]` : ''
-  const help = error instanceof HboneError ? helpOf(error) : undefined
+  const help = hintFor(error)
   return `error: ${messageOf(error)}${code}${help === undefined ? '' : `\nhint: ${help}`}`
+}
+
+/** What to do, where the message does not say it. */
+export function hintFor(error: unknown): string | undefined {
+  return error instanceof HboneError ? helpOf(error) : undefined
 }
 
 /** As docs/errors.md has it, in a line. */

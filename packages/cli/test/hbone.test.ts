@@ -34,6 +34,7 @@ describe('serve and forward', () => {
       `127.0.0.1:0=127.0.0.1:${app.port}`,
       '--forward',
       `127.0.0.1:0=localhost:${app.port}`,
+      '-v',
       ...(await files.of('client')),
     ])
     expect(await ask(await forward.port(), 'a question')).toBe('heard a question')
@@ -48,7 +49,15 @@ describe('serve and forward', () => {
     // By name it was not allowed.
     await expect(ask(await forward.port(1), 'a question')).rejects.toMatchObject({ code: 'ECONNRESET' })
     expect(server.err()).toContain(`tunnel refused peer=${CLIENT} authority=localhost:${app.port} status=401`)
-    expect(forward.err()).toMatch(/connection reset target=localhost:\d+ error="http status: 401/)
+    const ends = async (index: number): Promise<string> =>
+      `listener=127.0.0.1:${await forward.port(index)} client=127.0.0.1:\\d+ target`
+    const refused = `code=AMBIENT_E_HBONE_REFUSED error="http status: 401: .*" hint=".*--allow-target`
+    expect(forward.err()).toMatch(
+      new RegExp(`warn connection reset ${await ends(1)}=localhost:${app.port} ${refused}`),
+    )
+    const carried = `peer=${SERVER} sent=10 received=16 ending=ended`
+    const ended = new RegExp(`info connection ended ${await ends(0)}=127.0.0.1:${app.port} ${carried}`)
+    await expect.poll(forward.err).toMatch(ended)
     expect(app.connections()).toBe(2)
     forward.interrupt()
     expect(await forward.code).toBe(0)
@@ -99,7 +108,11 @@ describe('serve and forward', () => {
     const args = ['connect', '--via', `127.0.0.1:${await server.port()}`, ...(await files.of('client'))]
     const cut = start([...args, '--target', `127.0.0.1:${app.port}`], { input: typed('hi') })
     expect(await cut.code).toBe(1)
-    expect(cut.err()).toMatch(/the tunnel was cut: .*CONNECT_ERROR \[AMBIENT_E_CLI_CONNECT\]/)
+    expect(cut.err()).toMatch(
+      new RegExp(
+        `127.0.0.1:${app.port}: the tunnel through ${args[2]} was cut: .*CONNECT_ERROR \\[AMBIENT_E_CLI_CONNECT\\]`,
+      ),
+    )
     // A port below the ephemeral ones, that nobody has here.
     const refused = start([...args, '--target', '127.0.0.1:1'], { input: typed('hi') })
     expect(await refused.code).toBe(1)
@@ -155,6 +168,31 @@ describe('serve and forward', () => {
     await copyFile(`${files.folder}/other.key`, `${files.folder}/server.key`)
     expect(await asks('--peer', 'spiffe://cluster.local/ns/shop/sa/renewed')).toBe(0)
     expect(server.err()).toContain('the renewed certificate cannot be used: the last one stays')
+  })
+})
+
+describe('serve', () => {
+  it('says which options do nothing', async () => {
+    const files = await certificateFiles()
+    const everything = ['--echo', '--allow-target', '*', '--peer', CLIENT, ...(await files.of('server'))]
+    const plain = start(['serve', '--listen', '127.0.0.1:0', '--plaintext', ...everything])
+    await plain.port()
+    await expect.poll(plain.err).toContain('--allow-target does nothing: --echo dials no target')
+    await expect
+      .poll(plain.err)
+      .toContain('without effect: --cert, --key, --ca, --peer: --plaintext proves nobody')
+    const useful = start([
+      'serve',
+      '--listen',
+      '127.0.0.1:0',
+      ...everything.slice(0, 1),
+      ...everything.slice(3),
+    ])
+    await useful.port()
+    for (const server of [plain, useful]) server.interrupt()
+    expect(await plain.code).toBe(0)
+    expect(await useful.code).toBe(0)
+    expect(useful.err()).not.toContain('warn')
   })
 })
 

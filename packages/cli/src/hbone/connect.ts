@@ -46,7 +46,7 @@ async function connect(options: ConnectOptions, host: CliHost): Promise<number> 
     const tunnel = await tunnelsOf({ pool, files, to })(options.target, { signal })
     logger.info({ peer: tunnel.peer.id.uri }, 'tunnel open')
     const ends = Duplex.from({ readable: host.input, writable: host.output })
-    return outcome(await pump(duplexChannel(ends), tunnel.channel, { signal }), options.target)
+    return outcome(await pump(duplexChannel(ends), tunnel.channel, { signal }), options)
   } catch (error) {
     if (signal.aborted) return EXIT_INTERRUPTED
     throw error
@@ -57,13 +57,16 @@ async function connect(options: ConnectOptions, host: CliHost): Promise<number> 
   }
 }
 
-function outcome({ ending }: PumpResult, target: Place): number {
+function outcome({ ending }: PumpResult, { target, via }: ConnectOptions): number {
   if (ending.kind === 'ended') return EXIT_OK
   if (ending.kind === 'aborted') return EXIT_INTERRUPTED
   const { reset, side } = ending
+  const peer = placeText(via)
+  // A session that was lost names it already.
+  const through = reset.reason.includes(peer) ? '' : ` through ${peer}`
   const reason =
     side === 'b'
-      ? `the tunnel was cut: ${reset.reason}`
+      ? `the tunnel${through} was cut: ${reset.reason}`
       : `standard input or output: ${messageOf(reset.cause ?? reset.reason)}`
   throw new CliError('AMBIENT_E_CLI_CONNECT', `${placeText(target)}: ${reason}`, { cause: reset.cause })
 }

@@ -1,12 +1,13 @@
 /** `ambient hbone forward`: local listeners, each carried to its target through one HBONE peer. */
 import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
-import { type Logger, messageOf, pump } from '@ambient/core'
+import { canonicalIp, isAmbientError, type LogFields, type Logger, messageOf, pump } from '@ambient/core'
 import { type Listener, listen, resetSocket, socketChannel } from '@ambient/core/node'
 import { createHbonePool, type OpenTunnel, type Tunnel } from '@ambient/hbone'
 import { type Command, InvalidArgumentError } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
 import { CliError } from '../errors.ts'
+import { hintFor } from '../failure.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
 import {
   addCommonOptions,
@@ -45,6 +46,15 @@ interface ForwardOptions extends CommonOptions {
   readonly forward: readonly Forwarding[]
 }
 
+/** What the connections of one listener have in common. */
+interface Way {
+  readonly open: OpenTunnel
+  readonly target: Place
+  readonly logger: Logger
+  readonly isVerbose: boolean
+  readonly signal: AbortSignal
+}
+
 export function registerForward(hbone: Command, context: CommandContext): void {
   addCommonOptions(addCommand(hbone, 'forward', 'carry local ports through an HBONE peer', context))
     .requiredOption('--via <host:port>', 'the HBONE peer', place)
@@ -65,13 +75,11 @@ async function forward(options: ForwardOptions, host: CliHost): Promise<number> 
   const open = tunnelsOf({ pool, files, to })
   const listeners: Listener[] = []
   try {
-    for (const { listen: at, target } of options.forward)
-      listeners.push(
-        await listen({
-          ...at,
-          onConnection: socket => void carry(socket, { open, target, logger, signal: cut.signal }),
-        }),
-      )
+    for (const { listen: at, target } of options.forward) {
+      const isVerbose = options.verbose === true
+      const way: Way = { open, target, logger, isVerbose, signal: cut.signal }
+      listeners.push(await listen({ ...at, onConnection: socket => void carry(socket, way) }))
+    }
   } catch (error) {
     await Promise.all(listeners.map(listener => listener.close()))
     throw error
@@ -85,31 +93,38 @@ async function forward(options: ForwardOptions, host: CliHost): Promise<number> 
 }
 
 /** Owns the socket. Never rejects, and does not wait for the end: thousands of tunnels would wait with it. */
-async function carry(
-  socket: Socket,
-  of: {
-    readonly open: OpenTunnel
-    readonly target: Place
-    readonly logger: Logger
-    readonly signal: AbortSignal
-  },
-): Promise<void> {
-  const { logger, target, signal } = of
+async function carry(socket: Socket, { open, target, logger, isVerbose, signal }: Way): Promise<void> {
   socket.on('error', () => {})
   let tunnel: Tunnel
   try {
-    tunnel = await of.open(target, { signal })
+    tunnel = await open(target, { signal })
   } catch (error) {
-    logger.warn({ target: placeText(target), error: messageOf(error) }, 'connection reset')
+    const code = isAmbientError(error) ? error.code : undefined
+    const fields = { ...endsOf(socket, target), code, error: messageOf(error), hint: hintFor(error) }
+    logger.warn(fields, 'connection reset')
     return resetSocket(socket)
   }
   const { uri } = tunnel.peer.id
+  // A closed socket has no addresses, and asking for them costs system calls.
+  const ends = isVerbose ? endsOf(socket, target) : {}
   void pump(socketChannel(socket), tunnel.channel, { signal }).then(({ ending, aToB, bToA }) =>
-    logger.info(
-      { target: placeText(target), peer: uri, sent: aToB, received: bToA, ending: ending.kind },
-      'connection ended',
-    ),
+    logger.info({ ...ends, peer: uri, sent: aToB, received: bToA, ending: ending.kind }, 'connection ended'),
   )
+}
+
+/** Which of the listeners, whose connection, where to; a client that has left has no address. */
+function endsOf(socket: Socket, target: Place): LogFields {
+  const { localAddress, localPort, remoteAddress, remotePort } = socket
+  return {
+    listener: endText(localAddress, localPort),
+    client: endText(remoteAddress, remotePort),
+    target: placeText(target),
+  }
+}
+
+function endText(address: string | undefined, port: number | undefined): string | undefined {
+  if (address === undefined || port === undefined) return undefined
+  return placeText({ host: canonicalIp(address) ?? address, port })
 }
 
 function collectForwarding(

@@ -80,13 +80,28 @@ async function serve(options: ServeOptions, host: CliHost): Promise<number> {
     throw error
   }
   host.stdout(`listening ${placeText({ host: listener.address, port: listener.port })}\n`)
-  if (!options.echo && options.allowTarget === undefined)
-    logger.warn({}, 'every tunnel is refused: no --allow-target and no --echo was given')
+  for (const warning of warningsOf(options)) logger.warn({}, warning)
   await untilInterrupted(host, {
     drain: () => Promise.all([listener.close(), server.close()]),
     cut: () => cut.abort(new CliError('AMBIENT_E_CLI_CONNECT', 'interrupted')),
   })
   return EXIT_OK
+}
+
+/** What was asked for and does nothing. */
+function warningsOf(options: ServeOptions): readonly string[] {
+  const { allowTarget, echo, plaintext, cert, key, ca, peer, trustDomain } = options
+  const proofs = Object.entries({ cert, key, ca, peer, 'trust-domain': trustDomain })
+  const unused = proofs.filter(([, value]) => value !== undefined).map(([name]) => `--${name}`)
+  return [
+    ...(echo || allowTarget !== undefined
+      ? []
+      : ['every tunnel is refused: no --allow-target and no --echo was given']),
+    ...(echo && allowTarget !== undefined ? ['--allow-target does nothing: --echo dials no target'] : []),
+    ...(plaintext && unused.length > 0
+      ? [`without effect: ${unused.join(', ')}: --plaintext proves nobody`]
+      : []),
+  ]
 }
 
 function createServer(options: ServeOptions, around: Surroundings): Serving {
