@@ -13,11 +13,18 @@ export {
 } from './errors.ts'
 export {
   parseSpiffeId,
+  parseTrustDomain,
   readSpiffeId,
+  readTrustDomain,
   sameSpiffeId,
   type SpiffeId,
+  type SpiffeIdCode,
+  spiffeIdOf,
+  type SpiffeIdProblem,
   type SpiffeIdResult,
+  spiffeIdWithPath,
   trustDomainProblem,
+  type TrustDomainResult,
   type WorkloadIdentity,
   workloadIdentityOf,
   workloadSpiffeId,

@@ -3,8 +3,13 @@ import {
   CoreError,
   isAmbientError,
   parseSpiffeId,
+  parseTrustDomain,
   readSpiffeId,
+  readTrustDomain,
   sameSpiffeId,
+  type SpiffeIdCode,
+  spiffeIdOf,
+  spiffeIdWithPath,
   trustDomainProblem,
   workloadIdentityOf,
   workloadSpiffeId,
@@ -12,8 +17,10 @@ import {
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
+/** `istio`: an ID that is also of the form that Istio gives workloads. */
 type Rule =
   | 'ok'
+  | 'istio'
   | 'empty'
   | 'scheme'
   | 'no td'
@@ -23,8 +30,24 @@ type Rule =
   | 'empty seg'
   | 'dot seg'
   | 'too long'
+  | 'td too long'
 
-const WORDS: Readonly<Record<Exclude<Rule, 'ok'>, RegExp>> = {
+type Broken = Exclude<Rule, 'ok' | 'istio'>
+
+const CODES: Readonly<Record<Broken, SpiffeIdCode>> = {
+  empty: 'empty',
+  scheme: 'scheme',
+  'no td': 'trust-domain-missing',
+  'td char': 'trust-domain-characters',
+  'path char': 'path-characters',
+  'trail slash': 'path-trailing-slash',
+  'empty seg': 'path-empty-segment',
+  'dot seg': 'path-dot-segment',
+  'too long': 'too-long',
+  'td too long': 'trust-domain-too-long',
+}
+
+const WORDS: Readonly<Record<Broken, RegExp>> = {
   empty: /cannot be empty/,
   scheme: /scheme is missing or invalid/,
   'no td': /trust domain is missing/,
@@ -33,7 +56,8 @@ const WORDS: Readonly<Record<Exclude<Rule, 'ok'>, RegExp>> = {
   'trail slash': /trailing slash/,
   'empty seg': /empty segments/,
   'dot seg': /dot segments/,
-  'too long': /longer than \d+ bytes/,
+  'too long': /^longer than 2048 bytes/,
+  'td too long': /trust domain is longer than 255 bytes/,
 }
 
 const VECTORS: readonly (readonly [input: string, rule: Rule])[] = [
@@ -122,8 +146,8 @@ const VECTORS: readonly (readonly [input: string, rule: Rule])[] = [
   ['spiffe://td/a$b', 'path char'],
   ['spiffe://td/[a]', 'path char'],
   ['spiffe://td/{a}', 'path char'],
-  ['spiffe://cluster.local/ns/default/sa/default', 'ok'],
-  ['spiffe://td/ns/n/sa/cert-manager.io', 'ok'],
+  ['spiffe://cluster.local/ns/default/sa/default', 'istio'],
+  ['spiffe://td/ns/n/sa/cert-manager.io', 'istio'],
   ['spiffe://td/ns/n/sa/s/extra', 'ok'],
   ['spiffe://td/NS/n/sa/s', 'ok'],
   ['spiffe:///ns/n/sa/s', 'no td'],
@@ -140,16 +164,22 @@ const VECTORS: readonly (readonly [input: string, rule: Rule])[] = [
   [`spiffe://td/${'a'.repeat(2048 - 12)}`, 'ok'],
   [`spiffe://td/${'a'.repeat(2049 - 12)}`, 'too long'],
   [`spiffe://${'t'.repeat(255)}/p`, 'ok'],
-  [`spiffe://${'t'.repeat(256)}/p`, 'too long'],
+  [`spiffe://${'t'.repeat(256)}/p`, 'td too long'],
+  // Bytes are counted, not characters; no such character would be right anyway.
+  [`spiffe://td/${'\u00e9'.repeat(1018)}`, 'path char'],
+  [`spiffe://td/${'\u00e9'.repeat(1019)}`, 'too long'],
+  [`spiffe://td/${'\u{1f92f}'.repeat(510)}`, 'too long'],
+  [`spiffe://${'\u00e9'.repeat(127)}/p`, 'td char'],
+  [`spiffe://${'\u00e9'.repeat(128)}/p`, 'td too long'],
 ]
 
 function expectRule(input: string, rule: Rule): void {
   const result = readSpiffeId(input)
-  if (rule === 'ok') {
+  if (rule === 'ok' || rule === 'istio') {
     expect(result).toMatchObject({ ok: true, id: { uri: input } })
+    expect(result.ok && workloadIdentityOf(result.id) !== undefined).toBe(rule === 'istio')
   } else {
-    expect(result.ok).toBe(false)
-    expect(result.ok ? '' : result.reason).toMatch(WORDS[rule])
+    expect(result).toEqual({ ok: false, code: CODES[rule], reason: expect.stringMatching(WORDS[rule]) })
   }
 }
 
@@ -162,11 +192,12 @@ describe('readSpiffeId', () => {
   const char = (code: number): string => String.fromCharCode(code)
   const inSet = (code: number, set: RegExp): boolean => set.test(char(code))
 
-  it('takes exactly a-z 0-9 . - _ in a trust domain: all 256 values', () => {
+  it('takes exactly a-z 0-9 . - _ in a trust domain: all 256 values, with a path behind them and without', () => {
     for (let code = 0; code < 256; code++) {
       // A slash begins the path, which then is a trailing slash.
       const rule = char(code) === '/' ? 'trail slash' : inSet(code, /[a-z0-9._-]/) ? 'ok' : 'td char'
       expectRule(`spiffe://td${char(code)}`, rule)
+      expectRule(`spiffe://td${char(code)}/path`, char(code) === '/' ? 'empty seg' : rule)
     }
   })
 
@@ -174,6 +205,7 @@ describe('readSpiffeId', () => {
     for (let code = 0; code < 256; code++) {
       const rule = char(code) === '/' ? 'trail slash' : inSet(code, /[a-zA-Z0-9._-]/) ? 'ok' : 'path char'
       expectRule(`spiffe://td/path${char(code)}`, rule)
+      expectRule(`spiffe://td/path${char(code)}/more`, char(code) === '/' ? 'empty seg' : rule)
     }
   })
 
@@ -222,6 +254,103 @@ describe('trustDomainProblem', () => {
   ])('%s', (name, problem) => {
     if (problem === undefined) expect(trustDomainProblem(name)).toBeUndefined()
     else expect(trustDomainProblem(name)).toMatch(problem)
+  })
+})
+
+describe('parseTrustDomain', () => {
+  it.each([
+    ['td', 'td'],
+    ['cluster.local', 'cluster.local'],
+    ['spiffe://td', 'td'],
+    ['spiffe://td/x', 'td'],
+    ['spiffe://td/ns/n/sa/s', 'td'],
+  ])('%s is of %s', (text, trustDomain) => {
+    expect(parseTrustDomain(text)).toBe(trustDomain)
+    expect(readTrustDomain(text)).toEqual({ ok: true, trustDomain })
+  })
+
+  it.each([
+    ['', 'trust-domain-missing'],
+    ['TD', 'trust-domain-characters'],
+    ['td/x', 'trust-domain-characters'],
+    ['td:80', 'trust-domain-characters'],
+    ['spiffe:td', 'trust-domain-characters'],
+    ['spiffe:/td/x', 'scheme'],
+    ['https://td', 'scheme'],
+    ['spiffe://', 'trust-domain-missing'],
+    ['spiffe:///x', 'trust-domain-missing'],
+    ['spiffe://TD/x', 'trust-domain-characters'],
+    ['spiffe://td/', 'path-trailing-slash'],
+    ['spiffe://td/a b', 'path-characters'],
+    [' td', 'trust-domain-characters'],
+    ['t'.repeat(256), 'trust-domain-too-long'],
+    [`spiffe://${'t'.repeat(256)}/x`, 'trust-domain-too-long'],
+  ])('%s is refused: %s', (text, code) => {
+    expect(readTrustDomain(text)).toMatchObject({ ok: false, code })
+    expect(thrownBy(() => parseTrustDomain(text))).toMatchObject({
+      code: 'AMBIENT_E_SPIFFE_ID',
+      message: expect.stringMatching(/^invalid trust domain "/),
+    })
+  })
+})
+
+describe('IDs from parts', () => {
+  it('are put together from segments, or from a path', () => {
+    expect(spiffeIdOf('td').uri).toBe('spiffe://td')
+    expect(spiffeIdOf('td', 'ns', 'n', 'sa', 's').uri).toBe('spiffe://td/ns/n/sa/s')
+    expect(spiffeIdWithPath('td', '').uri).toBe('spiffe://td')
+    expect(spiffeIdWithPath('td', '/a/b')).toEqual(parseSpiffeId('spiffe://td/a/b'))
+  })
+
+  it.each(['', '.', '..', '/', '/foo', 'foo/', 'a/b', '$', 'a b', '%41', '\u0000', '\u00e9'])(
+    'refuse the segment %j wherever it stands',
+    segment => {
+      for (const segments of [[segment], ['a', segment], [segment, 'b']])
+        expect(thrownBy(() => spiffeIdOf('td', ...segments))).toMatchObject({
+          code: 'AMBIENT_E_SPIFFE_ID',
+          message: expect.stringMatching(/^invalid SPIFFE ID segment "/),
+        })
+    },
+  )
+
+  it('refuse a trust domain that is more than a name, and what is too long together', () => {
+    for (const trustDomain of ['', 'TD', 'td/x', 'spiffe://td', 'td?'])
+      for (const make of [() => spiffeIdOf(trustDomain, 'a'), () => spiffeIdWithPath(trustDomain, '/a')])
+        expect(thrownBy(make)).toMatchObject({ message: expect.stringMatching(/^invalid trust domain/) })
+    expect(spiffeIdOf('td', 'a'.repeat(2048 - 12)).uri).toHaveLength(2048)
+    expect(() => spiffeIdOf('td', 'a'.repeat(2049 - 12))).toThrow(/longer than 2048 bytes/)
+  })
+
+  it.each([
+    ['a', /leading slash/],
+    ['a/b', /leading slash/],
+    ['/', /trailing slash/],
+    ['//', /empty segments/],
+    ['/a/', /trailing slash/],
+    ['/../a', /dot segments/],
+    ['/a?b', /characters/],
+  ])('refuse the path %s', (path, reason) => expect(() => spiffeIdWithPath('td', path)).toThrow(reason))
+
+  it('are taken apart as they were put together, and only what keeps every rule is', () => {
+    const any = fc.string({ maxLength: 8, unit: fc.constantFrom(...'ab.-_/Z0 %\u00e9') })
+    fc.assert(
+      fc.property(any, fc.array(any, { maxLength: 3 }), (trustDomain, segments) => {
+        let id: ReturnType<typeof spiffeIdOf> | undefined
+        try {
+          id = spiffeIdOf(trustDomain, ...segments)
+        } catch {
+          id = undefined
+        }
+        const isRight =
+          /^[a-z0-9._-]+$/.test(trustDomain) &&
+          segments.every(text => /^[a-zA-Z0-9._-]+$/.test(text) && text !== '.' && text !== '..')
+        expect(id !== undefined).toBe(isRight)
+        if (id === undefined) return
+        expect(id.trustDomain).toBe(trustDomain)
+        expect(id.path.split('/').slice(1)).toEqual(segments)
+      }),
+      { numRuns: 500 },
+    )
   })
 })
 
