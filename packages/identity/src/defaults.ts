@@ -76,3 +76,57 @@ export const caClientDefaults = Object.freeze({
   /** A chain with many roots fits; a flood does not. */
   maxResponseBytes: 1024 * 1024,
 })
+
+/** How much of a SPIFFE bundle is read. */
+export const bundleLimits = Object.freeze({
+  /** A bundle of a hundred authorities is a quarter of it. */
+  maxDocumentBytes: 1024 * 1024,
+  /** Certificates and JWT keys together: rotations need a handful. */
+  maxAuthorities: 100,
+})
+
+/** When the bundles of other trust domains are asked for. */
+export const federationDefaults = Object.freeze({
+  /** Where the publisher gives no hint; SPIRE's. */
+  refreshMs: 5 * MINUTE,
+  /** Hints below it are not followed: a document must not make us a flood. */
+  minRefreshMs: MINUTE,
+  /** Hints above it are not followed: a root that was taken back must leave. */
+  maxRefreshMs: HOUR,
+  /** One request, redirects included. */
+  requestTimeoutMs: 10 * SECOND,
+  /** Two are usual where a name moved. */
+  maxRedirects: 3,
+  /** The first try again after a failure; doubling up to `refreshMs`. */
+  retryFirstMs: SECOND,
+  /** Spreads the requests of a fleet that started together. */
+  jitter: 0.1,
+})
+
+/** How much of a JWT-SVID is read. */
+export const jwtLimits = Object.freeze({
+  /** As HTTP servers limit their headers. */
+  maxTokenBytes: 16 * 1024,
+  /** Key IDs are looked up, never parsed; SPIRE's have 32 bytes. */
+  maxKeyIdBytes: 1024,
+  /** As for certificates: a token may be this much younger than our clock. Nothing is added to its end. */
+  notBeforeSkewMs: MINUTE,
+})
+
+/** What the embedded JWT authority gives. */
+export const jwtDefaults = Object.freeze({
+  /** SPIRE's; a bearer token cannot be taken back. */
+  ttlMs: 5 * MINUTE,
+})
+
+/** How a file of revocation lists is followed. */
+export const crlDefaults = Object.freeze({
+  /** ztunnel's: after the last change of its folder, so that a file is read once it is whole. */
+  debounceMs: 2 * SECOND,
+  /** A folder that never rests does not keep a list from being read. */
+  maxDebounceMs: 10 * SECOND,
+  /** Where the system tells of no changes (network file systems, a folder that was replaced), they are looked for. */
+  pollMs: MINUTE,
+  /** A hundred thousand entries; a file is read in one turn of the event loop. */
+  maxFileBytes: 4 * 1024 * 1024,
+})

@@ -32,3 +32,20 @@ export {
 } from './manager/manager.ts'
 export type { X509Source } from './sources/x509-source.ts'
 export type { Revocations } from './crl/revocations.ts'
+export { bundlePem, formatSpiffeBundle, readSpiffeBundle, type SpiffeBundle } from './bundle/spiffe-bundle.ts'
+export {
+  type JwtProblem,
+  type JwtSvid,
+  type JwtVerdict,
+  verifyJwtSvid,
+  type VerifyJwtOptions,
+} from './jwt/jwt-svid.ts'
+export {
+  createJwtAuthority,
+  type IssuedJwtSvid,
+  type JwtAuthority,
+  type JwtAuthorityOptions,
+  type JwtSvidRequest,
+} from './jwt/authority.ts'
+export { createCrlFile, type CrlFile, type CrlFileOptions, type CrlStatus } from './crl/crl-file.ts'
+export type { CrlMode } from './crl/judge.ts'
