@@ -8,7 +8,6 @@ import {
   connect,
   type ConnectionOptions,
   createSecureContext,
-  type DetailedPeerCertificate,
   type SecureContext,
   TLSSocket,
   type TLSSocketOptions,
@@ -22,6 +21,7 @@ import {
   type PeerVerdict,
   type SpiffeId,
 } from '@ambient/core'
+import { peerChain } from '@ambient/core/node'
 import { HboneError, tlsError } from './errors.ts'
 import { proveTlsReads } from './tls-static.ts'
 import type { TunnelSocket } from './tunnel-socket.ts'
@@ -29,8 +29,6 @@ import type { TunnelSocket } from './tunnel-socket.ts'
 /** ztunnel's list; AES-128 costs less and is what two of our own agree on only when asked to. */
 const CIPHERS = 'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256'
 const ALPN = ['h2']
-/** A chain longer than this is refused by the verifier anyway. */
-const MAX_CHAIN = 10
 
 const contexts = new WeakMap<Credentials, SecureContext>()
 
@@ -210,23 +208,6 @@ function identityError(subject: string, verdict: Extract<PeerVerdict, { ok: fals
 function timeoutError(subject: string, timeoutMs: number): HboneError {
   const message = `TLS with ${subject} was not finished within ${timeoutMs} ms`
   return new HboneError('AMBIENT_E_HBONE_TIMEOUT', message, { layer: 'tls' })
-}
-
-/** DER, leaf first, as the peer sent it (the platform may have added the issuer it knows). */
-function peerChain(secure: TLSSocket): readonly Uint8Array[] {
-  const chain: Uint8Array[] = []
-  let certificate: DetailedPeerCertificate | undefined = secure.getPeerCertificate(true)
-  const seen = new Set<string>()
-  while (
-    certificate?.raw !== undefined &&
-    chain.length < MAX_CHAIN &&
-    !seen.has(certificate.fingerprint256)
-  ) {
-    seen.add(certificate.fingerprint256)
-    chain.push(certificate.raw)
-    certificate = certificate.issuerCertificate
-  }
-  return chain
 }
 
 /** One context per generation of an identity: making one costs a millisecond. */

@@ -14,6 +14,7 @@ export {
 } from './supervised.ts'
 export { type FirstBytesOptions, type Parsed, readFirstBytes } from './first-bytes.ts'
 export { keepFailedWrites } from './failed-write.ts'
+export { peerChain } from './peer-chain.ts'
 export { resetSocket } from './reset-socket.ts'
 export { proveStaticReads, type ReadBuffer, readInto } from './static-reads.ts'
 export { socketChannel } from './socket-channel.ts'
