@@ -130,3 +130,57 @@ export const crlDefaults = Object.freeze({
   /** A hundred thousand entries; a file is read in one turn of the event loop. */
   maxFileBytes: 4 * 1024 * 1024,
 })
+
+/** How a source over PEM files follows them. */
+export const fileSourceDefaults = Object.freeze({
+  /** Where the system tells of no changes (network file systems, a folder that was replaced), they are looked for. */
+  recheckMs: 10 * SECOND,
+  /** Certificate and key are renewed one after the other; what comes this close together is read once. */
+  settleMs: 100,
+  /** Files that change while they are read are read again this often; a pair that does not fit is refused anyway. */
+  maxReads: 3,
+  /** A bundle of a few hundred roots. */
+  maxFileBytes: 1024 * 1024,
+})
+
+/** How the SPIFFE Workload API is called. */
+export const workloadApiDefaults = Object.freeze({
+  /** The first try again after a failure. */
+  retryFirstMs: SECOND,
+  /** Each further try waits this many times longer. */
+  retryFactor: 2,
+  /** The agent of a node comes back within minutes; nobody waits half a day for it. */
+  retryMaxMs: 30 * SECOND,
+  /** Spreads the tries of workloads that lost the same agent. */
+  retryJitter: 0.2,
+  /** A server whose streams end cleanly at once is not asked in a tight loop. */
+  minStreamMs: SECOND,
+  /** A stream that brings nothing for this long is opened anew; agents answer at once. */
+  firstMessageTimeoutMs: 30 * SECOND,
+  /** One call for a token or its validation, connection included. */
+  callTimeoutMs: 20 * SECOND,
+  /** A thousand SVIDs with their bundles; a flood does not fit. */
+  maxMessageBytes: 16 * 1024 * 1024,
+  /** The specification's. */
+  maxHintBytes: 1024,
+  /** gRPC servers in Go end connections that are pinged more often than every five minutes. */
+  keepaliveMs: 6 * MINUTE,
+  /** A server that does not answer a ping for this long is gone. */
+  keepaliveTimeoutMs: 20 * SECOND,
+})
+
+/** What our own server of the Workload API allows. */
+export const workloadApiServerDefaults = Object.freeze({
+  /** Its owner alone; a socket for every user of the machine is 0o666, and needs a policy that tells them apart. */
+  socketMode: 0o600,
+  /** Workloads of one machine, a few connections each. */
+  maxConnections: 1024,
+  /** Streams of one connection: X.509, bundles and JWT bundles, for a few libraries in one process. */
+  maxStreams: 16,
+  /** A caller who is due an identity that is not there yet is told to come back after this long. */
+  firstSvidTimeoutMs: 20 * SECOND,
+  /** Requests are a list of audiences or one token. */
+  maxRequestBytes: 64 * 1024,
+  /** Audiences of one token. */
+  maxAudiences: 32,
+})

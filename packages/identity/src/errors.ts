@@ -10,6 +10,8 @@ export type IdentityErrorCode =
   | 'AMBIENT_E_PRIVATE_KEY'
   /** A trust bundle without a single certificate that can be used. */
   | 'AMBIENT_E_TRUST_BUNDLE'
+  /** A revocation list that cannot be read. */
+  | 'AMBIENT_E_CRL'
   /** A certificate request that a CA may not sign. */
   | 'AMBIENT_E_CERTIFICATE_REQUEST'
   /** An identity that this CA does not speak for. */
@@ -32,5 +34,15 @@ export type IdentityErrorCode =
   | 'AMBIENT_E_IDENTITY_FORGOTTEN'
   /** The manager or signer was closed. */
   | 'AMBIENT_E_IDENTITY_CLOSED'
+  /** A PEM file of a certificate, key or bundle that cannot be read. */
+  | 'AMBIENT_E_CREDENTIAL_FILE'
+  /** The source holds another identity than the one that was asked for. */
+  | 'AMBIENT_E_IDENTITY_NOT_HELD'
+  /** The server of the Workload API could not be reached, or said no. */
+  | 'AMBIENT_E_WORKLOAD_API'
+  /** The server of the Workload API answered with something that its specification forbids. */
+  | 'AMBIENT_E_WORKLOAD_API_RESPONSE'
+  /** The socket of a Workload API server cannot be bound, or is not safe where it lies. */
+  | 'AMBIENT_E_WORKLOAD_API_LISTEN'
 
 export class IdentityError extends AmbientError<IdentityErrorCode> {}
