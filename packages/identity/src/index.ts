@@ -49,3 +49,11 @@ export {
 } from './jwt/authority.ts'
 export { createCrlFile, type CrlFile, type CrlFileOptions, type CrlStatus } from './crl/crl-file.ts'
 export type { CrlMode } from './crl/judge.ts'
+export {
+  createCredentialFileReader,
+  type CredentialFileOptions,
+  type CredentialFilePaths,
+  type CredentialFileReader,
+} from './sources/credential-files.ts'
+export { createFileSource, type FileSourceOptions } from './sources/files.ts'
+export { credentialsSourceOf } from './sources/own-source.ts'

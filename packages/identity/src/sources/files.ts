@@ -72,7 +72,8 @@ class FileSource implements X509Source {
 
   watch(listener: (credentials: Credentials) => void): () => void {
     const stop = this.#held.watch(listener)
-    this.#start()
+    // The listener may need the function that is returned here.
+    queueMicrotask(() => this.#start())
     return stop
   }
 
