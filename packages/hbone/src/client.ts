@@ -1,6 +1,7 @@
 /** What a tunnel is asked for with, and a session of its own for one tunnel. */
 import { type Clock, type Credentials, type SpiffeId, systemClock } from '@ambient/core'
 import { type Dial, dial } from '@ambient/core/node'
+import { checkHead } from './connect-head.ts'
 import type { HeaderList } from './http2/hpack.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
 import { checkConnectRequest } from './option-checks.ts'
@@ -15,7 +16,7 @@ export interface ConnectRequest {
   readonly to: SocketAddress
   /** The peer must prove one of these. Empty: nobody is good enough. */
   readonly expect: readonly SpiffeId[]
-  /** `host:port` of the CONNECT. */
+  /** `host:port` of the CONNECT: a DNS name or an IP literal, IPv6 in brackets, and a decimal port from 1 to 65535. */
   readonly authority: string
   /** Lower-case names; `baggage`, `forwarded`, `traceparent`. */
   readonly headers?: HeaderList
@@ -36,6 +37,7 @@ export async function connect(
   },
 ): Promise<Tunnel> {
   checkConnectRequest(request)
+  checkHead(request)
   const limits = resolveLimits(request.limits)
   const nothing = (): void => {}
   const options = {

@@ -1,6 +1,6 @@
 /** How a surface asks for tunnels: by target, with everything else settled. */
 import type { Credentials, SpiffeId } from '@ambient/core'
-import { formatHostPort, readHostPort } from '@ambient/core'
+import { formatHostPort, quoteText, readHostPort } from '@ambient/core'
 import { HboneError } from './errors.ts'
 import type { HeaderList } from './http2/hpack.ts'
 import {
@@ -55,7 +55,7 @@ export function tunnelsVia(options: TunnelsViaOptions): OpenTunnel {
     if (!read.ok)
       throw new HboneError(
         'AMBIENT_E_HBONE_OPTION',
-        `no target for a tunnel: ${JSON.stringify(authority.slice(0, 256))}: ${read.reason}`,
+        `no target for a tunnel: ${quoteText(authority.slice(0, 256))}: ${read.reason}`,
         { layer: 'config' },
       )
     const credentials = await options.credentials()

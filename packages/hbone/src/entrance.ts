@@ -13,6 +13,7 @@ import {
   type Logger,
   messageOf,
   pump,
+  quoteText,
   readHostPort,
   silentLogger,
   systemClock,
@@ -254,7 +255,7 @@ function leavingSignal(socket: Socket, forced: AbortSignal): { signal: AbortSign
 function checkedTarget({ host, port }: TunnelTarget): TunnelTarget {
   const read = readHostPort(formatHostPort(host, port))
   if (read.ok) return { host: read.value.host, port: read.value.port }
-  const message = `the target ${JSON.stringify(host)} cannot be asked for: ${read.reason}`
+  const message = `the target ${quoteText(host)} cannot be asked for: ${read.reason}`
   throw new HboneError('AMBIENT_E_HBONE_OPTION', message)
 }
 

@@ -7,6 +7,7 @@
 import { type Clock, type Logger, silentLogger, systemClock, type Timer } from '@ambient/core'
 import { type Dial, dial } from '@ambient/core/node'
 import type { ConnectRequest } from './client.ts'
+import { checkHead } from './connect-head.ts'
 import { HboneError } from './errors.ts'
 import { type HboneLimits, resolveLimits } from './limits.ts'
 import { checkConnectRequest } from './option-checks.ts'
@@ -126,6 +127,7 @@ class Pool<R extends ConnectRequest> implements HbonePool<R> {
 
   async connect(request: R): Promise<Tunnel> {
     checkConnectRequest(request)
+    checkHead(request)
     const key = this.#kind.keyOf(request)
     try {
       return await this.#tunnel(key, request)

@@ -10,7 +10,7 @@ import {
 } from '@ambient/core'
 import type { ConnectRequest } from './client.ts'
 import { HboneError } from './errors.ts'
-import { headerProblem, readResponseHead } from './http2/message.ts'
+import { readResponseHead } from './http2/message.ts'
 import { Http2Connection } from './http2/connection.ts'
 import type { HeaderList } from './http2/hpack.ts'
 import type { Http2Stream } from './http2/stream.ts'
@@ -174,16 +174,12 @@ export class ClientSession {
     return error
   }
 
-  /** @throws HboneError REFUSED, RESET, TIMEOUT, SESSION_LOST or TLS; the signal's reason. */
+  /** Of a request that `checkHead` lets pass. @throws HboneError REFUSED, RESET, TIMEOUT, SESSION_LOST or TLS; the signal's reason. */
   open(request: ConnectRequest): Promise<Tunnel> {
-    const headers: HeaderList = request.headers ?? []
-    const problem = headerProblem(headers)
-    if (problem !== undefined)
-      return Promise.reject(new HboneError('AMBIENT_E_HBONE_OPTION', `headers: ${problem}`))
     const stream = this.#connection.open([
       [':method', 'CONNECT'],
       [':authority', request.authority],
-      ...headers,
+      ...(request.headers ?? []),
     ])
     if (stream === undefined)
       return Promise.reject(

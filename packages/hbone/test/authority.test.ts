@@ -1,7 +1,15 @@
 /** The authority of a CONNECT: a host or an IP literal and a port, or 400; a malformed one is never handed out. */
-import { isFromOtherNetwork, type RefusedRequest } from '@ambient/hbone'
+import {
+  connect,
+  createDoubleHbonePool,
+  createHbonePool,
+  isFromOtherNetwork,
+  type RefusedRequest,
+} from '@ambient/hbone'
 import { describe, expect, it } from 'vitest'
-import { failure, harness } from './harness.ts'
+import { type HeaderList, HpackDecoder } from '../src/http2/hpack.ts'
+import { db, failure, harness, later, web } from './harness.ts'
+import { type RawPeer, rawClient, request, TYPE } from './raw-peer.ts'
 
 const LABEL_63 = 'a'.repeat(63)
 const NAME_253 = `${LABEL_63}.${LABEL_63}.${LABEL_63}.${'a'.repeat(61)}`
@@ -81,6 +89,7 @@ const bad = [
   ['2130706433:80', 'one number'],
   ['0x7f.0.0.1:80', 'hexadecimal parts'],
   ['0x7f000001:80', 'one hexadecimal number'],
+  ['0x7f.1:80', 'two parts, one hexadecimal'],
   ['127.0.0.0x1:80', 'a hexadecimal last part'],
   ['256.0.0.1:80', 'a part out of range'],
   ['10.0.0.1.:80', 'an address with a dot behind'],
@@ -123,6 +132,24 @@ const bad = [
 /** What RFC 9113 calls malformed is a stream error; all else that is no authority is 400. */
 const malformed = ['web:80 ', '\tweb:80', 'web\n:80', 'web\r:80', 'web\0:80', 'web:80\0'] as const
 
+const isMalformed = (text: string): boolean => (malformed as readonly string[]).includes(text)
+
+/** As a client that sends bytes as they are: of text beyond ASCII, UTF-8. */
+function connectTo(authority: string): HeaderList {
+  return [
+    [':method', 'CONNECT'],
+    [':authority', Buffer.from(authority, 'utf8').toString('latin1')],
+  ]
+}
+
+/** The status, or the code of a reset before it. */
+function answerTo(peer: RawPeer, id: number): string | undefined {
+  const [answer] = peer.frames.filter(frame => frame.id === id)
+  if (answer?.type === TYPE.reset) return `reset ${answer.payload.readUInt32BE()}`
+  if (answer?.type !== TYPE.headers) return undefined
+  return new HpackDecoder(4_096).decode(answer.payload).headers.find(([name]) => name === ':status')?.[1]
+}
+
 describe('an authority', async () => {
   it(`has ${good.length} good forms here, handed out as they came`, async () => {
     const handed: string[] = []
@@ -139,38 +166,102 @@ describe('an authority', async () => {
   it(`has ${bad.length} bad forms here, each answered 400 and never handed out`, async () => {
     const refused: RefusedRequest[] = []
     const handed: string[] = []
-    const h = await harness({
+    const { port, server } = await harness({
       onRefused: seen => refused.push(seen),
       onTunnel: request => {
         handed.push(request.authority)
       },
     })
-    const answers = new Map<string, number | string | undefined>()
-    for (const [authority, what] of bad) {
-      // As a client that sends bytes as they are: of text beyond ASCII, UTF-8.
-      const bytes = Buffer.from(authority, 'utf8').toString('latin1')
-      const { status, code, h2Code } = await failure(h.connect({ authority: bytes }))
-      answers.set(what, code === 'AMBIENT_E_HBONE_REFUSED' ? status : h2Code)
-    }
-    const isReset = (text: string): boolean => (malformed as readonly string[]).includes(text)
+    const peer = await rawClient(port.port, web)
+    peer.settings()
+    const asked = bad.map(([authority, what], index) => ({ authority, what, id: 2 * index + 1 }))
+    for (const { authority, id } of asked) peer.write(request(id, 4, connectTo(authority)))
+    await peer.sync()
+    const answers = asked.map(({ what, id }) => [what, answerTo(peer, id)] as const)
     expect(Object.fromEntries(answers)).toEqual(
-      Object.fromEntries(bad.map(([authority, what]) => [what, isReset(authority) ? 'PROTOCOL_ERROR' : 400])),
+      Object.fromEntries(
+        asked.map(({ authority, what }) => [what, isMalformed(authority) ? 'reset 1' : '400']),
+      ),
     )
     expect(handed).toEqual([])
     expect(refused.every(({ reason }) => reason.startsWith('no valid authority pseudo header: '))).toBe(true)
-    expect(refused).toHaveLength(bad.filter(([authority]) => !isReset(authority)).length)
-    expect(h.server.sessions).toBe(1)
+    expect(refused).toHaveLength(bad.filter(([authority]) => !isMalformed(authority)).length)
+    expect(server.sessions).toBe(1)
   })
 
   it.each(malformed.map(text => [JSON.stringify(text), text]))(
     '%s is malformed HTTP/2: its stream is reset',
     async (_, authority) => {
-      const h = await harness({ onTunnel: () => expect.unreachable() })
-      const error = await failure(h.connect({ authority }))
-      expect(error).toMatchObject({ code: 'AMBIENT_E_HBONE_RESET', h2Code: 'PROTOCOL_ERROR' })
-      expect(h.server.sessions).toBe(1)
+      const { port, server } = await harness({ onTunnel: () => expect.unreachable() })
+      const peer = await rawClient(port.port, web)
+      peer.settings()
+      peer.write(request(1, 4, connectTo(authority)))
+      await peer.sync()
+      expect(answerTo(peer, 1)).toBe('reset 1')
+      expect(server.sessions).toBe(1)
     },
   )
+})
+
+/** What obeys a terminal, forges a line of a log, or became a question mark on the wire. */
+const hostile = [
+  'a\r\nx: y:80',
+  '\u001b[2J:80',
+  'web\u009b2J:80',
+  'we\u202eb:80',
+  'b\u2028:80',
+  'ü:80',
+  '网:80',
+] as const
+const texts = new Set([...bad.map(([authority]) => authority), ...malformed, ...hostile])
+
+describe('an authority that is none', () => {
+  const to = { address: '127.0.0.1', port: 1 }
+  const base = { credentials: web, to, expect: [db.id] }
+
+  it('is refused by its name before anything is dialled, and can be printed', async () => {
+    const dial = (): never => expect.unreachable()
+    const pool = createHbonePool({ dial })
+    const double = createDoubleHbonePool({ outer: pool })
+    later(() => Promise.all([double.close(), pool.close()]))
+    for (const authority of texts) {
+      const ways = [
+        pool.connect({ ...base, authority }),
+        connect({ ...base, authority, dial }),
+        double.connect({ ...base, authority, gateway: { expect: [db.id] } }),
+      ]
+      for (const way of ways) {
+        const { code, message } = await failure(way)
+        expect([code, message.slice(0, 12)]).toEqual(['AMBIENT_E_HBONE_OPTION', 'authority: "'])
+        expect(message).not.toMatch(/[\p{Cc}\p{Cf}\u2028\u2029]/u)
+        expect(message.length).toBeLessThan(500)
+      }
+    }
+    const headers = [['Upper', 'x']] as const
+    const { message } = await failure(pool.connect({ ...base, authority: 'web:80', headers }))
+    expect(message).toBe('headers: "Upper" is not a field name')
+  })
+
+  it('is not sent on a session that is there, and is nobody else’s failure', async () => {
+    const asked: string[] = []
+    const refused: RefusedRequest[] = []
+    const h = await harness({
+      onRefused: seen => refused.push(seen),
+      onTunnel: tunnel => {
+        asked.push(tunnel.authority)
+        tunnel.accept()
+      },
+    })
+    // Both wait for the same session, and the bad one came first.
+    const both = await Promise.allSettled([
+      h.connect({ authority: 'we b:80' }),
+      h.connect({ authority: 'web:80' }),
+    ])
+    expect(both.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
+    await Promise.all([...texts].map(authority => failure(h.connect({ authority }))))
+    await h.connect({ authority: 'web:81' })
+    expect([asked, refused]).toEqual([['web:80', 'web:81'], []])
+  })
 })
 
 describe('x-forwarded-network', () => {

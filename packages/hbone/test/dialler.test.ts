@@ -11,6 +11,7 @@ it.each([
   ['10.0.0.1\r\nx: y', 80],
   ['naïve', 80],
   ['host\u001b[31m', 80],
+  ['host\u009b31m\u007f\u202e', 80],
 ])('%j and %j are no target: an error of the caller, and nothing is dialled', async (host, port) => {
   const dial = vi.fn(() => Promise.reject(new Error('dialled')))
   const pool = createHbonePool({ dial })
@@ -22,7 +23,7 @@ it.each([
   })
   await expect(open({ host, port })).rejects.toMatchObject({
     code: 'AMBIENT_E_HBONE_OPTION',
-    message: expect.not.stringContaining('\u001b'),
+    message: expect.not.stringMatching(/[\p{Cc}\p{Cf}]/u),
   })
   expect(dial).not.toHaveBeenCalled()
   await pool.close({ graceMs: 0 })
