@@ -30,6 +30,8 @@ export type PeerProblem =
   | 'trust-domain'
   | 'unexpected-identity'
   | 'revoked'
+  /** Revocation lists are required, and none that is in force speaks of it. */
+  | 'revocation-unknown'
 
 export type PeerVerdict =
   | {

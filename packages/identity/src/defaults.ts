@@ -37,6 +37,30 @@ export const caDefaults = Object.freeze({
   backdateMs: 2 * MINUTE,
   /** The largest certificate request that is read. */
   maxRequestBytes: 64 * 1024,
+  /** What every peer verifies fastest, and ztunnel asks for. */
+  keyType: 'P-256' as const,
+  /** Half of the root's: two of them follow one another under one root. */
+  intermediateTtlMs: 1825 * DAY,
+  /** Keys of which is remembered whose they are, about 150 bytes each: nobody gets a second identity for one of them. */
+  maxKnownKeys: 65_536,
+  /** Certificates asked for at once from which on a thread of its own signs them; it costs 60 ms and 10 MB. */
+  threadFrom: 4,
+  /** A thread with nothing to sign for this long ends. */
+  threadIdleMs: 30 * SECOND,
+})
+
+/** A CA that lives in a folder. */
+export const caFileDefaults = Object.freeze({
+  /** How long a revocation list counts as fresh; written again by every change and by whoever serves the CA. */
+  crlTtlMs: 7 * DAY,
+  /** Whoever serves the CA writes its lists again this often. */
+  crlRefreshMs: DAY,
+  /** Another process that changes the folder is waited for this long; it needs a few milliseconds. */
+  lockWaitMs: 5 * SECOND,
+  /** Between two looks at a folder that somebody is changing. */
+  lockPollMs: 50,
+  /** Looks at a folder whose files do not fit together yet: they are replaced one by one. */
+  readAttempts: 20,
 })
 
 /** How the manager keeps certificates fresh. */

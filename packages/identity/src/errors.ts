@@ -12,10 +12,14 @@ export type IdentityErrorCode =
   | 'AMBIENT_E_TRUST_BUNDLE'
   /** A revocation list that cannot be read. */
   | 'AMBIENT_E_CRL'
+  /** The bundle endpoint of a trust domain could not be reached, did not prove who it is, or gave no document. */
+  | 'AMBIENT_E_BUNDLE_ENDPOINT'
   /** A certificate request that a CA may not sign. */
   | 'AMBIENT_E_CERTIFICATE_REQUEST'
   /** An identity that this CA does not speak for. */
   | 'AMBIENT_E_CA_IDENTITY'
+  /** The folder of a CA that cannot be read, written or trusted, or that another process is changing. */
+  | 'AMBIENT_E_CA_FILES'
   /** A lifetime that this CA does not give. */
   | 'AMBIENT_E_CA_TTL'
   /** The CA could not be reached, did not prove who it is, or did not answer in time. */
