@@ -112,8 +112,8 @@ describe('a file of revocation lists', () => {
     const began = performance.now()
     const [read] = readCrls(der)
     expect(read?.revoked.size).toBe(100_000)
-    // 100 ms on a quiet machine; a quadratic reader takes minutes.
-    expect(performance.now() - began).toBeLessThan(2_000)
+    // A tenth of a second on a quiet machine; a reader that compares entries takes minutes.
+    expect(performance.now() - began).toBeLessThan(5_000)
   })
 
   it('survives any change of a byte: it is refused, or read', async () => {
