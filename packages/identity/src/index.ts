@@ -14,6 +14,10 @@ export {
 export { type CertificateRequest, createCertificateRequest } from './x509/csr.ts'
 export { createCredentials, type CredentialsOptions } from './svid/credentials.ts'
 export { verifyPeerChain, type VerifyPeerOptions } from './svid/verify.ts'
+export { type ChainExplanation, explainChain, type ExplainedRule } from './svid/explain.ts'
+export type { ChainRefusal, ChainVerdict } from './svid/verify.ts'
+export type { BrokenChainRule, ChainRule } from './svid/rules.ts'
+export { readPemCertificates } from './x509/pem.ts'
 export { type CertificateSigner, createLocalSigner, type SigningRequest } from './manager/signer.ts'
 export { createIstioCaClient, type IstioCaClientOptions } from './istio/client.ts'
 export {
@@ -32,6 +36,15 @@ export {
 } from './manager/manager.ts'
 export type { X509Source } from './sources/x509-source.ts'
 export type { Revocations } from './crl/revocations.ts'
+export { type BundleEndpointOptions, createBundleEndpoint } from './bundle/endpoint.ts'
+export {
+  createFederation,
+  type FederatedEndpoint,
+  type Federation,
+  type FederationOptions,
+  type FederationStatus,
+} from './bundle/federation.ts'
+export type { BundleEndpointProfile } from './bundle/fetch-bundle.ts'
 export { bundlePem, formatSpiffeBundle, readSpiffeBundle, type SpiffeBundle } from './bundle/spiffe-bundle.ts'
 export {
   type JwtProblem,

@@ -34,3 +34,18 @@ export function readTrustBundle(pem: string): TrustAnchors {
   known.set(pem, trust)
   return trust
 }
+
+/** What is proven against what: one set of anchors for each trust domain, never merged. */
+export type TrustedDomains = ReadonlyMap<string, TrustAnchors>
+
+/** Our own domain's anchors and those of the domains that we federate with. */
+export function trustedDomains(
+  ownTrustDomain: string,
+  trustBundle: string,
+  federatedBundles: ReadonlyMap<string, string> = new Map(),
+): TrustedDomains {
+  const domains = new Map<string, TrustAnchors>()
+  for (const [domain, pem] of federatedBundles) domains.set(domain, readTrustBundle(pem))
+  // Last, so that no document of a federation speaks for our own domain.
+  return domains.set(ownTrustDomain, readTrustBundle(trustBundle))
+}

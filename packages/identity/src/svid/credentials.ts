@@ -4,11 +4,11 @@ import { type Clock, type Credentials, systemClock } from '@ambient/core'
 import { type Certificate, readCertificate } from '../x509/certificate.ts'
 import { nothingRevoked, type Revocations } from '../crl/revocations.ts'
 import { IdentityError } from '../errors.ts'
-import { readTrustBundle } from './anchors.ts'
+import { readTrustBundle, trustedDomains } from './anchors.ts'
 import { checkLeaf } from './leaf-rules.ts'
 import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
 import { redacted } from './redact.ts'
-import { trustedDomains, verifyWithAnchors } from './verify.ts'
+import { verifyWithAnchors } from './verify.ts'
 
 export interface CredentialsOptions {
   /** PEM, leaf first, then intermediates. */
@@ -39,7 +39,7 @@ export function createCredentials(options: CredentialsOptions): Credentials {
   if (first === undefined) throw refuse('AMBIENT_E_CERTIFICATE', 'the certificate chain is empty')
   const leaf = readCertificate(first)
   const verdict = checkLeaf(leaf)
-  if (!verdict.ok) throw refuse('AMBIENT_E_CERTIFICATE', `leaf: ${verdict.reason}`)
+  if (!verdict.ok) throw refuse('AMBIENT_E_CERTIFICATE', verdict.reason)
   const { id } = verdict
   const key = readPrivateKey(options.privateKey, leaf, id.uri)
   const trust = readTrustBundle(options.trustBundle)

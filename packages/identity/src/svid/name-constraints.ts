@@ -1,4 +1,5 @@
 /** Name constraints of a CA (RFC 5280 §4.2.1.10) for the forms that mesh certificates use: URI and DNS. */
+import { quoteText } from '@ambient/core'
 import { type Certificate, type GeneralName, generalName } from '../x509/certificate.ts'
 
 /** What a certificate below a constrained CA breaks, `undefined` when nothing. Forms that are not understood fail closed. */
@@ -14,12 +15,11 @@ export function nameConstraintProblem(certificate: Certificate, signer: Certific
     const excluded = constraints.excluded.filter(base => base.tag === name.tag)
     if (permitted.length === 0 && excluded.length === 0) continue
     if (name.tag !== generalName.uri && name.tag !== generalName.dns)
-      return 'a name constraint of its issuer has a form that is not understood'
-    const shown = JSON.stringify(textOf(name).slice(0, 120))
-    if (excluded.some(base => matches(name, base)))
-      return `its name ${shown} is excluded by a name constraint of its issuer`
+      return 'one of its names has a form whose name constraints are not understood'
+    const shown = quoteText(textOf(name).slice(0, 120))
+    if (excluded.some(base => matches(name, base))) return `its name ${shown} is excluded by name constraints`
     if (permitted.length > 0 && !permitted.some(base => matches(name, base)))
-      return `its name ${shown} is outside the name constraints of its issuer`
+      return `its name ${shown} is outside the name constraints`
   }
   return undefined
 }

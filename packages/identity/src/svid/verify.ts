@@ -2,20 +2,15 @@
  * Whom we believe: the verdict on a peer's chain. Stricter than TLS libraries (which accept a leaf with CA:TRUE, two
  * URIs or another domain's CA) and independent of them; synchronous, because it stands before the first byte.
  */
-import {
-  messageOf,
-  type PeerExpectation,
-  type PeerProblem,
-  type PeerVerdict,
-  type SpiffeId,
-} from '@ambient/core'
+import { messageOf, type PeerExpectation, type PeerVerdict } from '@ambient/core'
 import { nothingRevoked, type Revocations } from '../crl/revocations.ts'
-import { verifyLimits } from '../defaults.ts'
 import { readCertificate } from '../x509/certificate.ts'
-import { readTrustBundle, type TrustAnchors } from './anchors.ts'
-import { type BrokenRule, checkLeaf } from './leaf-rules.ts'
-import { findPath, type Labelled } from './path.ts'
+import { type TrustedDomains, trustedDomains } from './anchors.ts'
+import { bundleRules, expectationRule, presentedRules, unexpectedProblem } from './chain-rules.ts'
+import { checkLeaf } from './leaf-rules.ts'
+import { findPath, type Labelled, noLeaf } from './path.ts'
 import { chainKey, holdsAt, type ProvenPath, provenPath } from './proven-paths.ts'
+import { type BrokenChainRule, brokenRule, firstBroken, plainLabel } from './rules.ts'
 
 export interface VerifyPeerOptions {
   /** DER, leaf first, as the peer sent it. */
@@ -31,9 +26,6 @@ export interface VerifyPeerOptions {
   /** Milliseconds since the epoch. */
   readonly now: number
 }
-
-/** What is proven against what: one set of anchors for each trust domain, never merged. */
-export type TrustedDomains = ReadonlyMap<string, TrustAnchors>
 
 export interface VerifyWithAnchors {
   readonly chain: readonly Uint8Array[]
@@ -54,26 +46,25 @@ export function verifyPeerChain(options: VerifyPeerOptions): PeerVerdict {
   return verifyWithAnchors({ ...rest, domains, revocations })
 }
 
-/** Our own domain's anchors and those of the domains that we federate with. */
-export function trustedDomains(
-  ownTrustDomain: string,
-  trustBundle: string,
-  federatedBundles: ReadonlyMap<string, string> = new Map(),
-): TrustedDomains {
-  const domains = new Map<string, TrustAnchors>()
-  for (const [domain, pem] of federatedBundles) domains.set(domain, readTrustBundle(pem))
-  // Last, so that no document of a federation speaks for our own domain.
-  return domains.set(ownTrustDomain, readTrustBundle(trustBundle))
+export function verifyWithAnchors(options: VerifyWithAnchors): PeerVerdict {
+  const judged = judgeChain(options)
+  return judged.ok ? judged : { ok: false, problem: judged.problem, reason: judged.reason }
 }
 
-export function verifyWithAnchors(options: VerifyWithAnchors): PeerVerdict {
+export type ChainRefusal = { readonly ok: false } & BrokenChainRule
+
+/** A verdict that also names the certificate and the rule for programs. */
+export type ChainVerdict = Extract<PeerVerdict, { ok: true }> | ChainRefusal
+
+export function judgeChain(options: VerifyWithAnchors): ChainVerdict {
   const { chain, domains, expect, now, ownTrustDomain, revocations } = options
   const proof = proveChain(chain, domains, ownTrustDomain, now)
   if (!proof.ok) return proof
   const revoked = revocations.problemOf(proof.path, now)
-  if (revoked !== undefined) return refuse(revoked.problem, revoked.reason)
-  const unexpected = unexpectedProblem(proof.id, expect, ownTrustDomain)
-  if (unexpected !== undefined) return refuse(unexpected.problem, `leaf: ${unexpected.reason}`)
+  if (revoked !== undefined)
+    return { ok: false, ...revoked, rule: 'revocation', certificate: certificateNamedIn(revoked.reason) }
+  const unexpected = firstBroken([expectationRule], { id: proof.id, expect, ownTrustDomain }, 'leaf')
+  if (unexpected !== undefined) return { ok: false, ...unexpected, problem: unexpectedProblem(expect) }
   return { ok: true, id: proof.id, notAfter: proof.notAfter }
 }
 
@@ -83,81 +74,53 @@ function proveChain(
   domains: TrustedDomains,
   ownTrustDomain: string,
   now: number,
-): ProvenPath | Extract<PeerVerdict, { ok: false }> {
-  const bytes = chain.reduce((total, der) => total + der.length, 0)
-  if (bytes > verifyLimits.maxChainBytes)
-    return refuse('malformed', `chain: ${bytes} bytes, at most ${verifyLimits.maxChainBytes}`)
+): ProvenPath | ChainRefusal {
+  const oversized = firstBroken(presentedRules, chain, 'chain')
+  if (oversized !== undefined) return refuse(oversized)
   const key = chainKey(chain)
   for (const [domain, anchors] of domains) {
     const known = anchors.proven.get(key)
     // Two domains may have one bundle; each proves its own members only.
     if (known?.id.trustDomain === domain && holdsAt(known, now)) return known
   }
-  const read = readPresented(chain)
-  if (!read.ok) return read
-  const [leaf] = read.presented
-  if (leaf === undefined) return refuse('no-certificate', 'the peer presented no certificate')
-  const own = checkLeaf(leaf.certificate)
-  if (!own.ok) return refuse(own.problem, `${leaf.label}: ${own.reason}`)
+  const presented: Labelled[] = []
+  for (const read of readPresented(chain)) {
+    if (!read.ok) return read
+    presented.push(read.labelled)
+  }
+  const [leaf] = presented
+  if (leaf === undefined) return refuse(noLeaf())
+  const own = checkLeaf(leaf.certificate, leaf.label)
+  if (!own.ok) return own
   const { id } = own
-  const named = `${leaf.label} (${id.uri})`
+  const named = { ...leaf, label: `${leaf.label} (${id.uri})` }
+  const unknown = firstBroken(bundleRules, { id, domains, ownTrustDomain }, named.label)
   const trust = domains.get(id.trustDomain)
-  if (trust === undefined)
-    return refuse('trust-domain', `${named}: trust domain is not ours, ${ownTrustDomain}`)
-  if (trust.anchors.length === 0)
-    return refuse('untrusted', `${named}: the trust bundle holds no certificate that can be read`)
-  const found = findPath([{ ...leaf, label: named }, ...read.presented.slice(1)], trust.anchors, now)
-  if (!found.ok) return refuse(found.problem, found.reason)
+  if (unknown !== undefined || trust === undefined) return refuse(unknown ?? noLeaf())
+  const found = findPath([named, ...presented.slice(1)], trust.anchors, now)
+  if (!found.ok) return refuse(found)
   return trust.proven.add(key, provenPath(id, found.path))
 }
 
-/** Why this is not who was expected. Proven it is. */
-function unexpectedProblem(
-  id: SpiffeId,
-  expect: PeerExpectation,
-  ownTrustDomain: string,
-): BrokenRule | undefined {
-  switch (expect.kind) {
-    case 'any':
-      return undefined
-    case 'one-of':
-      return expect.ids.some(expected => expected.uri === id.uri)
-        ? undefined
-        : {
-            problem: 'unexpected-identity',
-            reason: `peer is ${id.uri}, expected ${expect.ids.map(expected => expected.uri).join(' or ') || 'nobody'}`,
-          }
-    case 'own-trust-domain':
-      return id.trustDomain === ownTrustDomain
-        ? undefined
-        : { problem: 'trust-domain', reason: `${id.uri}: trust domain is not ours, ${ownTrustDomain}` }
-    case 'member-of':
-      return id.trustDomain === expect.trustDomain
-        ? undefined
-        : {
-            problem: 'unexpected-identity',
-            reason: `peer is ${id.uri}, expected a member of ${expect.trustDomain}`,
-          }
-  }
-}
+type Presented = { readonly ok: true; readonly labelled: Labelled } | ChainRefusal
 
-function readPresented(
-  chain: readonly Uint8Array[],
-): { readonly ok: true; readonly presented: readonly Labelled[] } | Extract<PeerVerdict, { ok: false }> {
-  if (chain.length > verifyLimits.maxPathLength)
-    return refuse('malformed', `chain: ${chain.length} certificates, at most ${verifyLimits.maxPathLength}`)
-  const presented: Labelled[] = []
+/** Each certificate as it was sent, or what makes it unreadable. */
+export function* readPresented(chain: readonly Uint8Array[]): Generator<Presented> {
   for (const [index, der] of chain.entries()) {
     const label = index === 0 ? 'leaf' : `certificate ${index + 1} of ${chain.length}`
     try {
-      presented.push({ label, certificate: readCertificate(der) })
+      yield { ok: true, labelled: { label, certificate: readCertificate(der) } }
     } catch (error) {
-      return refuse('malformed', `${label}: ${messageOf(error)}`)
+      yield refuse(brokenRule(label, 'der', 'malformed', messageOf(error)))
     }
   }
-  return { ok: true, presented }
 }
 
-function refuse(problem: PeerProblem, reason: string): Extract<PeerVerdict, { ok: false }> {
-  return { ok: false, problem, reason }
+/** Reasons begin with it. */
+export function certificateNamedIn(reason: string): string {
+  return plainLabel(/^(.*?): /s.exec(reason)?.[1] ?? 'chain')
+}
+
+function refuse({ problem, rule, certificate, reason }: BrokenChainRule): ChainRefusal {
+  return { ok: false, problem, rule, certificate, reason }
 }

@@ -46,6 +46,19 @@ export const generalName = Object.freeze({
   ip: contextTag(7),
 })
 
+/** All that RFC 5280 §4.2.1.6 knows, in the form that DER gives each. */
+const GENERAL_NAMES: readonly number[] = [
+  constructedTag(0),
+  contextTag(1),
+  generalName.dns,
+  constructedTag(3),
+  generalName.directory,
+  constructedTag(5),
+  generalName.uri,
+  generalName.ip,
+  contextTag(8),
+]
+
 export interface GeneralName {
   readonly tag: number
   readonly value: Uint8Array
@@ -235,6 +248,8 @@ function readGeneralNames(value: Uint8Array): readonly GeneralName[] {
   const names: GeneralName[] = []
   while (!list.done) {
     const { tag, content } = list.next('subjectAltName')
+    // A URI in pieces (BER) would otherwise be a name of an unknown kind.
+    if (!GENERAL_NAMES.includes(tag)) throw malformed(`subjectAltName: no name has tag 0x${tag.toString(16)}`)
     names.push({ tag, value: content })
   }
   return names
@@ -251,7 +266,10 @@ function readNameConstraints(value: Uint8Array): NonNullable<Certificate['nameCo
     const list = new DerReader(content ?? new Uint8Array())
     const names: GeneralName[] = []
     while (!list.done) {
-      const { tag, content: base } = list.enter(tags.sequence, 'subtree').next('subtree')
+      const subtree = list.enter(tags.sequence, 'subtree')
+      const { tag, content: base } = subtree.next('subtree')
+      // RFC 5280 §4.2.1.10: a minimum is 0, which DER leaves out, and there is no maximum.
+      subtree.end('subtree')
       names.push({ tag, value: base })
     }
     return names

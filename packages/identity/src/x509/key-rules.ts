@@ -2,7 +2,11 @@
 import type { KeyObject } from 'node:crypto'
 import { verifyLimits } from '../defaults.ts'
 
-const CURVES: readonly (string | undefined)[] = ['prime256v1', 'secp384r1', 'secp521r1']
+const CURVE_NAMES: ReadonlyMap<string, string> = new Map([
+  ['prime256v1', 'P-256'],
+  ['secp384r1', 'P-384'],
+  ['secp521r1', 'P-521'],
+])
 
 /** Signatures over SHA-256 or better; the digest is what `node:crypto` calls it, `undefined` where the key implies it. */
 const SIGNATURES: ReadonlyMap<string, { readonly name: string; readonly digest: string | undefined }> =
@@ -23,7 +27,7 @@ export function keyProblem(key: KeyObject): string | undefined {
   if (type === 'ed25519') return undefined
   if (type === 'ec') {
     const curve = details?.namedCurve
-    return CURVES.includes(curve)
+    return CURVE_NAMES.has(curve ?? '')
       ? undefined
       : `the curve ${curve ?? 'of its key'} is not P-256, P-384 or P-521`
   }
@@ -33,9 +37,26 @@ export function keyProblem(key: KeyObject): string | undefined {
       return `an RSA key of ${bits} bits is weaker than ${verifyLimits.minRsaBits}`
     if (bits > verifyLimits.maxRsaBits)
       return `an RSA key of ${bits} bits is larger than ${verifyLimits.maxRsaBits}`
-    return undefined
+    const exponent = details?.publicExponent ?? 0n
+    // With 1 every number is its own signature.
+    return exponent < 3n || exponent % 2n === 0n
+      ? `an RSA key with the public exponent ${exponent} proves nothing`
+      : undefined
   }
   return `keys of type ${type ?? 'unknown'} are not supported`
+}
+
+/** A key that {@link keyProblem} let pass, in words. */
+export function keyFacts(key: KeyObject): string {
+  const details = key.asymmetricKeyDetails
+  if (key.asymmetricKeyType === 'ed25519') return 'Ed25519'
+  if (key.asymmetricKeyType === 'rsa') return `RSA, ${details?.modulusLength ?? 0} bits`
+  return CURVE_NAMES.get(details?.namedCurve ?? '') ?? 'unknown'
+}
+
+/** What the standard calls an algorithm that {@link signatureAlgorithmProblem} let pass. */
+export function signatureAlgorithmName(oid: string): string {
+  return SIGNATURES.get(oid)?.name ?? oid
 }
 
 export function signatureAlgorithmProblem(oid: string): string | undefined {
