@@ -3,12 +3,11 @@
  * that is too strict, and one that has stopped looking, is seen. Needs nothing for Node's http2, curl 8.1 or later (`CURL`)
  * and Apache 2.4 with mod_http2 and mod_proxy_connect (`APACHE`) for theirs.
  */
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createSecureServer, type ServerHttp2Session } from 'node:http2'
-import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
+import { type AddressInfo, connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -16,6 +15,7 @@ import { readHostPort } from '@ambient/core'
 import { runClientConformance, runServerConformance } from '@ambient/hbone/conformance'
 import { createTestIdentities } from '@ambient/identity/testing'
 import { afterEach, describe, expect, it } from 'vitest'
+import { apacheProblem, startApache } from './apache.ts'
 
 const run = promisify(execFile)
 const identities = await createTestIdentities()
@@ -123,11 +123,6 @@ describe.skipIf(curlProblem !== undefined)(`curl as a client${skipped(curlProble
   }, 60_000)
 })
 
-const APACHE = process.env.APACHE ?? ['/usr/sbin/apache2', '/usr/sbin/httpd'].find(existsSync) ?? 'apache2'
-const MODULES = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/usr/lib/httpd/modules']
-const modules = MODULES.find(folder => existsSync(join(folder, 'mod_http2.so')))
-const apacheProblem = unusableApache()
-
 describe.skipIf(apacheProblem !== undefined)(`Apache as a server${skipped(apacheProblem)}`, () => {
   // Its tunnels end when one side ends, resets become ends, errors of a proxy are 502 and 403, one thread carries one tunnel.
   const always = [
@@ -153,7 +148,9 @@ describe.skipIf(apacheProblem !== undefined)(`Apache as a server${skipped(apache
   ]
 
   it('differs where it is known to', async () => {
-    const found = await deviations(await apache())
+    const { port, close } = await startApache(db)
+    later(close)
+    const found = await deviations(port)
     expect(found.filter(one => !always.includes(one) && !byVersion.includes(one))).toEqual([])
     expect(always.filter(one => !found.includes(one))).toEqual([])
   }, 120_000)
@@ -207,77 +204,6 @@ async function nodeProxy(): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-/** A forward proxy for loopback targets. */
-async function apache(): Promise<number> {
-  const folder = await temporaryFolder()
-  const port = await freePort()
-  await writeFile(join(folder, 'cert.pem'), db.certificateChain)
-  await writeFile(join(folder, 'key.pem'), db.privateKey())
-  await writeFile(join(folder, 'ca.pem'), db.trustBundle)
-  await writeFile(join(folder, 'httpd.conf'), apacheConfig(folder, port))
-  // Its workers are another user.
-  await chmod(folder, 0o755)
-  const child = spawn(APACHE, ['-f', join(folder, 'httpd.conf'), '-D', 'FOREGROUND'], { stdio: 'ignore' })
-  const ended = once(child, 'exit')
-  later(async () => {
-    child.kill('SIGTERM')
-    await ended
-  })
-  await untilListening(port, child)
-  return port
-}
-
-function apacheConfig(folder: string, port: number): string {
-  const names = ['authz_core', 'authz_host', 'ssl', 'http2', 'proxy', 'proxy_connect']
-  const load = (name: string): string => `LoadModule ${name}_module ${modules ?? ''}/mod_${name}.so`
-  return `
-ServerRoot ${folder}
-ServerName localhost
-PidFile ${folder}/pid
-DefaultRuntimeDir ${folder}
-ErrorLog ${folder}/error.log
-Mutex file:${folder} default
-${existsSync(join(modules ?? '', 'mod_mpm_event.so')) ? load('mpm_event') : ''}
-${existsSync(join(modules ?? '', 'mod_unixd.so')) ? load('unixd') : ''}
-${process.getuid?.() === 0 ? 'User nobody' : ''}
-${names.map(load).join('\n')}
-Protocols h2 http/1.1
-Listen 127.0.0.1:${port}
-SSLEngine on
-SSLCertificateFile ${folder}/cert.pem
-SSLCertificateKeyFile ${folder}/key.pem
-SSLCACertificateFile ${folder}/ca.pem
-SSLVerifyClient require
-ProxyRequests On
-H2ProxyRequests On
-AllowCONNECT 1024-65535
-<Proxy "*">
-  Require local
-</Proxy>
-`
-}
-
-async function untilListening(port: number, child: ChildProcess): Promise<void> {
-  for (;;) {
-    if (child.exitCode !== null) throw new Error(`Apache ended with ${child.exitCode}`)
-    const socket = connectTcp({ host: '127.0.0.1', port })
-    const isThere = await Promise.race([once(socket, 'connect').then(() => true)]).catch(() => false)
-    socket.destroy()
-    if (isThere) return
-    await new Promise(resolve => setImmediate(resolve))
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'ambient-conformance-'))
   later(() => rm(folder, { recursive: true, force: true }))
@@ -294,13 +220,4 @@ function unusableCurl(): string | undefined {
   } catch {
     return 'there is no curl (set CURL to one of 8.1 or later)'
   }
-}
-
-function unusableApache(): string | undefined {
-  try {
-    execFileSync(APACHE, ['-v'], { stdio: 'ignore' })
-  } catch {
-    return 'there is no Apache (set APACHE to its program)'
-  }
-  return modules === undefined ? 'this Apache has no mod_http2' : undefined
 }
