@@ -1,15 +1,14 @@
 /** Reads into memory that is used again: what a reader keeps stays as it was, what was read before is not lost. */
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { type Channel, type ChannelEvents, pump } from '@ambient/core'
+import { pump } from '@ambient/core'
 import { socketChannel } from '@ambient/core/node'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Recorder } from '../../../test/contracts/channel.ts'
+import { Choosy, sha256 } from '../../../test/contracts/choosy.ts'
 import { proveStaticReads, readStatically } from '../src/node/static-reads.ts'
 import { socketPair } from './socket-pair.ts'
-
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 beforeAll(async () => {
   await proveStaticReads()
@@ -24,49 +23,6 @@ async function withPair(run: (writer: Socket, reader: Socket) => Promise<void>):
   }
 }
 
-/** Keeps some views, consumes others, pauses now and then. */
-class Choosy implements ChannelEvents {
-  readonly hash = createHash('sha256')
-  readonly kept: { readonly view: Uint8Array; readonly digest: string }[] = []
-  readonly ended: Promise<void>
-  readonly #channel: Channel
-  #count = 0
-  #end: () => void = () => {}
-
-  constructor(channel: Channel) {
-    this.#channel = channel
-    this.ended = new Promise(resolve => {
-      this.#end = resolve
-    })
-    channel.start(this)
-  }
-
-  data(bytes: Uint8Array): boolean {
-    this.hash.update(bytes)
-    this.#count++
-    if (this.#count % 5 === 0) {
-      this.#channel.pause()
-      // A pause right after a resume, in one turn.
-      setImmediate(() => {
-        this.#channel.resume()
-        this.#channel.pause()
-        setImmediate(() => this.#channel.resume())
-      })
-    }
-    if (this.#count % 3 !== 0) return true
-    this.kept.push({ view: bytes, digest: sha256(bytes) })
-    return false
-  }
-
-  end(): void {
-    this.#end()
-  }
-
-  drained(): void {}
-  finished(): void {}
-  reset(): void {}
-}
-
 describe('static reads', () => {
   it.skipIf(process.platform === 'win32')('work on this Node', async () => {
     expect(await proveStaticReads()).toBe(true)
@@ -78,7 +34,9 @@ describe('static reads', () => {
   it('never overwrite what a reader keeps, whatever it consumes in between', async () => {
     await withPair(async (writer, reader) => {
       const sent = randomBytes(24 << 20)
-      const choosy = new Choosy(socketChannel(reader))
+      const channel = socketChannel(reader)
+      const choosy = new Choosy(channel)
+      channel.start(choosy)
       for (let at = 0; at < sent.length; ) {
         // Small pieces and large ones, so that buffers come and go.
         const size = at % 7 === 0 ? 3_000 : 400_001
@@ -147,7 +105,9 @@ describe('static reads', () => {
     await withPair(async (writer, reader) => {
       await withPair(async (sink, far) => {
         const sent = randomBytes(16 << 20)
-        const events = new Choosy(socketChannel(far))
+        const channel = socketChannel(far)
+        const events = new Choosy(channel)
+        channel.start(events)
         const done = pump(socketChannel(reader), socketChannel(sink))
         writer.end(sent)
         far.end()

@@ -1,16 +1,15 @@
 /** Sessions read in either way: into memory that is used again, and by events where a process cannot. */
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { connect, createSecureContext, TLSSocket } from 'node:tls'
-import { type Channel, type ChannelEvents, pump } from '@ambient/core'
+import { type Channel, pump } from '@ambient/core'
 import { dial, listen, socketChannel } from '@ambient/core/node'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { Choosy, sha256 } from '../../../test/contracts/choosy.ts'
 import { allowTlsReads, proveTlsReads, readTransport } from '../src/tls-static.ts'
 import { db, deferred, failure, harness, identities, later } from './harness.ts'
-
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 const context = createSecureContext({
   cert: db.certificateChain,
@@ -87,43 +86,6 @@ function echo(channel: Channel): void {
     finished() {},
     reset() {},
   })
-}
-
-/** Keeps one view in three, stops one time in seven. */
-class Choosy implements ChannelEvents {
-  readonly hash = createHash('sha256')
-  readonly kept: { readonly view: Uint8Array; readonly digest: string }[] = []
-  readonly ended: Promise<void>
-  readonly #channel: Channel
-  #count = 0
-  #end: () => void = () => {}
-
-  constructor(channel: Channel) {
-    this.#channel = channel
-    this.ended = new Promise(resolve => {
-      this.#end = resolve
-    })
-  }
-
-  data(bytes: Uint8Array): boolean {
-    this.hash.update(bytes)
-    this.#count++
-    if (this.#count % 7 === 0) {
-      this.#channel.pause()
-      setImmediate(() => this.#channel.resume())
-    }
-    if (this.#count % 3 !== 0) return true
-    this.kept.push({ view: bytes, digest: sha256(bytes) })
-    return false
-  }
-
-  end(): void {
-    this.#end()
-  }
-
-  drained(): void {}
-  finished(): void {}
-  reset(): void {}
 }
 
 it.skipIf(process.platform === 'win32')('TLS can be read statically on this Node', async () => {
