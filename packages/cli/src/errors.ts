@@ -22,6 +22,8 @@ export type CliErrorCode =
   | 'AMBIENT_E_CLI_SPAWN'
   /** A certificate, key or CA file cannot be read, or they do not belong together. */
   | 'AMBIENT_E_CLI_CREDENTIALS'
+  /** What a command was given to read is not what it reads. */
+  | 'AMBIENT_E_CLI_INPUT'
   /** A connection through the mesh was refused or cut. */
   | 'AMBIENT_E_CLI_CONNECT'
 

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { addCommand, type CommandContext, outputOption, quiet } from './command-line.ts'
 import { describeFailure } from './failure.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './host.ts'
+import { registerCert } from './cert/command.ts'
 import { registerConnect } from './connect.ts'
 import { registerGet } from './get.ts'
 import { registerHbone } from './hbone/command.ts'
@@ -65,6 +66,7 @@ function createProgram(context: CommandContext): Command {
   registerLabel(program, context)
   registerWaypoint(program, context)
   registerHbone(program, context)
+  registerCert(program, context)
   addCommand(program, 'version', 'print versions', context)
     .addOption(outputOption())
     .addHelpText('after', '\nExamples:\n  $ ambient version\n  $ ambient version -o json\n')

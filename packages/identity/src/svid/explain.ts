@@ -1,5 +1,6 @@
 /** The same verdict as `verifyPeerChain`, with every rule on the way to it: for people who ask why. */
 import { nothingRevoked, type Revocations } from '../crl/revocations.ts'
+import { type CertificateFacts, certificateFacts } from '../x509/facts.ts'
 import { type TrustedDomains, trustedDomains } from './anchors.ts'
 import { bundleRules, expectationRule, presentedRules } from './chain-rules.ts'
 import { leafId, leafRules } from './leaf-rules.ts'
@@ -32,6 +33,8 @@ export interface ChainExplanation {
    * the one that the verdict names is among those that fail.
    */
   readonly rules: readonly ExplainedRule[]
+  /** What was presented, as far as it can be read, and the trust anchor that a path led to. */
+  readonly certificates: readonly CertificateFacts[]
 }
 
 type Rows = ExplainedRule[]
@@ -45,10 +48,11 @@ export function explainChain(options: VerifyPeerOptions): ChainExplanation {
   ask(rows, 'chain', presentedRules, options.chain)
   const isOversized = rows.some(({ outcome }) => outcome === 'fail')
   // What is too large is not read, here as there.
-  if (!isOversized) explainCertificates(rows, options, domains, revocations)
+  const known = isOversized ? [] : explainCertificates(rows, options, domains, revocations)
   if (!verdict.ok && !rows.some(row => isFailureOf(row, verdict)))
     rows.push(row(verdict.certificate, verdict.rule, fail(verdict.reason)))
-  return { verdict, rules: rows }
+  const certificates = known.map(({ label, certificate }) => certificateFacts(label, certificate))
+  return { verdict, rules: rows, certificates }
 }
 
 function explainCertificates(
@@ -56,26 +60,29 @@ function explainCertificates(
   options: VerifyPeerOptions,
   domains: TrustedDomains,
   revocations: Revocations,
-): void {
-  const presented = readAll(rows, options.chain)
+): readonly Labelled[] {
+  const readable = readAll(rows, options.chain)
+  // A chain is judged as a whole or not at all.
+  const presented = readable.length === options.chain.length ? readable : []
   const [leaf] = presented
-  if (leaf === undefined) return
+  if (leaf === undefined) return readable
   ask(rows, leaf.label, leafRules, leaf.certificate)
   const { expect, now, ownTrustDomain } = options
   const id = leafId(leaf.certificate)
   if (id === undefined) {
     for (const { name } of [...bundleRules, { name: 'signature' } as const, expectationRule])
       rows.push(row(leaf.label, name, skip('the leaf has no SPIFFE ID')))
-    return
+    return readable
   }
   ask(rows, leaf.label, bundleRules, { id, domains, ownTrustDomain })
   const anchors = domains.get(id.trustDomain)?.anchors ?? []
   const path = explainPath(rows, presented, anchors, now)
   explainRevocation(rows, path, revocations, now)
   ask(rows, leaf.label, [expectationRule], { id, expect, ownTrustDomain })
+  return [...readable, ...(path ?? []).filter(one => anchors.includes(one))]
 }
 
-/** Those that can be read, when all of them can. */
+/** Those that can be read. */
 function readAll(rows: Rows, chain: readonly Uint8Array[]): readonly Labelled[] {
   const presented: Labelled[] = []
   for (const read of readPresented(chain)) {
@@ -91,7 +98,7 @@ function readAll(rows: Rows, chain: readonly Uint8Array[]): readonly Labelled[] 
       chain.length > 0 ? pass('a certificate') : fail('no certificate was presented'),
     ),
   )
-  return presented.length === chain.length ? presented : []
+  return presented
 }
 
 /** @returns the path up to a trust anchor, or `undefined` when none leads there. */

@@ -46,12 +46,21 @@ export function keyProblem(key: KeyObject): string | undefined {
   return `keys of type ${type ?? 'unknown'} are not supported`
 }
 
-/** A key that {@link keyProblem} let pass, in words. */
+/** A key in words, good or not. */
 export function keyFacts(key: KeyObject): string {
   const details = key.asymmetricKeyDetails
-  if (key.asymmetricKeyType === 'ed25519') return 'Ed25519'
-  if (key.asymmetricKeyType === 'rsa') return `RSA, ${details?.modulusLength ?? 0} bits`
-  return CURVE_NAMES.get(details?.namedCurve ?? '') ?? 'unknown'
+  switch (key.asymmetricKeyType) {
+    case 'ed25519':
+      return 'Ed25519'
+    case 'rsa':
+      return `RSA, ${details?.modulusLength ?? 0} bits`
+    case 'ec':
+      return (
+        CURVE_NAMES.get(details?.namedCurve ?? '') ?? `EC, ${details?.namedCurve ?? 'a curve of its own'}`
+      )
+    default:
+      return key.asymmetricKeyType ?? 'unknown'
+  }
 }
 
 /** What the standard calls an algorithm that {@link signatureAlgorithmProblem} let pass. */
