@@ -9,14 +9,16 @@ export {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
   ExtendedKeyUsageExtension,
+  type Extension,
   KeyUsagesExtension,
   KeyUsageFlags,
   type JsonGeneralNames,
   Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
-  type X509Certificate as GeneratedCertificate,
+  X509Certificate as GeneratedCertificate,
   X509CertificateGenerator,
+  X509CrlGenerator,
 } from '@peculiar/x509'
 
 export const crypto = webcrypto

@@ -1,0 +1,36 @@
+/** Whose key is whose: one key never proves two identities. */
+import { createHash } from 'node:crypto'
+import type { SpiffeId } from '@ambient/core'
+import { caDefaults } from '../defaults.ts'
+
+export interface KeyOwners {
+  /** Why this identity may not have a certificate for that key (DER SubjectPublicKeyInfo); remembers it otherwise. */
+  problemOf(publicKey: Uint8Array, id: SpiffeId): string | undefined
+  /** A key of the CA itself. */
+  reserve(publicKey: Uint8Array): void
+}
+
+/** Bounded; the key that was seen longest ago is forgotten first. */
+export function createKeyOwners(): KeyOwners {
+  const reserved = new Set<string>()
+  const owners = new Map<string, string>()
+  return {
+    problemOf(publicKey, id) {
+      const key = hashOf(publicKey)
+      if (reserved.has(key)) return "asks for a certificate for the CA's own key"
+      const owner = owners.get(key)
+      if (owner !== undefined && owner !== id.uri)
+        return 'has a key that another identity has a certificate for'
+      owners.delete(key)
+      const [oldest] = owners.keys()
+      if (owners.size >= caDefaults.maxKnownKeys && oldest !== undefined) owners.delete(oldest)
+      owners.set(key, id.uri)
+      return undefined
+    },
+    reserve: publicKey => void reserved.add(hashOf(publicKey)),
+  }
+}
+
+function hashOf(publicKey: Uint8Array): string {
+  return createHash('sha256').update(publicKey).digest('base64')
+}
