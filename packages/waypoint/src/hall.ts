@@ -26,6 +26,8 @@ export interface HallOptions {
   readonly directory: ListedDirectory
   readonly room: ReadingRoom
   readonly tcp: TcpContext
+  /** A connection failed before its first tunnel, perhaps for the peer's certificate. */
+  readonly onPeerRefused: (reporter: 'destination', error: unknown) => void
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -35,6 +37,8 @@ export interface Hall {
   accept(socket: Socket): void
   readonly sessions: number
   readonly tunnels: number
+  /** To be called when trust changed; returns how many sessions ended. See `HboneServer.recheck`. */
+  recheck(): number
   /** Takes no more sockets, lets tunnels finish for `graceMs`, then cuts them. Idempotent. */
   close(options: { readonly graceMs: number }): Promise<void>
 }
@@ -42,17 +46,20 @@ export interface Hall {
 export function createHall(options: HallOptions): Hall {
   const { ledger } = options.tcp
   const belonging = createBelonging(options)
+  let isRechecking = false
   const server: HboneServer = createHboneServer({
     clock: options.clock,
     logger: options.logger,
     limits: { maxConcurrentStreams: defaults.maxTunnelsPerConnection },
     credentials: () => options.credentials.get(options.self),
     onTunnel: request => handleTunnel(options, belonging, request),
-    onFailure: ({ source, error }) =>
+    onFailure: ({ source, error }) => {
+      if (!isRechecking) options.onPeerRefused('destination', error)
       options.logger.warn(
         { 'src.addr': `${source.address}:${source.port}`, code: error.code, error: messageOf(error) },
-        'a connection carried no tunnel',
-      ),
+        isRechecking ? 'a session was ended' : 'a connection carried no tunnel',
+      )
+    },
     onRefused: ({ source, authority, status, reason }) =>
       ledger.refused({ source, authority, status, reason }),
   })
@@ -63,6 +70,12 @@ export function createHall(options: HallOptions): Hall {
     },
     get tunnels() {
       return server.tunnels
+    },
+    recheck() {
+      isRechecking = true
+      const ended = server.recheck()
+      isRechecking = false
+      return ended
     },
     async close({ graceMs }) {
       await server.close({ graceMs })

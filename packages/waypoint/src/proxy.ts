@@ -5,7 +5,14 @@ import { isLoopback } from '@ambient/core'
 import type { Dial } from '@ambient/core/node'
 import type { LogSink, MetricsRegistry } from '@ambient/core/proxy'
 import type { ConfigStore } from '@ambient/discovery'
-import { createHbonePool, formatBaggage, formatForwardedClientCert, type HbonePool } from '@ambient/hbone'
+import {
+  type ConnectRequest,
+  createHbonePool,
+  formatBaggage,
+  formatForwardedClientCert,
+  type HbonePool,
+  type Tunnel,
+} from '@ambient/hbone'
 import type { ListedDirectory } from './belonging.ts'
 import type { WaypointConfig } from './config/config.ts'
 import { findGateway } from './gateway.ts'
@@ -32,6 +39,8 @@ export interface ProxyOptions {
   readonly directory: ListedDirectory
   readonly store: ConfigStore
   readonly credentials: CredentialsSource
+  /** A new connection failed; perhaps for the peer's certificate. */
+  readonly onPeerRefused: (reporter: 'destination' | 'source', error: unknown) => void
   readonly metrics: MetricsRegistry
   readonly log: LogSink
   readonly spans: SpanExporter | undefined
@@ -43,6 +52,8 @@ export interface ProxyOptions {
 
 export interface WaypointProxy {
   accept(socket: Socket): void
+  /** To be called when trust changed; returns how many sessions ended. See `HboneServer.recheck`. */
+  recheckPeers(): number
   /** Whether this waypoint answers for the service. */
   serves(service: Service): boolean
   tableFor(service: Service, port: number): RouteTable
@@ -97,6 +108,10 @@ class LiveProxy implements WaypointProxy {
 
   accept(socket: Socket): void {
     this.#hall.accept(socket)
+  }
+
+  recheckPeers(): number {
+    return this.#hall.recheck() + this.#pool.recheck()
   }
 
   serves(service: Service): boolean {
@@ -169,7 +184,7 @@ class LiveProxy implements WaypointProxy {
   #createDispatcher(): Dispatcher {
     const { config, credentials, self, directory, dial, clock, random, log } = this.#options
     return createDispatcher({
-      pool: this.#pool,
+      pool: { connect: request => this.#connect(request) },
       credentials,
       self,
       directory: withWorkloadClusters(directory, config.network),
@@ -181,6 +196,15 @@ class LiveProxy implements WaypointProxy {
       ...(isLoopback(config.instanceIp) ? { localAddress: config.instanceIp } : {}),
       ...(dial === undefined ? {} : { dial }),
     })
+  }
+
+  async #connect(request: ConnectRequest): Promise<Tunnel> {
+    try {
+      return await this.#pool.connect(request)
+    } catch (error) {
+      this.#options.onPeerRefused('source', error)
+      throw error
+    }
   }
 
   #createHall(): Hall {
@@ -200,6 +224,7 @@ class LiveProxy implements WaypointProxy {
         table: stream => this.#table(stream),
         connect: order => this.#dispatcher.connectTcp(order),
       },
+      onPeerRefused: this.#options.onPeerRefused,
       clock,
       logger: log.scope('proxy'),
     })

@@ -40,6 +40,7 @@ import type { WaypointConfig } from './config/config.ts'
 import { createDiscoveryClient, createSigner } from './control-plane.ts'
 import { WaypointError } from './errors.ts'
 import { createProxy, type WaypointProxy } from './proxy.ts'
+import { createRevocationGuard, type RevocationGuard } from './revocations.ts'
 import { createSpanExporter, type SpanExporter } from './telemetry/otlp.ts'
 
 export interface WaypointOptions {
@@ -94,6 +95,7 @@ class LiveWaypoint implements Waypoint {
   readonly #self: SpiffeId
   readonly #directory: WritableDirectory
   readonly #store: ConfigStore
+  readonly #revocations: RevocationGuard
   readonly #identities: IdentityManager
   readonly #discovery: AdsClient | undefined
   readonly #ownedSigner: CertificateSigner | undefined
@@ -122,6 +124,13 @@ class LiveWaypoint implements Waypoint {
     this.#discovery = own === undefined ? undefined : this.#createDiscovery(own)
     this.#ownedSigner =
       options.signer === undefined ? createSigner(config, this.#log.scope('identity')) : undefined
+    this.#revocations = createRevocationGuard({
+      config: config.crl,
+      recheck: () => this.#proxy.recheckPeers(),
+      clock: this.#clock,
+      logger: this.#log.scope('identity'),
+      meter: this.#metrics,
+    })
     this.#identities = this.#createIdentities(options.signer ?? this.#ownedSigner)
     this.#spans = this.#createSpans()
     this.#drain = createDrain(this.#clock)
@@ -174,6 +183,7 @@ class LiveWaypoint implements Waypoint {
     this.#log
       .scope('app')
       .info({ gateway: `${gateway.namespace}/${gateway.name}`, identity: this.#self.uri }, 'waypoint started')
+    await this.#revocations.start()
     this.#identities.prefetch(this.#self)
     this.#discovery?.start()
     this.#becomingReady = this.#becomeReady(tasks)
@@ -233,6 +243,7 @@ class LiveWaypoint implements Waypoint {
     if (this.#options.bind !== undefined) await this.#endpoints.close()
     await this.#proxy.close({ graceMs })
     await this.#discovery?.close()
+    await this.#revocations.close()
     await this.#identities.close()
     await this.#ownedSigner?.close()
     await this.#spans?.close()
@@ -258,6 +269,7 @@ class LiveWaypoint implements Waypoint {
     return createIdentityManager({
       signer,
       ttlMs: this.#config.secretTtlMs,
+      revocations: this.#revocations.revocations,
       clock: this.#clock,
       logger: this.#log.scope('identity'),
     })
@@ -288,6 +300,7 @@ class LiveWaypoint implements Waypoint {
       directory: this.#directory,
       store: this.#store,
       credentials: this.#identities,
+      onPeerRefused: (reporter, error) => this.#revocations.failed(reporter, error),
       metrics: this.#metrics,
       log: this.#log,
       spans: this.#spans,

@@ -64,6 +64,8 @@ export interface WorkloadProxyOptions {
   readonly directory: WritableDirectory
   readonly policies: PolicyStore
   readonly credentials: CredentialsSource
+  /** A new connection failed; perhaps for the peer's certificate. */
+  readonly onPeerRefused: (reporter: 'destination' | 'source', error: unknown) => void
   /** This workload's own. */
   readonly ledger: Ledger
   readonly dial: Dial
@@ -106,6 +108,8 @@ class LiveWorkloadProxy implements WorkloadProxy {
   readonly #inbound: PassthroughContext
   readonly #outbound: OutboundContext
   readonly #handshakes = new Set<Socket>()
+  /** Sessions that end now are no new connections. */
+  #isRechecking = false
   #listeners: Listener[] = []
   #stopping: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -170,7 +174,10 @@ class LiveWorkloadProxy implements WorkloadProxy {
 
   recheckPeers(rejudge?: Rejudge): number {
     const all = [this.#server, this.#gatewayPool, this.#pool]
-    return all.reduce((sum, sessions) => sum + sessions.recheck(rejudge), 0)
+    this.#isRechecking = true
+    const ended = all.reduce((sum, sessions) => sum + sessions.recheck(rejudge), 0)
+    this.#isRechecking = false
+    return ended
   }
 
   connections(): readonly ConnectionFacts[] {
@@ -324,6 +331,7 @@ class LiveWorkloadProxy implements WorkloadProxy {
       pool: this.#pool,
       gatewayPool: this.#gatewayPool,
       credentials: this.#options.credentials,
+      onConnectFailed: error => this.#options.onPeerRefused('source', error),
       dial: this.#options.dial,
       trustDomain: config.trustDomain,
       sourceAddress: this.#options.sourceAddress,
@@ -355,8 +363,10 @@ class LiveWorkloadProxy implements WorkloadProxy {
         return credentials.get(id)
       },
       onTunnel: request => handleTunnel(this.#inbound, request),
-      onFailure: ({ source, local, error }) =>
-        refused(source, local, outcomeOfConnect(error).error ?? error.message),
+      onFailure: ({ source, local, error }) => {
+        if (!this.#isRechecking) this.#options.onPeerRefused('destination', error)
+        refused(source, local, outcomeOfConnect(error).error ?? error.message)
+      },
       onRefused: ({ source, local, reason }) => refused(source, local, reason),
     })
   }

@@ -38,6 +38,7 @@ import { createFleet, type Fleet } from './fleet.ts'
 import { createLocalWorkload, findByName } from './local-workload.ts'
 import { createRelayDial } from './outbound/node-relay.ts'
 import type { Random } from './outbound/upstream.ts'
+import { createRevocationGuard, type RevocationGuard } from './revocations.ts'
 import { createLedger } from './telemetry/ledger.ts'
 import { createWorkloadProxy, type WorkloadProxy, type WorkloadProxyOptions } from './workload-proxy.ts'
 
@@ -96,6 +97,7 @@ class LiveZtunnel implements Ztunnel {
   readonly #readiness = createReadiness()
   readonly #directory: WritableDirectory
   readonly #policies: PolicyStore
+  readonly #revocations: RevocationGuard
   readonly #identities: IdentityManager
   readonly #discovery: AdsClient | undefined
   readonly #ownedSigner: CertificateSigner | undefined
@@ -120,8 +122,16 @@ class LiveZtunnel implements Ztunnel {
     this.#ownedSigner = options.signer === undefined ? createSigner(config, this.#clock, logger) : undefined
     const signer = options.signer ?? this.#ownedSigner
     if (signer === undefined) throw new ZtunnelError('AMBIENT_E_CONFIG', 'no source of certificates')
+    this.#revocations = createRevocationGuard({
+      config: config.crl,
+      recheck: () => this.recheckPeers(),
+      clock: this.#clock,
+      logger,
+      meter: this.#metrics,
+    })
     this.#identities = createIdentityManager({
       signer,
+      revocations: this.#revocations.revocations,
       ttlMs: config.secretTtlMs,
       clock: this.#clock,
       logger,
@@ -178,6 +188,7 @@ class LiveZtunnel implements Ztunnel {
     const proxied = this.#readiness.task(this.#config.mode === 'shared' ? 'workload proxy manager' : 'proxy')
     await this.#endpoints.listen('readiness', this.#config.ports.readiness, readinessHandler(this.#readiness))
     this.#loadLocal()
+    await this.#revocations.start()
     await this.#endpoints.listen('admin', this.#config.ports.admin, this.#adminHandler())
     await this.#endpoints.listen('stats', this.#config.ports.stats, statsHandler(this.#metrics))
     if (this.#config.mode === 'dedicated') {
@@ -230,6 +241,7 @@ class LiveZtunnel implements Ztunnel {
     await Promise.all([this.#fleet?.close({ graceMs }), this.#dedicated?.close({ graceMs })])
     this.#unfollow?.()
     await this.#discovery?.close()
+    await this.#revocations.close()
     await this.#identities.close()
     await this.#ownedSigner?.close()
     await this.#endpoints.close()
@@ -338,6 +350,7 @@ class LiveZtunnel implements Ztunnel {
       directory,
       policies: this.#policies,
       credentials: this.#identities,
+      onPeerRefused: (reporter, error) => this.#revocations.failed(reporter, error),
       ledger: createLedger({ metrics: this.#metrics, log: this.#log, clock }),
       dial:
         nodeRelay === undefined

@@ -137,10 +137,10 @@ describe('drain deadline', () => {
 
 describe('what has no effect', () => {
   it('is listed, louder where somebody relies on it', () => {
-    const { ignored } = read({ PACKET_MARK: '1', CRL_PATH: '/crl.pem', TLS12_ENABLED: 'false' })
+    const { ignored } = read({ PACKET_MARK: '1', COMPLIANCE_POLICY: 'pqc', TLS12_ENABLED: 'false' })
     expect(ignored.map(({ name, severity }) => `${severity} ${name}`)).toEqual([
       'debug PACKET_MARK',
-      'warn CRL_PATH',
+      'warn COMPLIANCE_POLICY',
     ])
   })
 })

@@ -15,6 +15,7 @@ import { managerDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import { type IdentityHost, ManagedIdentity } from './managed-identity.ts'
 import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
+import { nothingRevoked, type Revocations } from '../crl/revocations.ts'
 import type { CertificateSigner } from './signer.ts'
 import { createSigningQueue, priorities } from './signing-queue.ts'
 
@@ -23,6 +24,8 @@ export interface IdentityManagerOptions {
   readonly signer: CertificateSigner
   /** Lifetime to ask for. Default 24 h. */
   readonly ttlMs?: number
+  /** What the credentials ask of withdrawn certificates. Default: nothing is withdrawn. */
+  readonly revocations?: Revocations
   readonly clock?: Clock
   readonly logger?: Logger
   /** Signing calls at once. Default 8. */
@@ -74,6 +77,7 @@ class Manager implements IdentityManager {
   readonly #watchers = new Map<string, Set<(credentials: Credentials) => void>>()
   readonly #signer: CertificateSigner
   readonly #ttlMs: number
+  readonly #revocations: Revocations
   readonly #host: IdentityHost
   #generation = 0
   #closed = false
@@ -91,6 +95,7 @@ class Manager implements IdentityManager {
       throw optionError(`maxConcurrent: ${maxConcurrent} is not a positive integer`)
     this.#signer = options.signer
     this.#ttlMs = ttlMs
+    this.#revocations = options.revocations ?? nothingRevoked
     this.#host = Object.freeze({
       clock,
       logger,
@@ -181,6 +186,7 @@ class Manager implements IdentityManager {
       privateKey,
       trustBundle: chain[chain.length - 1] ?? '',
       generation: ++this.#generation,
+      revocations: this.#revocations,
       clock: this.#host.clock,
     })
     if (credentials.id.uri !== id.uri)

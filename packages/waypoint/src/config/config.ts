@@ -45,6 +45,8 @@ export interface WaypointConfig {
   readonly xds: ControlPlaneAddress
   readonly ca: ControlPlaneAddress
   readonly authToken: AuthToken
+  /** A file of certificate revocation lists; `require` refuses whom no list in force speaks of. */
+  readonly crl: { readonly path: string; readonly mode: 'allow-unknown' | 'require' } | undefined
   readonly secretTtlMs: number
   readonly drainMs: number
   readonly accessLog: 'text' | 'json' | 'off'

@@ -54,6 +54,7 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Way
     xds: control('XDS'),
     ca: control('CA'),
     authToken: readAuthToken(env, files, defaults.tokenPath),
+    crl: readCrl(env),
     secretTtlMs: durationMs(env, 'SECRET_TTL', defaults.secretTtlMs),
     drainMs: durationMs(env, 'TERMINATION_DRAIN_DURATION', defaults.drainMs),
     accessLog: readAccessLog(env),
@@ -87,6 +88,13 @@ function readServiceAccount(env: Environment, gateway: GatewayName, trustDomain:
   return read.ok && workloadIdentityOf(read.id)?.serviceAccount === serviceAccount
     ? serviceAccount
     : invalid('SERVICE_ACCOUNT', serviceAccount, 'it cannot be part of a SPIFFE ID')
+}
+
+/** The variables of a ztunnel. */
+function readCrl(env: Environment): WaypointConfig['crl'] {
+  const path = text(env, 'CRL_PATH')
+  const mode = oneOf(env, 'CRL_MODE', 'allow-unknown', ['allow-unknown', 'require'] as const)
+  return path === undefined ? undefined : Object.freeze({ path, mode })
 }
 
 /** An empty XDS_ADDRESS is a statement: no xDS at all, somebody else fills the directory. */

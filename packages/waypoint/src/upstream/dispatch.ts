@@ -37,7 +37,7 @@ export type {
 
 export interface DispatcherOptions {
   /** The caller's: closed by it, after the dispatcher. */
-  readonly pool: HbonePool
+  readonly pool: Pick<HbonePool, 'connect'>
   readonly credentials: CredentialsSource
   /** The waypoint's own identity: what endpoints see as source. */
   readonly self: SpiffeId

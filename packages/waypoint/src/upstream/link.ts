@@ -15,7 +15,7 @@ import type { ClusterEndpoint } from '../route/endpoints.ts'
 import type { ClusterRef } from '../route/ir.ts'
 
 export interface LinkOptions {
-  readonly pool: HbonePool
+  readonly pool: Pick<HbonePool, 'connect'>
   readonly credentials: CredentialsSource
   /** The waypoint itself. */
   readonly self: SpiffeId

@@ -58,6 +58,8 @@ export interface ZtunnelConfig {
   readonly fakeCa: boolean
   readonly authToken: AuthToken
   readonly localXds: LocalXds | undefined
+  /** A file of certificate revocation lists; `require` refuses whom no list in force speaks of. */
+  readonly crl: { readonly path: string; readonly mode: 'allow-unknown' | 'require' } | undefined
   readonly secretTtlMs: number
   readonly hbone: HboneSettings
   readonly terminationDeadlineMs: number

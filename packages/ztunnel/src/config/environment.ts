@@ -44,7 +44,6 @@ const KNOWN_WITHOUT_EFFECT = [
 ]
 /** Whoever sets one of these relies on it. */
 const MISSING_PROMISES: Readonly<Record<string, string>> = {
-  CRL_PATH: 'certificate revocation lists are not enforced yet',
   COMPLIANCE_POLICY: 'the key exchange cannot be restricted yet',
   TLS12_ENABLED: 'only TLS 1.3 is spoken',
   XDS_ON_DEMAND: 'everything is subscribed to; nothing is fetched on demand yet',
@@ -89,6 +88,7 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Ztu
     fakeCa,
     authToken: readAuthToken(env, files, defaults.tokenPath),
     localXds: readLocalXds(env, files),
+    crl: readCrl(env),
     secretTtlMs: durationMs(env, 'SECRET_TTL', defaults.secretTtlMs),
     hbone: readHbone(env),
     terminationDeadlineMs: readDeadline(env),
@@ -191,6 +191,13 @@ function readLocalXds(env: Environment, files: ConfigFiles): LocalXds | undefine
   return content === undefined
     ? invalid('LOCAL_XDS_PATH', path, 'no such file')
     : { file: path, text: content }
+}
+
+/** CRL_MODE is ours: ztunnel refuses only what a list names. */
+function readCrl(env: Environment): ZtunnelConfig['crl'] {
+  const path = text(env, 'CRL_PATH')
+  const mode = oneOf(env, 'CRL_MODE', 'allow-unknown', ['allow-unknown', 'require'] as const)
+  return path === undefined ? undefined : Object.freeze({ path, mode })
 }
 
 function readHbone(env: Environment): ZtunnelConfig['hbone'] {

@@ -26,6 +26,8 @@ export interface OutboundContext extends ConnectContext {
   workload(): Promise<Workload>
   readonly directory: Directory
   readonly ledger: Ledger
+  /** A peer could not be reached, or was not believed. */
+  onConnectFailed(error: unknown): void
   readonly drain: Drain
   readonly random: Random
   readonly hbonePort: number
@@ -136,6 +138,7 @@ async function carry(
         signal: lifeline.signal,
       })
     } catch (error) {
+      context.onConnectFailed(error)
       work.entry(undefined).close(lifeline.outcome ?? outcomeOfConnect(error))
       refuseClient(connection, replyOfConnect(error))
       return
