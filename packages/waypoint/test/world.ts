@@ -58,6 +58,8 @@ export interface World {
   readonly waypoint: Waypoint
   readonly waypointIp: string
   readonly identities: TestIdentities
+  /** Of an account, as its tunnels and its endpoint show them. */
+  credentialsOf(account: string): ReturnType<TestIdentities['credentials']>
   readonly directory: WritableDirectory
   readonly store: TestStore
   readonly web: Service
@@ -169,6 +171,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     waypoint,
     waypointIp,
     identities,
+    credentialsOf: account => accountOf(identities, account),
     directory,
     store,
     web,
