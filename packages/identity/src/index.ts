@@ -71,3 +71,23 @@ export {
 } from './sources/credential-files.ts'
 export { createFileSource, type FileSourceOptions } from './sources/files.ts'
 export { credentialsSourceOf } from './sources/own-source.ts'
+export {
+  createWorkloadApiSource,
+  type WorkloadApiSource,
+  type WorkloadApiSourceOptions,
+} from './workload-api/source.ts'
+export type { WorkloadSvid } from './workload-api/snapshot.ts'
+export type { FetchedJwtSvid, FetchJwtRequest, ValidateJwtRequest } from './workload-api/jwt-calls.ts'
+export {
+  createWorkloadApiServer,
+  type WorkloadApiServer,
+  type WorkloadApiServerOptions,
+} from './workload-api/server.ts'
+export {
+  attestBySelectors,
+  type AttestWorkload,
+  type DueIdentity,
+  type WorkloadCaller,
+  type WorkloadRegistration,
+  type WorkloadSelectors,
+} from './workload-api/caller.ts'

@@ -51,7 +51,7 @@ export function createCredentialFileReader(options: CredentialFileOptions): Cred
       )
   }
   const { certificate, privateKey, trustBundle } = options
-  const paths = [...new Set([certificate, privateKey, trustBundle, ...federated.map(([, path]) => path)])]
+  const paths = [...new Set([trustBundle, certificate, privateKey, ...federated.map(([, path]) => path)])]
   let stamp: string | undefined
   let digest: string | undefined
   let generation = 0
