@@ -2,7 +2,6 @@
  * Credentials from three PEM files that somebody else renews: they are looked at when they are asked for and read again when
  * one of them is another one. A set that cannot be read, or that does not belong together, leaves the last good one.
  */
-import { readFileSync, statSync } from 'node:fs'
 import {
   type Credentials,
   isAmbientError,
@@ -12,7 +11,7 @@ import {
   type SpiffeId,
   systemClock,
 } from '@ambient/core'
-import { createCredentials, verifyPeerChain } from '@ambient/identity'
+import { createCredentialFileReader, type CredentialFileReader, verifyPeerChain } from '@ambient/identity'
 import { CliError } from '../errors.ts'
 import type { CommonOptions } from './common-options.ts'
 
@@ -37,19 +36,24 @@ type Wanted = Pick<CommonOptions, 'peer' | 'trustDomain'>
 export function openCredentialFiles(options: CommonOptions, logger: Logger, restMs = 0): CredentialFiles {
   const paths = pathsOf(options)
   checkWanted(options)
-  let stamp = stampOf(paths)
-  let credentials = read(paths, options, 1)
+  const reader = createCredentialFileReader({
+    certificate: paths.cert,
+    privateKey: paths.key,
+    trustBundle: paths.ca,
+  })
+  const first = read(reader, paths)
+  if (first === undefined) throw new CliError('AMBIENT_E_CLI_CREDENTIALS', 'the files were not read')
+  let credentials = judging(first, options)
   let lookedAtMs = Number.NEGATIVE_INFINITY
   return {
     current() {
       const nowMs = systemClock.monotonic()
       if (nowMs - lookedAtMs < restMs) return credentials
       lookedAtMs = nowMs
-      const now = stampOf(paths)
-      if (now === stamp) return credentials
-      stamp = now
       try {
-        credentials = read(paths, options, credentials.generation + 1)
+        const renewed = read(reader, paths)
+        if (renewed === undefined) return credentials
+        credentials = judging(renewed, options)
         logger.info({ identity: credentials.id.uri }, 'the certificate was read again')
       } catch (error) {
         logger.warn({ error: messageOf(error) }, 'the renewed certificate cannot be used: the last one stays')
@@ -77,31 +81,15 @@ function checkWanted({ peer = [], trustDomain }: Wanted): void {
     )
 }
 
-/** Another text as soon as one of the files is another one. */
-function stampOf(paths: Paths): string {
-  return Object.values(paths)
-    .map(path => {
-      const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
-      return stat === undefined ? 'none' : `${stat.ino}/${stat.mtimeNs}/${stat.size}`
-    })
-    .join(' ')
-}
-
-function read(paths: Paths, wanted: Wanted, generation: number): Credentials {
-  const trustBundle = readPem(paths.ca)
+/** What the files hold when they are others than before. */
+function read(reader: CredentialFileReader, paths: Paths): Credentials | undefined {
   try {
-    const own = createCredentials({
-      certificateChain: readPem(paths.cert),
-      privateKey: readPem(paths.key),
-      trustBundle,
-      generation,
-    })
-    return wanted.peer === undefined && wanted.trustDomain === undefined
-      ? believing(own)
-      : expecting(own, wanted)
+    return reader.read()
   } catch (cause) {
-    if (cause instanceof CliError) throw cause
-    const message = `${suspectsOf(cause, paths)}: ${messageOf(cause)}`
+    const message =
+      isAmbientError(cause) && cause.code === 'AMBIENT_E_CREDENTIAL_FILE'
+        ? cause.message
+        : `${suspectsOf(cause, paths)}: ${messageOf(cause)}`
     throw new CliError('AMBIENT_E_CLI_CREDENTIALS', message, { cause, layer: 'identity' })
   }
 }
@@ -117,13 +105,11 @@ function suspectsOf(cause: unknown, { cert, key, ca }: Paths): string {
   return suspects.join(', ')
 }
 
-function readPem(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (cause) {
-    const message = `${path} cannot be read: ${messageOf(cause)}`
-    throw new CliError('AMBIENT_E_CLI_CREDENTIALS', message, { cause, layer: 'config' })
-  }
+/** Whom the command line says to believe. */
+function judging(own: Credentials, wanted: Wanted): Credentials {
+  return wanted.peer === undefined && wanted.trustDomain === undefined
+    ? believing(own)
+    : expecting(own, wanted)
 }
 
 /** Any identity of our own trust domain, whichever role asks. */
