@@ -8,6 +8,7 @@ export {
   type CertificateAuthorityOptions,
   createCertificateAuthority,
   type ServerCertificate,
+  type ServerNames,
   type SignedCertificate,
   type SignRequest,
 } from './ca/authority.ts'
@@ -91,3 +92,32 @@ export {
   type WorkloadRegistration,
   type WorkloadSelectors,
 } from './workload-api/caller.ts'
+export {
+  type AuthorityFolderOptions,
+  type CertificateAuthorityFolder,
+  createCertificateAuthorityFiles,
+  type NewAuthorityOptions,
+  openCertificateAuthority,
+  type RootRotation,
+} from './ca/authority-folder.ts'
+export type { RootRotationStep } from './ca/folder-changes.ts'
+export { type CaKeyType, caKeyTypes } from './ca/key-algorithms.ts'
+export {
+  createHttpsAgent,
+  createUndiciConnector,
+  type TlsClientRules,
+  type UndiciConnector,
+  type UndiciTarget,
+} from './tls/agents.ts'
+export { connectTls, type ConnectTlsOptions, type TlsTarget } from './tls/connect-tls.ts'
+export type { Expectation } from './tls/expectation.ts'
+export { createGrpcChannelCredentials, createGrpcServerCredentials, peerOfCall } from './tls/grpc.ts'
+export { peerIdentity } from './tls/peer-identity.ts'
+export { secureServer, type SecureServerOptions } from './tls/secure-server.ts'
+export {
+  createServerIdentityCheck,
+  createTlsOptions,
+  type ServerIdentityCheck,
+  type TlsClientOptions,
+  type TlsOptionsRequest,
+} from './tls/tls-options.ts'

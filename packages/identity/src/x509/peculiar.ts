@@ -9,7 +9,7 @@ export {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
   ExtendedKeyUsageExtension,
-  type Extension,
+  Extension,
   KeyUsagesExtension,
   KeyUsageFlags,
   type JsonGeneralNames,
