@@ -10,6 +10,7 @@ const means: StreamMeans<Duplex> = {
     duplex.destroy(new CoreError('AMBIENT_E_CHANNEL_RESET', `${code}: ${reason}`))
   },
   takesBytes: duplex => duplex instanceof Socket,
+  writeThrough: undefined,
   readStatically: () => undefined,
 }
 

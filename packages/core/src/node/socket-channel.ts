@@ -5,12 +5,15 @@ import { readOutFirst } from './failed-write.ts'
 import { resetSocket } from './reset-socket.ts'
 import { readStatically } from './static-reads.ts'
 import { StreamChannel, type StreamMeans } from './stream-channel.ts'
+import { canWriteThrough, writeThrough } from './write-through.ts'
 
 const means: StreamMeans<Socket> = {
   sendReset: socket => resetSocket(socket),
   takesBytes: () => true,
+  writeThrough: undefined,
   readStatically,
 }
+const plainMeans: StreamMeans<Socket> = { ...means, writeThrough }
 
 /**
  * Takes over a connected socket (made with `allowHalfOpen`, not yet read from). A reset is a TCP RST in both
@@ -18,5 +21,5 @@ const means: StreamMeans<Socket> = {
  */
 export function socketChannel(socket: Socket): Channel {
   readOutFirst(socket)
-  return new StreamChannel(socket, means)
+  return new StreamChannel(socket, canWriteThrough(socket) ? plainMeans : means)
 }

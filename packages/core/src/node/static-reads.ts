@@ -106,17 +106,21 @@ function arm(socket: Socket, buffer: ReadBuffer): boolean {
 
 /** Of the read that was just reported: Node asks for its next memory without saying whose. */
 let lastFilled: ReadBuffer | undefined
+let lastMemory: Uint8Array | undefined
 
 /** One function for all sockets, which Node calls on the socket. */
 function onFilled(this: StaticSocket, bytes: number, into: Uint8Array): boolean {
   const buffer = this[READER]
   const wantsMore = buffer?.filled(bytes, into) ?? false
   lastFilled = buffer
+  lastMemory = into
   return wantsMore
 }
 
+/** `undefined`: what the handle has already, which costs it nothing. */
 function nextMemory(): Uint8Array | undefined {
-  return lastFilled?.next()
+  const next = lastFilled?.next()
+  return next === lastMemory ? undefined : next
 }
 
 interface ReadableHandle {
@@ -153,13 +157,14 @@ class SocketBuffer implements ReadBuffer {
     return this.#own ?? shared
   }
 
-  filled(bytes: number, into: Uint8Array): boolean {
+  filled(bytes: number): boolean {
     const user = this.#user
     const own = this.#own
     if (own === undefined || bytes < SMALL_READ_BYTES) {
       if (bytes === READ_BYTES) this.#own = takeOwn()
+      const into = own ?? shared
       const copy = Buffer.allocUnsafe(bytes)
-      copy.set(bytes === READ_BYTES ? into : into.subarray(0, bytes))
+      into.copy(copy, 0, 0, bytes)
       if (own !== undefined) this.release()
       user.take(copy)
     } else if (!user.take(own.subarray(0, bytes))) {

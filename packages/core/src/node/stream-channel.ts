@@ -13,9 +13,16 @@ export interface StreamMeans<S extends Duplex> {
   sendReset(stream: S, code: ResetCode, reason: string): void
   /** Bytes that `write` has taken are not referred to any more; other streams may pass them on as they are. */
   takesBytes(stream: S): boolean
+  /**
+   * Writes past the queue of the stream, and calls `done` before it returns when all bytes have left; what is written afterwards,
+   * in either way, follows them. `undefined`: such streams can only be written to as streams.
+   */
+  readonly writeThrough: ((stream: S, bytes: Uint8Array, done: WriteDone) => void) | undefined
   /** `undefined`: by `'data'` events. */
   readStatically(stream: S, user: StaticUser): ReadBuffer | undefined
 }
+
+export type WriteDone = (error?: Error | null) => void
 
 const CHANNEL = Symbol('channel')
 
@@ -50,6 +57,8 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser, Str
   #finished = false
   #dead = false
   #held = false
+  /** Writes whose callback has not come. */
+  #underWay = 0
   #failure: unknown
 
   constructor(stream: S & Carrying, means: StreamMeans<S>) {
@@ -100,18 +109,30 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser, Str
 
   write(bytes: Uint8Array): boolean {
     if (bytes.length === 0 || this.#ending || this.#dead || this.#stream.destroyed) return true
-    const stream = this.#stream
-    // The callback, not 'drain': that event only follows a `write` that crossed the high-water mark.
-    stream.write(this.#takesBytes ? bytes : Buffer.from(bytes), this.#onWritten)
-    if (stream.writableLength === 0) return true
+    this.#underWay++
+    if (this.#passOn(bytes)) return true
     this.#held = true
     return false
+  }
+
+  /** `true`: the bytes have left. */
+  #passOn(bytes: Uint8Array): boolean {
+    const stream = this.#stream
+    const { writeThrough } = this.#means
+    if (writeThrough !== undefined && stream.writableLength === 0) {
+      writeThrough(stream, bytes, this.#onWritten)
+      return this.#underWay === 0
+    }
+    // The callback, not 'drain': that event only follows a `write` that crossed the high-water mark.
+    stream.write(this.#takesBytes ? bytes : Buffer.from(bytes), this.#onWritten)
+    return stream.writableLength === 0
   }
 
   end(): void {
     if (this.#ending || this.#dead) return
     this.#ending = true
-    this.#stream.end()
+    // A stream that knows nothing of a write must not be shut down over it: it could not be reset meanwhile.
+    if (this.#underWay === 0 || this.#means.writeThrough === undefined) this.#stream.end()
   }
 
   reset(code: ResetCode, reason: string): void {
@@ -157,8 +178,14 @@ export class StreamChannel<S extends Duplex> implements Channel, StaticUser, Str
     if (!this.#dead) this.#events?.finished()
   }
 
-  readonly #onWritten = (): void => {
-    if (!this.#held || this.#stream.writableLength > 0) return
+  readonly #onWritten = (error?: Error | null): void => {
+    this.#underWay--
+    const stream = this.#stream
+    // A stream knows by itself what went wrong in its own queue.
+    if (error != null && this.#means.writeThrough !== undefined) stream.destroy(error)
+    if (this.#underWay > 0) return
+    if (this.#ending && !stream.writableEnded && !stream.destroyed) stream.end()
+    if (!this.#held) return
     this.#held = false
     if (!this.#dead) this.#events?.drained()
   }

@@ -34,8 +34,10 @@ export class Sender {
     const { length } = bytes
     if (this.#ready.length > 0 || this.#isStopped || this.#output.blocked) return false
     if (stream.send.credit < length || this.#window.credit < length) return false
-    for (let at = 0; at < length; at += MAX_DATA_BYTES)
-      this.#sendPiece(stream, bytes.subarray(at, at + MAX_DATA_BYTES), false)
+    if (length <= MAX_DATA_BYTES) this.#sendPiece(stream, bytes, false)
+    else
+      for (let at = 0; at < length; at += MAX_DATA_BYTES)
+        this.#sendPiece(stream, bytes.subarray(at, at + MAX_DATA_BYTES), false)
     return true
   }
 
