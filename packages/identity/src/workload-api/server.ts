@@ -110,7 +110,11 @@ class ApiServer implements WorkloadApiServer {
     this.#watchFederation = () => federation?.watch(() => this.refresh()) ?? (() => {})
   }
 
-  start(): Promise<void> {
+  async start(): Promise<void> {
+    if (this.#closed !== undefined)
+      throw new IdentityError('AMBIENT_E_IDENTITY_CLOSED', 'the Workload API server is closed', {
+        layer: 'identity',
+      })
     this.#started ??= this.#start()
     return this.#started
   }
@@ -129,10 +133,6 @@ class ApiServer implements WorkloadApiServer {
   }
 
   async #start(): Promise<void> {
-    if (this.#closed !== undefined)
-      throw new IdentityError('AMBIENT_E_IDENTITY_CLOSED', 'the Workload API server is closed', {
-        layer: 'identity',
-      })
     await this.#loadPeerCredentials()
     try {
       for (const listener of this.#listeners) {

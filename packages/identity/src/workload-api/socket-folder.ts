@@ -3,7 +3,18 @@
  * user's own, the kernel lets nobody else in. That is attestation without a line of native code.
  */
 import { randomBytes } from 'node:crypto'
-import { chmodSync, lstatSync, realpathSync, renameSync, type Stats, unlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  type Stats,
+  unlinkSync,
+} from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { messageOf } from '@ambient/core'
@@ -13,20 +24,44 @@ const GROUP_OR_OTHERS_WRITE = 0o022
 const GROUP_OR_OTHERS = 0o077
 const STICKY = 0o1000
 const ROOT = 0
+/** Linux's; Node has no name for it. */
+const O_PATH = 0o10000000
 
-/** @throws IdentityError `AMBIENT_E_WORKLOAD_API_LISTEN` when somebody else may change what lies on the way to the socket. */
+/**
+ * The folder itself may be the workload's own, where root serves it; everything above it is ours or root's.
+ * @throws IdentityError `AMBIENT_E_WORKLOAD_API_LISTEN` when somebody else may change what lies on the way to the socket.
+ */
 export function checkSocketFolder(path: string): void {
-  const folder = folderOf(path)
   const own = ownUser()
+  const folder = folderOf(path)
   if (own === undefined) return
-  const { uid } = statOf(folder, path)
-  for (const at of withAncestors(folder)) {
-    const stat = statOf(at, path)
-    if (stat.uid !== ROOT && stat.uid !== own && stat.uid !== uid)
-      throw refuse(path, `the folder ${at} belongs to user ${stat.uid}, who could put another one there`)
-    if ((stat.mode & GROUP_OR_OTHERS_WRITE) !== 0 && (stat.mode & STICKY) === 0)
-      throw refuse(path, `others than its owner may write to the folder ${at}`)
+  const isTrusted = ({ uid }: Stats): boolean => uid === ROOT || uid === own
+  let at = folder
+  let stat = statOf(at, path)
+  if (!isTrusted(stat) && (own !== ROOT || process.platform !== 'linux'))
+    throw refuse(
+      path,
+      `the folder ${at} belongs to user ${stat.uid}, and only root may serve others' folders`,
+    )
+  if (othersMayReplace(stat)) throw refuse(path, `others than its owner may write to the folder ${at}`)
+  for (let above = dirname(at); above !== at; above = dirname(at)) {
+    const parent = statOf(above, path)
+    if (!isTrusted(parent))
+      throw refuse(path, `the folder ${above} belongs to user ${parent.uid}, who could put another one there`)
+    // What lies in a sticky folder is safe from all but its own owner.
+    if (othersMayReplace(parent) || (isWritable(parent) && !isTrusted(stat)))
+      throw refuse(path, `others than its owner may write to the folder ${above}`)
+    at = above
+    stat = parent
   }
+}
+
+function isWritable({ mode }: Stats): boolean {
+  return (mode & GROUP_OR_OTHERS_WRITE) !== 0
+}
+
+function othersMayReplace(stat: Stats): boolean {
+  return isWritable(stat) && (stat.mode & STICKY) === 0
 }
 
 /**
@@ -68,13 +103,30 @@ export async function bindSocket(server: Server, path: string, mode: number): Pr
     })
   })
   try {
-    chmodSync(hidden, mode)
-    const { ino } = lstatSync(hidden)
+    const { ino } = setMode(hidden, mode)
     renameSync(hidden, path)
     return { remove: () => removeOwn(path, ino) }
   } catch (cause) {
     server.close()
     throw refuse(path, messageOf(cause), cause)
+  }
+}
+
+/** By a descriptor: in a folder of another user, the name could be a link by now. */
+function setMode(path: string, mode: number): Stats {
+  if (process.platform !== 'linux') {
+    chmodSync(path, mode)
+    return lstatSync(path)
+  }
+  const fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
+  try {
+    const stat = fstatSync(fd)
+    if (!stat.isSocket() || stat.uid !== ownUser() || stat.nlink !== 1)
+      throw new Error('somebody has put something else there')
+    chmodSync(`/proc/self/fd/${fd}`, mode)
+    return stat
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -108,11 +160,6 @@ function folderOf(path: string): string {
   } catch (cause) {
     throw refuse(path, messageOf(cause), cause)
   }
-}
-
-function withAncestors(folder: string): string[] {
-  const parent = dirname(folder)
-  return parent === folder ? [folder] : [folder, ...withAncestors(parent)]
 }
 
 function statOf(at: string, path: string): Stats {
