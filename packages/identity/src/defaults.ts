@@ -63,6 +63,24 @@ export const caFileDefaults = Object.freeze({
   readAttempts: 20,
 })
 
+/** How a CA is served. */
+export const caServerDefaults = Object.freeze({
+  /** A request is a few KiB; the CA itself reads none that is larger than its own limit. */
+  maxMessageBytes: 2 * 1024 * 1024,
+  /** Calls that are under way take milliseconds. */
+  closeGraceMs: 5 * SECOND,
+  /** How soon a rotation by another process reaches the server's own certificate while nobody calls. */
+  lookMs: 10 * SECOND,
+})
+
+/** What callers of a CA may show. */
+export const callerLimits = Object.freeze({
+  /** A projected token is 1 to 2 KiB. */
+  maxTokenBytes: 16 * 1024,
+  /** Of an issuer; more is no key set but a flood. */
+  maxKeys: 100,
+})
+
 /** How the manager keeps certificates fresh. */
 export const managerDefaults = Object.freeze({
   /** ztunnel's SECRET_TTL. */
@@ -207,4 +225,10 @@ export const workloadApiServerDefaults = Object.freeze({
   maxRequestBytes: 64 * 1024,
   /** Audiences of one token. */
   maxAudiences: 32,
+})
+
+/** TLS for users. */
+export const tlsDefaults = Object.freeze({
+  /** A server that accepts and says nothing does not keep a client; TCP connection included. */
+  handshakeTimeoutMs: 10 * SECOND,
 })

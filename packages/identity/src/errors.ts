@@ -14,6 +14,10 @@ export type IdentityErrorCode =
   | 'AMBIENT_E_CRL'
   /** The bundle endpoint of a trust domain could not be reached, did not prove who it is, or gave no document. */
   | 'AMBIENT_E_BUNDLE_ENDPOINT'
+  /** A TLS peer was judged and refused: the reason names certificate and rule. */
+  | 'AMBIENT_E_PEER_IDENTITY'
+  /** A TLS connection could not be made. */
+  | 'AMBIENT_E_TLS'
   /** A certificate request that a CA may not sign. */
   | 'AMBIENT_E_CERTIFICATE_REQUEST'
   /** An identity that this CA does not speak for. */

@@ -1,0 +1,98 @@
+/** Options for whatever takes those of `node:tls`: of one generation, with the platform's check and ours. */
+import type { PeerCertificate, SecureContext, TlsOptions } from 'node:tls'
+import type { Credentials } from '@ambient/core'
+import { IdentityError } from '../errors.ts'
+import type { X509Source } from '../sources/x509-source.ts'
+import { redacted } from '../svid/redact.ts'
+import { anchorsOf, checkingContextOf, contextOptions } from './contexts.ts'
+import { checkExpectation, type Expectation, judge, refusal } from './expectation.ts'
+import { chainOfPeer } from './peer-identity.ts'
+
+export interface TlsOptionsRequest {
+  readonly expect: Expectation
+  /** Default `client`. */
+  readonly role?: 'client' | 'server'
+}
+
+/** For `tls.connect`, `https.request`, `http2.connect`, the `connect` of undici, and the like. */
+export interface TlsClientOptions {
+  readonly secureContext: SecureContext
+  readonly rejectUnauthorized: true
+  readonly checkServerIdentity: ServerIdentityCheck
+}
+
+/** What Node asks before it lets a client connection live: `undefined` is a yes. */
+export type ServerIdentityCheck = (hostname: string, certificate: PeerCertificate) => Error | undefined
+
+/**
+ * Options with the identity as it is now, frozen at this generation: take them anew for each connection, or have what
+ * rotates by itself (`connectTls`, `createHttpsAgent`, `createUndiciConnector`, `secureServer`). A client's are checked
+ * by the platform and by our own verdict before a byte is sent. A server's are checked by the platform alone, until the
+ * server is given to `secureServer`, which they are safe without and not complete.
+ * @throws IdentityError `AMBIENT_E_IDENTITY_UNAVAILABLE` while the source has no valid certificate, `AMBIENT_E_IDENTITY_OPTION`
+ */
+export function createTlsOptions(
+  source: X509Source,
+  request: TlsOptionsRequest & { readonly role: 'server' },
+): TlsOptions
+export function createTlsOptions(
+  source: X509Source,
+  request: TlsOptionsRequest & { readonly role?: 'client' },
+): TlsClientOptions
+export function createTlsOptions(
+  source: X509Source,
+  { expect, role = 'client' }: TlsOptionsRequest,
+): TlsClientOptions | TlsOptions {
+  checkExpectation(expect)
+  const credentials = currentOf(source)
+  return role === 'server' ? serverOptions(credentials) : clientOptions(source, credentials, expect)
+}
+
+/**
+ * SPIFFE's rule in the place of the one for host names, for clients that take a `checkServerIdentity`: the whole chain is
+ * judged by our own verdict with the bundle as it is then. Node asks it only after its own check has passed, so that
+ * `ca` has to hold the bundle and `rejectUnauthorized` must not be `false`.
+ */
+export function createServerIdentityCheck(
+  source: X509Source,
+  { expect }: { readonly expect: Expectation },
+): ServerIdentityCheck {
+  checkExpectation(expect)
+  return (hostname, certificate) => {
+    const credentials = source.current()
+    if (credentials === undefined) return unavailable()
+    const verdict = judge(chainOfPeer(certificate), credentials, expect)
+    return verdict.ok ? undefined : refusal(hostname, verdict)
+  }
+}
+
+function clientOptions(source: X509Source, credentials: Credentials, expect: Expectation): TlsClientOptions {
+  return Object.freeze({
+    secureContext: checkingContextOf(credentials),
+    rejectUnauthorized: true,
+    checkServerIdentity: createServerIdentityCheck(source, { expect }),
+  })
+}
+
+function serverOptions(credentials: Credentials): TlsOptions {
+  const options = contextOptions(credentials, anchorsOf(credentials))
+  const { key: _, ...shown } = options
+  return redacted(
+    { ...options, requestCert: true, rejectUnauthorized: true },
+    { ...shown, key: '[redacted]', requestCert: true, rejectUnauthorized: true },
+  )
+}
+
+function currentOf(source: X509Source): Credentials {
+  const credentials = source.current()
+  if (credentials === undefined) throw unavailable()
+  return credentials
+}
+
+function unavailable(): IdentityError {
+  return new IdentityError(
+    'AMBIENT_E_IDENTITY_UNAVAILABLE',
+    'the source has no valid certificate now: wait for its first one with get()',
+    { layer: 'identity' },
+  )
+}
