@@ -121,3 +121,7 @@ export {
   type TlsClientOptions,
   type TlsOptionsRequest,
 } from './tls/tls-options.ts'
+export { authenticateCallers, type Caller, type CallerAuthentication } from './istio/callers.ts'
+export type { ProjectedTokens } from './istio/projected-tokens.ts'
+export { createTokenFile, readTokens, type TokenTable } from './istio/token-file.ts'
+export { type CaServer, type CaServerOptions, createCaServer } from './istio/ca-server.ts'

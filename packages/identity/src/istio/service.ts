@@ -18,6 +18,10 @@ export interface CaCall {
   readonly clusterId: string | undefined
   /** The SPIFFE ID that a node proxy asks for on behalf of a workload, unparsed. */
   readonly impersonated: string | undefined
+  /** The certificate that the caller's TLS client showed and the platform led to a root (DER); nothing else is checked. */
+  readonly certificate?: Uint8Array | undefined
+  /** The request itself, for an authorizer that believes what is in it. */
+  readonly csrPem: string
   /** `address:port`. */
   readonly peer: string
 }
@@ -102,6 +106,8 @@ async function handle(
     token: bearerOf(call),
     clusterId: textOf(call, 'clusterid'),
     impersonated,
+    certificate: call.getAuthContext().sslPeerCertificate?.raw,
+    csrPem: call.request.csr,
     peer: call.getPeer(),
   }
   const details = impersonated === undefined ? UNAUTHENTICATED : IMPERSONATION_REFUSED
