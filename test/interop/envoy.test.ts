@@ -2,18 +2,14 @@
  * Envoy as the source of tunnels to our waypoint: a TCP proxy with `tunneling_config`, a certificate of our CA, everything on
  * loopback. Needs an Envoy binary: ENVOY=path/to/envoy.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { startTestMesh, type TestMesh } from '@ambient/mesh/testing'
 import { afterEach, describe, expect, it } from 'vitest'
+import { noEnvoy, startEnvoy } from './hbone-envoy.ts'
 
-const envoy = process.env['ENVOY'] ?? ''
 const cleanups: (() => unknown)[] = []
 const MIB = 1024 * 1024
 
@@ -100,116 +96,19 @@ async function vipOf(mesh: TestMesh, name: string): Promise<string> {
 }
 
 /** An Envoy whose listener leads into tunnels for `authority`; resolves to its port. */
-async function startEnvoy(mesh: TestMesh, authority: string): Promise<number> {
-  const folder = await mkdtemp(join(tmpdir(), 'ambient-envoy-'))
-  cleanups.push(() => rm(folder, { recursive: true, force: true }))
-  const identity = await mesh.issueIdentity({ namespace: 'shop', serviceAccount: 'envoy' })
-  await writeFile(join(folder, 'cert.pem'), identity.certificateChain)
-  await writeFile(join(folder, 'key.pem'), identity.privateKey, { mode: 0o600 })
-  await writeFile(join(folder, 'root.pem'), identity.rootPem)
-  const waypoint = mesh.waypoint('shop/waypoint')
-  const config = join(folder, 'envoy.json')
-  await writeFile(config, JSON.stringify(bootstrap({ folder, authority, waypoint: waypoint.address })))
-  const child: ChildProcess = spawn(
-    envoy,
-    [
-      '-c',
-      config,
-      '--admin-address-path',
-      join(folder, 'admin'),
-      '--use-dynamic-base-id',
-      '--concurrency',
-      '1',
-      '-l',
-      'error',
-    ],
-    { stdio: ['ignore', 'ignore', 'inherit'] },
-  )
-  cleanups.push(async () => {
-    if (child.exitCode !== null) return
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+async function startFront(mesh: TestMesh, authority: string): Promise<number> {
+  const { certificateChain, privateKey, rootPem } = await mesh.issueIdentity({
+    namespace: 'shop',
+    serviceAccount: 'envoy',
   })
-  return listenerPort(join(folder, 'admin'))
-}
-
-function bootstrap({
-  folder,
-  authority,
-  waypoint,
-}: {
-  folder: string
-  authority: string
-  waypoint: string
-}): unknown {
-  const loopback = { socket_address: { address: '127.0.0.1', port_value: 0 } }
-  const type = (name: string): string => `type.googleapis.com/${name}`
-  const tcpProxy = {
-    '@type': type('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'),
-    stat_prefix: 'front',
-    cluster: 'waypoint',
-    tunneling_config: { hostname: authority },
-  }
-  const tls = {
-    '@type': type('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'),
-    common_tls_context: {
-      tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
-      alpn_protocols: ['h2'],
-      tls_certificates: [
-        {
-          certificate_chain: { filename: join(folder, 'cert.pem') },
-          private_key: { filename: join(folder, 'key.pem') },
-        },
-      ],
-      validation_context: {
-        trusted_ca: { filename: join(folder, 'root.pem') },
-        match_typed_subject_alt_names: [
-          { san_type: 'URI', matcher: { exact: 'spiffe://cluster.local/ns/shop/sa/waypoint' } },
-        ],
-      },
-    },
-  }
-  const http2 = {
-    '@type': type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-    explicit_http_config: { http2_protocol_options: { allow_connect: true } },
-  }
-  const endpoint = { address: { socket_address: { address: waypoint, port_value: 15008 } } }
-  return {
-    admin: { address: loopback },
-    static_resources: {
-      listeners: [
-        {
-          name: 'front',
-          address: loopback,
-          filter_chains: [{ filters: [{ name: 'envoy.filters.network.tcp_proxy', typed_config: tcpProxy }] }],
-        },
-      ],
-      clusters: [
-        {
-          name: 'waypoint',
-          type: 'STATIC',
-          connect_timeout: '5s',
-          typed_extension_protocol_options: {
-            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': http2,
-          },
-          load_assignment: { cluster_name: 'waypoint', endpoints: [{ lb_endpoints: [{ endpoint }] }] },
-          transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: tls },
-        },
-      ],
-    },
-  }
-}
-
-async function listenerPort(adminFile: string): Promise<number> {
-  const admin = await expect
-    .poll(() => readFile(adminFile, 'utf8').catch(() => ''), { timeout: 15_000 })
-    .not.toBe('')
-    .then(() => readFile(adminFile, 'utf8'))
-  const response = await fetch(`http://${admin.trim()}/listeners?format=json`)
-  const { listener_statuses: listeners } = (await response.json()) as {
-    listener_statuses: { local_address: { socket_address: { port_value: number } } }[]
-  }
-  return listeners[0]?.local_address.socket_address.port_value ?? 0
+  const { port, stop } = await startEnvoy({
+    ...{ certificateChain, privateKey, trustBundle: rootPem, authority },
+    expect: 'spiffe://cluster.local/ns/shop/sa/waypoint',
+    role: 'source',
+    to: { address: mesh.waypoint('shop/waypoint').address, port: 15008 },
+  })
+  cleanups.push(stop)
+  return port
 }
 
 interface Answer {
@@ -240,15 +139,13 @@ async function cutShort(port: number): Promise<void> {
   socket.resetAndDestroy()
 }
 
-const why = envoy === '' ? ' (skipped: ENVOY is not set)' : ''
-
 describe('Envoy in front of our waypoint', () => {
-  it.skipIf(envoy === '')(
-    `requests, policy and bulk bytes through its tunnels${why}`,
+  it.skipIf(noEnvoy !== '')(
+    `requests, policy and bulk bytes through its tunnels${noEnvoy}`,
     { timeout: 90_000 },
     async () => {
       const mesh = await startMesh()
-      const port = await startEnvoy(mesh, `${await vipOf(mesh, 'server')}:80`)
+      const port = await startFront(mesh, `${await vipOf(mesh, 'server')}:80`)
 
       const answer = await ask(port, '/hello')
       expect(answer).toMatchObject({ status: 200, headers: { server: 'istio-envoy' } })
@@ -267,12 +164,12 @@ describe('Envoy in front of our waypoint', () => {
     },
   )
 
-  it.skipIf(envoy === '')(
-    `many tunnels that are cut short leave their neighbours alone${why}`,
+  it.skipIf(noEnvoy !== '')(
+    `many tunnels that are cut short leave their neighbours alone${noEnvoy}`,
     { timeout: 90_000 },
     async () => {
       const mesh = await startMesh()
-      const port = await startEnvoy(mesh, `${await vipOf(mesh, 'server')}:80`)
+      const port = await startFront(mesh, `${await vipOf(mesh, 'server')}:80`)
       const neighbour = new Agent({ keepAlive: true, maxSockets: 1 })
       cleanups.push(() => neighbour.destroy())
       for (let round = 0; round < 10; round++) {

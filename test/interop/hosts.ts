@@ -2,7 +2,7 @@
  * Hosts for interop tests: network namespaces on one bridge, programs in them, and curl as their user. Needs root, Linux
  * and iproute2. Everything is ended and removed by `endHosts`.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -13,7 +13,7 @@ export const run = promisify(execFile)
 /** Whether network namespaces can be made here. */
 export const canMakeHosts = process.platform === 'linux' && process.getuid?.() === 0 && existsSync('/sbin/ip')
 
-const children: ChildProcess[] = []
+const children: ChildProcessWithoutNullStreams[] = []
 const cleanups: (() => Promise<unknown>)[] = []
 
 /** Called at the end, the latest first. */
@@ -62,34 +62,41 @@ async function makeNamespace(name: string): Promise<void> {
 }
 
 export interface Started {
-  readonly child: ChildProcess
+  readonly child: ChildProcessWithoutNullStreams
   readonly lines: string[]
-  /** The first line, past or to come, that matches. */
-  readonly saw: (pattern: RegExp) => Promise<string>
+  /** The first line, past or to come, that matches; lines before number `from` do not count. */
+  readonly saw: (pattern: RegExp, from?: number) => Promise<string>
+}
+
+interface Waiting {
+  readonly pattern: RegExp
+  readonly resolve: (line: string) => void
+  readonly reject: (error: Error) => void
 }
 
 export function startOn(host: string, command: readonly string[], env: Record<string, string> = {}): Started {
   const child = spawn('ip', ['netns', 'exec', host, ...command], {
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   })
   children.push(child)
   const lines: string[] = []
-  const waiting: { readonly pattern: RegExp; readonly resolve: (line: string) => void }[] = []
-  for (const stream of [child.stdout, child.stderr]) {
+  let waiting: Waiting[] = []
+  for (const stream of [child.stdout, child.stderr])
     createInterface({ input: stream }).on('line', line => {
       lines.push(line)
-      for (const entry of waiting) if (entry.pattern.test(line)) entry.resolve(line)
+      for (const { pattern, resolve } of waiting) if (pattern.test(line)) resolve(line)
+      waiting = waiting.filter(({ pattern }) => !pattern.test(line))
     })
-  }
-  const saw = (pattern: RegExp): Promise<string> =>
+  child.once('exit', code => {
+    for (const { reject } of waiting)
+      reject(new Error(`${command[0]} ended with ${code}:\n${lines.slice(-20).join('\n')}`))
+  })
+  const saw = (pattern: RegExp, from = 0): Promise<string> =>
     new Promise((resolve, reject) => {
-      const present = lines.find(line => pattern.test(line))
-      if (present !== undefined) return resolve(present)
-      waiting.push({ pattern, resolve })
-      child.once('exit', code =>
-        reject(new Error(`${command[0]} ended with ${code}:\n${lines.slice(-20).join('\n')}`)),
-      )
+      const present = lines.find((line, index) => index >= from && pattern.test(line))
+      if (present === undefined) waiting.push({ pattern, resolve, reject })
+      else resolve(present)
     })
   return { child, lines, saw }
 }
