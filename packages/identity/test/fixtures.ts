@@ -1,6 +1,6 @@
 /** Makes certificates with any fault: the library's extensions, and hand-made DER where it is too well behaved. */
 import 'reflect-metadata'
-import { generateKeyPairSync, webcrypto } from 'node:crypto'
+import { generateKeyPairSync, KeyObject, randomBytes, webcrypto } from 'node:crypto'
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsageExtension,
@@ -23,7 +23,16 @@ export interface Made {
   readonly der: Uint8Array
   readonly pem: string
   readonly keys: KeyPair
+  /** PKCS#8 PEM of the key that the certificate is for; absent where that key is not known. */
+  readonly keyPem: string | undefined
   readonly subject: string
+}
+
+/** A key that WebCrypto does not have. */
+export interface ForeignKey {
+  /** DER SubjectPublicKeyInfo. */
+  readonly spki: Uint8Array
+  readonly pem?: string
 }
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
@@ -40,10 +49,20 @@ export function rsa(bits: number, hash = 'SHA-256'): Promise<KeyPair> {
   )
 }
 
-/** DER SubjectPublicKeyInfo of a curve that WebCrypto does not have. */
-export function curveSpki(namedCurve: string): Uint8Array {
-  const { publicKey } = generateKeyPairSync('ec', { namedCurve })
-  return new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
+export function curveKey(namedCurve: string): ForeignKey {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve })
+  return {
+    spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })),
+    pem: String(privateKey.export({ type: 'pkcs8', format: 'pem' })),
+  }
+}
+
+/** An RSA key whose signatures are the messages themselves. */
+export function exponentOneKey(): ForeignKey {
+  const modulus = Buffer.concat([Uint8Array.of(0, 0xc0), randomBytes(254), Uint8Array.of(1)])
+  const key = tlv(0x30, tlv(0x02, modulus), tlv(0x02, Uint8Array.of(1)))
+  const rsaEncryption = Uint8Array.of(0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0)
+  return { spki: tlv(0x30, rsaEncryption, tlv(0x03, Uint8Array.of(0), key)) }
 }
 
 export const tlv = (tag: number, ...content: readonly Uint8Array[]): Uint8Array => {
@@ -72,11 +91,15 @@ export const ext = {
   /** Permitted URI hosts. */
   uriConstraint: (host: string): Extension =>
     new Extension('2.5.29.30', true, tlv(0x30, tlv(0xa0, tlv(0x30, uriName(host))))),
+  /** Excluded URI hosts. */
+  uriExclusion: (host: string): Extension =>
+    new Extension('2.5.29.30', true, tlv(0x30, tlv(0xa1, tlv(0x30, uriName(host))))),
 }
 
 export const SERVER = '1.3.6.1.5.5.7.3.1'
 export const CLIENT = '1.3.6.1.5.5.7.3.2'
 export const CODE_SIGNING = '1.3.6.1.5.5.7.3.3'
+export const ANY_PURPOSE = '2.5.29.37.0'
 export { KeyUsageFlags as KU }
 
 export interface LeafParts {
@@ -97,7 +120,7 @@ export interface MakeOptions {
   readonly notBefore?: number
   readonly notAfter?: number
   readonly keys?: KeyPair
-  readonly publicKey?: Uint8Array
+  readonly publicKey?: ForeignKey
   readonly extensions: readonly Extension[]
 }
 
@@ -112,7 +135,7 @@ export async function make(options: MakeOptions): Promise<Made> {
       ...(issuer === '' ? {} : { issuer }),
       notBefore: new Date(options.notBefore ?? NOW - HOUR),
       notAfter: new Date(options.notAfter ?? NOW + HOUR),
-      publicKey: options.publicKey ?? keys.publicKey,
+      publicKey: options.publicKey?.spki ?? keys.publicKey,
       signingKey,
       signingAlgorithm: P256,
       extensions: [...options.extensions],
@@ -123,6 +146,10 @@ export async function make(options: MakeOptions): Promise<Made> {
     der: new Uint8Array(certificate.rawData),
     pem: `${certificate.toString('pem')}\n`,
     keys,
+    keyPem:
+      options.publicKey === undefined
+        ? String(KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' }))
+        : options.publicKey.pem,
     subject,
   }
 }

@@ -2,8 +2,9 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls'
+import { connect, type TLSSocket } from 'node:tls'
 import { formatHostPort, messageOf } from '@ambient/core'
+import { peerChain } from '@ambient/core/node'
 import { CliError } from '../errors.ts'
 
 export interface LiveTarget {
@@ -22,9 +23,6 @@ export interface LiveChain {
   readonly cipher: string
   readonly alpn: string
 }
-
-/** More than a verifier takes. */
-const MAX_CERTIFICATES = 16
 
 /** @throws CliError `AMBIENT_E_CLI_CONNECT` when there is no handshake, `AMBIENT_E_CLI_CREDENTIALS` for our own files. */
 export async function readLiveChain(target: LiveTarget, signal: AbortSignal): Promise<LiveChain> {
@@ -50,7 +48,7 @@ export async function readLiveChain(target: LiveTarget, signal: AbortSignal): Pr
   try {
     await once(socket, 'secureConnect', { signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) })
     return {
-      chain: chainOf(socket),
+      chain: peerChain(socket),
       protocol: socket.getProtocol() ?? '',
       cipher: socket.getCipher().name,
       alpn: socket.alpnProtocol === false || socket.alpnProtocol === null ? '' : socket.alpnProtocol,
@@ -78,17 +76,4 @@ function readOwn(option: 'cert' | 'key', path: string | undefined): { cert?: Buf
     const message = `--${option} ${path} cannot be read: ${messageOf(cause)}`
     throw new CliError('AMBIENT_E_CLI_CREDENTIALS', message, { cause, layer: 'config' })
   }
-}
-
-/** As the server sent it, as far as each certificate names the next. */
-function chainOf(socket: TLSSocket): readonly Uint8Array[] {
-  const chain: Uint8Array[] = []
-  const seen = new Set<string>()
-  let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true)
-  while (next?.raw !== undefined && !seen.has(next.fingerprint256) && chain.length < MAX_CERTIFICATES) {
-    seen.add(next.fingerprint256)
-    chain.push(next.raw)
-    next = next.issuerCertificate
-  }
-  return chain
 }
