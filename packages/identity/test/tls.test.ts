@@ -74,7 +74,7 @@ describe('secureServer', () => {
     const heard: unknown[] = []
     made.on('secureConnection', socket => heard.push(socket))
     made.prependListener('secureConnection', socket => heard.push(socket))
-    made.on('tlsClientError', error => heard.push(error.code))
+    made.on('tlsClientError', error => heard.push(Reflect.get(error, 'code')))
     const identity = other.current()
     const socket = tls.connect({
       port,
@@ -322,7 +322,9 @@ describe('clients', () => {
     )
     expect(peerIdentity(socket)?.uri).toBe(idOf('db').uri)
     socket.destroy()
-    const refused = new Promise(resolve => connect({ hostname: 'db', protocol: 'http:' }, resolve))
+    const refused = new Promise(resolve =>
+      connect({ hostname: 'db', protocol: 'http:' }, (...[error]) => resolve(error)),
+    )
     expect(await refused).toBeInstanceOf(TypeError)
   })
 

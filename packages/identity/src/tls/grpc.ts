@@ -1,4 +1,5 @@
 /** Credentials for grpc-js that rotate: each connection has the identity of its moment. */
+import type { ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import {
@@ -54,7 +55,7 @@ export function createGrpcServerCredentials(
 
 /** Who calls, in a handler of a server with {@link createGrpcServerCredentials}. */
 export function peerOfCall(call: object): SpiffeId | undefined {
-  return peerIdentity(socketOf(call))
+  return peerIdentity(sessionOf(call))
 }
 
 class IdentityChannelCredentials extends ChannelCredentials {
@@ -154,40 +155,55 @@ function serverContext(credentials: Credentials | undefined): SecureContextOptio
 
 /** The first call of a connection has it judged; the others find the answer. */
 function provingInterceptor(source: X509Source, expect: Expectation): ServerInterceptor {
-  const refused = new WeakMap<TLSSocket, string>()
+  const refused = new WeakMap<object, string>()
   return (_method, call) => {
-    const socket = socketOf(call)
-    const reason = reasonAgainst(socket)
+    const session = sessionOf(call)
+    const reason = reasonAgainst(session)
     return new ServerInterceptingCall(call, {
       start(next) {
         if (reason === undefined) return next()
-        const metadata = new Metadata()
-        call.sendStatus({ code: status.UNAUTHENTICATED, details: reason, metadata })
-        // When the answer has left: the session is nobody's.
-        setImmediate(() => socket?.destroy())
+        call.sendStatus({ code: status.UNAUTHENTICATED, details: reason, metadata: new Metadata() })
+        session?.close()
       },
     })
   }
 
-  function reasonAgainst(socket: TLSSocket | undefined): string | undefined {
-    if (socket === undefined) return 'the connection is not TLS'
-    if (peerIdentity(socket) !== undefined) return undefined
-    const known = refused.get(socket)
+  function reasonAgainst(session: Session | undefined): string | undefined {
+    if (session === undefined) return 'the connection cannot be seen'
+    if (peerIdentity(session) !== undefined) return undefined
+    const known = refused.get(session)
     if (known !== undefined) return known
-    const error = prove(socket, source.current(), expect, 'client')
-    if (error !== undefined) refused.set(socket, error.message)
-    return error?.message
+    const { socket } = session
+    // HTTP/2 shows a proxy of it, which `instanceof` sees through.
+    const reason =
+      socket instanceof TLSSocket
+        ? prove(socket, source.current(), expect, 'client')?.message
+        : 'the connection is not TLS'
+    if (reason !== undefined) refused.set(session, reason)
+    return reason
   }
 }
 
-/** Beneath a call: grpc-js does not promise `stream`, and a call without one is refused. */
-function socketOf(call: object): TLSSocket | undefined {
+type Session = Pick<ServerHttp2Session, 'socket' | 'close'>
+
+/** Of handlers and interceptors: what grpc-js puts around a call, from the outside in. Not promised by it. */
+const AROUND_CALLS = ['call', 'nextCall'] as const
+const MAX_AROUND = 16
+
+/** Beneath a call; a call for which there is none is refused. */
+function sessionOf(call: object): Session | undefined {
   let at: unknown = call
-  for (const key of ['call', 'nextCall', 'call', 'nextCall'])
-    if (inside(at, 'stream') === undefined) at = inside(at, key) ?? at
-  const socket = inside(inside(inside(at, 'stream'), 'session'), 'socket')
-  // HTTP/2 shows a proxy of it, which `instanceof` sees through.
-  return socket instanceof TLSSocket ? socket : undefined
+  for (let depth = 0; depth < MAX_AROUND && at !== undefined; depth += 1) {
+    const session = inside(inside(at, 'stream'), 'session')
+    if (isSession(session)) return session
+    const around: unknown = at
+    at = AROUND_CALLS.map(key => inside(around, key)).find(within => within !== undefined)
+  }
+  return undefined
+}
+
+function isSession(value: unknown): value is Session {
+  return typeof inside(value, 'close') === 'function' && inside(value, 'socket') !== undefined
 }
 
 function inside(holder: unknown, key: string): unknown {

@@ -36,7 +36,8 @@ export function prove(
     return refusal(subject, { ok: false, problem: 'no-certificate', reason: 'a TLS session was resumed' })
   const verdict = judge(chainOfPeer(socket.getPeerCertificate(true)), credentials, expect)
   if (!verdict.ok) return refusal(subject, verdict)
-  Object.defineProperty(socket, proven, { value: verdict.id })
+  // By assignment, which is what those proxies pass on.
+  Reflect.set(socket, proven, verdict.id)
   return undefined
 }
 
