@@ -268,12 +268,32 @@ function readJwtBundles({ bundles }: JWTBundlesResponse): ReadonlyMap<string, Sp
     const domain = trustDomainOf(key, 'bundles')
     if (found.has(domain)) throw refuse(`bundles: ${domain} is given twice`)
     try {
-      found.set(domain, readSpiffeBundle(domain, Buffer.from(document).toString('utf8')))
+      found.set(domain, readJwtDocument(domain, document))
     } catch (cause) {
-      throw refuse(`bundles: ${messageOf(cause)}`, cause)
+      throw refuse(`bundles[${domain}]: ${messageOf(cause)}`, cause)
     }
   }
   return found
+}
+
+/** A plain JWKS, as servers send it here: its keys need not say that they are those of JWT-SVIDs. */
+function readJwtDocument(domain: string, bytes: Uint8Array): SpiffeBundle {
+  const text = Buffer.from(bytes).toString('utf8')
+  const document: unknown = JSON.parse(text)
+  if (
+    typeof document !== 'object' ||
+    document === null ||
+    !('keys' in document) ||
+    !Array.isArray(document.keys)
+  )
+    return readSpiffeBundle(domain, text)
+  const keys: readonly unknown[] = document.keys
+  const named = keys.map(key =>
+    typeof key === 'object' && key !== null && (!('use' in key) || key.use !== 'x509-svid')
+      ? { ...key, use: 'jwt-svid' }
+      : key,
+  )
+  return readSpiffeBundle(domain, JSON.stringify({ ...document, keys: named }))
 }
 
 /** The server's word on who we are, compared with what the token says. */
