@@ -1,6 +1,6 @@
 /** Every example runs, and the manifests that examples ship are what the mesh takes without a complaint. */
 import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { formatProblem } from '@ambient/policy'
 import { readManifests } from '@ambient/discovery'
 import { describe, expect, it } from 'vitest'
@@ -13,6 +13,9 @@ const examples = readdirSync(folder, { withFileTypes: true })
   .filter(entry => entry.isDirectory() && entry.name !== 'node_modules')
   .map(entry => entry.name)
   .sort()
+
+/** The Node that runs these tests, before any other. */
+const env = { ...process.env, PATH: [dirname(process.execPath), process.env['PATH']].join(delimiter) }
 
 /** Its whole story takes a minute: `.ci/run` tells it. */
 const TOLD_ELSEWHERE = ['01-bookinfo']
@@ -52,6 +55,7 @@ describe('examples', () => {
       expect(script, 'a `test` or `start` script').toBeDefined()
       const ending = await runProgram('npm', ['run', '--silent', script ?? '', '--', '--check'], {
         cwd: join(folder, name),
+        env,
         timeoutMs: 60_000,
       })
       expect(ending).toEqual({ code: 0, output: expect.any(String) })
