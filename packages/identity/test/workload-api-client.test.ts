@@ -1,22 +1,36 @@
 /** Our client against servers that keep, bend and break the rules of the Workload API. */
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, KeyObject, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { createServer as createHttp2Server } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
-import { status } from '@grpc/grpc-js'
+import { create } from '@bufbuild/protobuf'
+import { type sendUnaryData, type ServerUnaryCall, type ServerWritableStream, status } from '@grpc/grpc-js'
 import { type Credentials, type Logger, silentLogger } from '@ambient/core'
 import { createManualClock, type ManualClock } from '@ambient/core/testing'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import {
+  createCredentials,
+  createJwtAuthority,
   createWorkloadApiSource,
   type WorkloadApiSource,
   type WorkloadApiSourceOptions,
 } from '../src/index.ts'
+import {
+  type JWTBundlesRequest,
+  type JWTBundlesResponse,
+  JWTBundlesResponseSchema,
+  type ValidateJWTSVIDRequest,
+  type ValidateJWTSVIDResponse,
+  ValidateJWTSVIDResponseSchema,
+} from '../src/gen/workload-api_pb.ts'
 import { createTestIdentities, type TestIdentities } from '../src/testing/index.ts'
 import { readWorkloadApiAddress } from '../src/workload-api/address.ts'
 import { streamRetryDelay } from '../src/workload-api/follow-stream.ts'
+import { workloadApi } from '../src/workload-api/protocol.ts'
+import { crlOf, derOf } from './crl-fixtures.ts'
+import { HOUR, leaf, type Made, root } from './fixtures.ts'
 import {
   end,
   keyDer,
@@ -475,5 +489,124 @@ describe('when the server does not answer', () => {
       closers.push(() => source.close())
       await expect(source.get()).rejects.toThrow(words)
     }
+  })
+})
+
+describe('JWT bundles', () => {
+  type Calls = Parameters<typeof startScript>[0]
+  const serving = (jwt: {
+    bundles?: (call: ServerWritableStream<JWTBundlesRequest, JWTBundlesResponse>) => void
+    validate?: (audience: string) => ValidateJWTSVIDResponse | ServiceFailure
+  }): Calls => ({
+    addTo: server =>
+      server.addService(
+        { bundles: workloadApi.fetchJwtBundles, validate: workloadApi.validateJwtSvid },
+        {
+          bundles:
+            jwt.bundles ??
+            ((call: ServerWritableStream<JWTBundlesRequest, JWTBundlesResponse>) =>
+              void call.emit('error', { code: status.UNIMPLEMENTED, details: 'no' })),
+          validate: (
+            call: ServerUnaryCall<ValidateJWTSVIDRequest, ValidateJWTSVIDResponse>,
+            answer: sendUnaryData<ValidateJWTSVIDResponse>,
+          ) => {
+            const found = jwt.validate?.(call.request.audience)
+            if (found !== undefined && 'spiffeId' in found) answer(null, found)
+            else answer(found ?? { code: status.UNIMPLEMENTED, details: 'no' })
+          },
+        },
+      ),
+  })
+  interface ServiceFailure {
+    readonly code: status
+    readonly details: string
+  }
+
+  it('are plain JWKS: keys without use count, those of X.509 do not; what is missing was withdrawn', async () => {
+    const authority = await createJwtAuthority({ trustDomain: 'cluster.local' })
+    const keys = [...authority.authorities()].map(([kid, jwk]) => ({ ...jwk, kid }))
+    const { token } = await authority.sign({ id: web.id, audience: ['db'] })
+    let live: ServerWritableStream<JWTBundlesRequest, JWTBundlesResponse> | undefined
+    const answer = (document: string): JWTBundlesResponse =>
+      create(JWTBundlesResponseSchema, { bundles: { 'spiffe://cluster.local': Buffer.from(document) } })
+    const { source, warned } = await pair(
+      serving({
+        bundles: call => {
+          live = call
+          call.write(answer(JSON.stringify({ keys })))
+        },
+      }),
+    )
+    expect(await source.validateJwtSvid({ token, audience: 'db' })).toMatchObject({ ok: true })
+    const discarded = warned()
+    live?.write(answer('{'))
+    expect(await discarded).toMatch(/JWT bundles were discarded: .*bundles\[cluster.local\]/)
+    expect(await source.validateJwtSvid({ token, audience: 'db' })).toMatchObject({ ok: true })
+    live?.write(answer(JSON.stringify({ keys: keys.map(key => ({ ...key, use: 'x509-svid' })) })))
+    await expect
+      .poll(() => source.validateJwtSvid({ token, audience: 'db' }))
+      .toMatchObject({ problem: 'unknown-key' })
+    live?.write(create(JWTBundlesResponseSchema))
+    await expect
+      .poll(() => source.validateJwtSvid({ token, audience: 'db' }))
+      .toMatchObject({ problem: 'trust-domain' })
+  })
+
+  it('that a server does not give are not needed: it is asked for its verdict', async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 60
+    const { source } = await pair(
+      serving({
+        validate: audience =>
+          audience === 'db'
+            ? create(ValidateJWTSVIDResponseSchema, { spiffeId: WEB, claims: { exp, sub: WEB } })
+            : audience === 'old'
+              ? create(ValidateJWTSVIDResponseSchema, { spiffeId: WEB, claims: { exp: 1 } })
+              : { code: status.INVALID_ARGUMENT, details: 'wrong audience' },
+      }),
+    )
+    const validate = (audience: string): ReturnType<WorkloadApiSource['validateJwtSvid']> =>
+      source.validateJwtSvid({ token: 'a.b.c', audience })
+    expect(await validate('db')).toMatchObject({
+      ok: true,
+      svid: { id: { uri: WEB }, expiresAt: exp * 1_000 },
+    })
+    expect(await validate('old')).toMatchObject({ ok: false, problem: 'expired' })
+    expect(await validate('x')).toMatchObject({ ok: false, reason: 'JWT-SVID: wrong audience' })
+  })
+})
+
+describe('revocation lists', () => {
+  it('of an answer count from then on, for credentials that were given before too, until one comes without', async () => {
+    const ca = await root('O=cluster.local', { notBefore: Date.now() - HOUR, notAfter: Date.now() + HOUR })
+    const made = (uri: string): Promise<Made> =>
+      leaf(ca, { uri }, { notBefore: Date.now() - HOUR, notAfter: Date.now() + HOUR })
+    const [own, peer] = await Promise.all([made(WEB), made(API)])
+    const credentials = createCredentials({
+      certificateChain: own.pem,
+      privateKey: String(KeyObject.from(own.keys.privateKey).export({ type: 'pkcs8', format: 'pem' })),
+      trustBundle: ca.pem,
+    })
+    const crl = derOf(
+      await crlOf(ca, {
+        serials: [new X509Certificate(peer.der).serialNumber],
+        thisUpdate: Date.now() - HOUR,
+        nextUpdate: Date.now() + HOUR,
+      }),
+    )
+    const { server, source } = await pair()
+    const called = server.next()
+    const first = next(source)
+    const call = await called
+    send(call, { svids: [svidOf(credentials)] })
+    const before = await first
+    const verdict = (of: Credentials): object => of.verifyPeer([peer.der], { kind: 'any' })
+    expect(verdict(before)).toMatchObject({ ok: true })
+    let changed = next(source)
+    send(call, { svids: [svidOf(credentials)], crl: [crl] })
+    expect(verdict(await changed)).toMatchObject({ ok: false, problem: 'revoked' })
+    expect(verdict(before)).toMatchObject({ ok: false, problem: 'revoked' })
+    changed = next(source)
+    send(call, { svids: [svidOf(credentials)] })
+    expect(verdict(await changed)).toMatchObject({ ok: true })
   })
 })
