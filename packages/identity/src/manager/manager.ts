@@ -17,6 +17,8 @@ import { type IdentityHost, ManagedIdentity } from './managed-identity.ts'
 import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
 import { nothingRevoked, type Revocations } from '../crl/revocations.ts'
 import type { CertificateSigner } from './signer.ts'
+import type { X509Source } from '../sources/x509-source.ts'
+import { managedSource } from './managed-source.ts'
 import { createSigningQueue, priorities } from './signing-queue.ts'
 
 export interface IdentityManagerOptions {
@@ -62,6 +64,8 @@ export interface IdentityManager extends CredentialsSource {
   /** A new certificate now. The old one stays when that fails. */
   rotate(id: SpiffeId): Promise<Credentials>
   list(): readonly CertificateStatus[]
+  /** One identity as a source of its own: for TLS, a Workload API server, whatever speaks for one workload. */
+  x509Source(id: SpiffeId): X509Source
   /** Ends every attempt and timer. Idempotent. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -155,6 +159,10 @@ class Manager implements IdentityManager {
     return [...this.#identities.values()]
       .map(statusOf)
       .sort((a, b) => (a.identity < b.identity ? -1 : a.identity > b.identity ? 1 : 0))
+  }
+
+  x509Source(id: SpiffeId): X509Source {
+    return managedSource(this, id)
   }
 
   async close(): Promise<void> {
