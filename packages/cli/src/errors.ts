@@ -4,6 +4,8 @@ import { AmbientError } from '@ambient/core'
 export type CliErrorCode =
   /** The command line says something that cannot be; exit code 2. */
   | 'AMBIENT_E_CLI_USAGE'
+  /** The value of an option cannot be used; exit code 1. */
+  | 'AMBIENT_E_CLI_VALUE'
   /** A manifest cannot be edited as it is, or the edit would break the folder; nothing was written. */
   | 'AMBIENT_E_CLI_MANIFESTS'
   /** A file changed or could not be written while it was being edited. */

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { addCommand, type CommandContext, outputOption, quiet } from './command-line.ts'
 import { describeFailure } from './failure.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './host.ts'
+import { registerCa } from './ca/command.ts'
 import { registerCert } from './cert/command.ts'
 import { registerConnect } from './connect.ts'
 import { registerGet } from './get.ts'
@@ -66,6 +67,7 @@ function createProgram(context: CommandContext): Command {
   registerLabel(program, context)
   registerWaypoint(program, context)
   registerHbone(program, context)
+  registerCa(program, context)
   registerCert(program, context)
   addCommand(program, 'version', 'print versions', context)
     .addOption(outputOption())

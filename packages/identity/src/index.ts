@@ -125,3 +125,4 @@ export { authenticateCallers, type Caller, type CallerAuthentication } from './i
 export type { ProjectedTokens } from './istio/projected-tokens.ts'
 export { createTokenFile, readTokens, type TokenTable } from './istio/token-file.ts'
 export { type CaServer, type CaServerOptions, createCaServer } from './istio/ca-server.ts'
+export { believeRequests } from './istio/self-named.ts'

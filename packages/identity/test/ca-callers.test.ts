@@ -126,6 +126,17 @@ describe('a caller', () => {
     )
   })
 
+  it('with a certificate that was revoked gets nothing', async () => {
+    const certificate = await credentialsOf(ca)
+    const other = await openCertificateAuthority({ dir: folder })
+    await other.revoke(
+      `${certificate.chain.slice(0, certificate.chain.indexOf('-----END'))}-----END CERTIFICATE-----\n`,
+    )
+    await other.close()
+    expect(await call({ certificate })).toMatchObject({ code: status.UNAUTHENTICATED })
+    expect(reasons.at(-1)).toMatch(/^the caller's certificate is not believed: leaf .*was revoked$/)
+  })
+
   it('is judged by the token file as it is now, and by none that cannot be read', async () => {
     const path = join(folder, 'tokens')
     writeFileSync(path, `other-token ${DB.uri}\n`)

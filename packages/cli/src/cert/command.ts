@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
 import { registerCertId } from './id.ts'
+import { registerCertIssue } from './issue.ts'
 import { registerCertShow } from './show.ts'
 import { registerCertVerify } from './verify.ts'
 
@@ -20,5 +21,6 @@ export function registerCert(program: Command, context: CommandContext): void {
   )
   registerCertShow(cert, context)
   registerCertVerify(cert, context)
+  registerCertIssue(cert, context)
   registerCertId(cert, context)
 }

@@ -2,7 +2,9 @@
 import { mkdir, readdir } from 'node:fs/promises'
 import { type Clock, messageOf, systemClock } from '@ambient/core'
 import { caDefaults } from '../defaults.ts'
+import type { Revocations } from '../crl/revocations.ts'
 import { IdentityError } from '../errors.ts'
+import type { Labelled } from '../svid/path.ts'
 import { readCertificate } from '../x509/certificate.ts'
 import { readPemCertificates } from '../x509/pem.ts'
 import {
@@ -27,11 +29,13 @@ import {
   signWithNewRoot,
   writeNewFolder,
 } from './folder-changes.ts'
-import { type FolderContents, folderVersion, readFolder } from './folder-contents.ts'
+import { type FolderContents, fingerprintOf, folderVersion, readFolder } from './folder-contents.ts'
 import { caFiles, filesError, isMissing, readPublic } from './folder-files.ts'
 import { withFolderLock } from './folder-lock.ts'
 import { createIssuer, type IssuancePolicy, type Issuer, signServer, signWorkload } from './issuance.ts'
 import { createKeyOwners } from './key-owners.ts'
+import type { RevokedEntry } from './folder-state.ts'
+import { readSerial } from './revocation-list.ts'
 
 export interface AuthorityFolderOptions
   extends Pick<CertificateAuthorityOptions, 'clock' | 'defaultTtlMs' | 'logger' | 'maxTtlMs'> {
@@ -78,6 +82,8 @@ export interface CertificateAuthorityFolder extends CertificateAuthority {
    * @throws IdentityError `AMBIENT_E_CERTIFICATE` for what this CA has not issued
    */
   revoke(certificateOrSerial: string): Promise<string>
+  /** What this CA has revoked, as far as `refresh` has seen it: for judging its own callers. */
+  readonly revocations: Revocations
   /** `crl.pem`. */
   revocationLists(): Promise<string>
   /** Signs the lists again before they are stale. */
@@ -123,6 +129,9 @@ export async function openCertificateAuthority(
 
 class AuthorityFolder implements CertificateAuthorityFolder {
   readonly dir: string
+  readonly revocations: Revocations = Object.freeze({
+    problemOf: (path: readonly Labelled[]) => revokedProblem(path, this.#contents.state.revoked),
+  })
   readonly #policy: IssuancePolicy
   readonly #keys = createKeyOwners()
   readonly #listeners = new Set<() => void>()
@@ -264,6 +273,24 @@ class AuthorityFolder implements CertificateAuthorityFolder {
       { logger: this.#policy.logger, keys: this.#keys },
     )
   }
+}
+
+function revokedProblem(
+  path: readonly Labelled[],
+  revoked: readonly RevokedEntry[],
+): ReturnType<Revocations['problemOf']> {
+  for (const [index, { label, certificate }] of path.entries()) {
+    const above = path[index + 1]
+    if (above === undefined) break
+    const serial = readSerial(certificate.serial)
+    const isRevoked = revoked.some(
+      entry =>
+        entry.serial === serial &&
+        (entry.issuer === undefined || entry.issuer === fingerprintOf(above.certificate)),
+    )
+    if (isRevoked) return { problem: 'revoked', reason: `${label}: serial ${serial} was revoked` }
+  }
+  return undefined
 }
 
 async function namesIn(dir: string): Promise<readonly string[]> {

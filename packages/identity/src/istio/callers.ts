@@ -3,6 +3,7 @@
  * the connection. Fails closed: a token that is shown has to be good, whatever else the caller has.
  */
 import { messageOf, readSpiffeId, type SpiffeId, systemClock, type Clock } from '@ambient/core'
+import type { Revocations } from '../crl/revocations.ts'
 import type { CertificateAuthority } from '../ca/authority.ts'
 import { verifyPeerChain } from '../svid/verify.ts'
 import { readPemCertificates } from '../x509/pem.ts'
@@ -24,6 +25,8 @@ export interface CallerAuthentication {
   /** Whose identities are asked for, and whose certificates callers may show. */
   readonly ca: Pick<CertificateAuthority, 'rootPem' | 'trustDomain'> & {
     readonly intermediates?: readonly string[]
+    readonly revocations?: Revocations
+    readonly refresh?: () => Promise<void>
   }
   /** Static tokens as they are now; see `createTokenFile`. */
   readonly tokens?: () => TokenTable | Promise<TokenTable>
@@ -48,7 +51,9 @@ export function authenticateCallers(
       : projectedTokenReader(options.projectedTokens, options.ca.trustDomain, options.clock ?? systemClock)
   return async call => {
     const known =
-      call.token === undefined ? byCertificate(options, call) : await byToken(options, projected, call.token)
+      call.token === undefined
+        ? await byCertificate(options, call)
+        : await byToken(options, projected, call.token)
     return known.ok ? grant(options, known.caller, call.impersonated) : known
   }
 }
@@ -69,18 +74,21 @@ async function byToken(
   }
 }
 
-function byCertificate(
+async function byCertificate(
   { ca, certificates = true, clock = systemClock }: CallerAuthentication,
   call: CaCall,
-): Known {
+): Promise<Known> {
   const { certificate } = call
   if (!certificates || certificate === undefined)
     return { ok: false, reason: `no token${certificates ? ' and no certificate' : ''} was shown` }
+  // What another process has revoked counts from now on.
+  await ca.refresh?.()
   const above = (ca.intermediates ?? []).flatMap(pem => readPemCertificates(pem))
   const verdict = verifyPeerChain({
     chain: [certificate, ...above],
     trustBundle: ca.rootPem,
     ownTrustDomain: ca.trustDomain,
+    ...(ca.revocations === undefined ? {} : { revocations: ca.revocations }),
     expect: { kind: 'own-trust-domain' },
     now: clock.now(),
   })
