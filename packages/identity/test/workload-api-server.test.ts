@@ -463,6 +463,29 @@ describe('the socket', () => {
     expect(await facts(0o755)).toEqual({ socket: expect.any(String), evidence: 'none' })
   })
 
+  it('tells by the kernel who connects, where koffi is installed', async () => {
+    const path = join(await folderFor(), 'a.sock')
+    const seen: WorkloadCaller[] = []
+    const pid = process.pid
+    const policy = attestBySelectors([{ id: WEB, selectors: { pid } }])
+    const server = await serverAt(path, {
+      peerCredentials: 'require',
+      attest(caller) {
+        seen.push(caller)
+        return policy(caller)
+      },
+    })
+    await server.start()
+    expect((await sourceOf(`unix://${path}`).get()).id.uri).toBe(WEB.uri)
+    expect(seen.at(-1)).toEqual({
+      socket: path,
+      evidence: 'peer-credentials',
+      uid: process.getuid?.(),
+      gid: process.getgid?.(),
+      pid,
+    })
+  })
+
   const isRoot = process.getuid?.() === 0
   it.skipIf(!isRoot)(
     `of another user lets in that user and no other${isRoot ? '' : ' (needs root)'}`,

@@ -6,7 +6,8 @@ import type { Socket } from 'node:net'
 import { messageOf } from '@ambient/core'
 
 export interface PeerCredentials {
-  readonly pid: number
+  /** Absent for a process of another pid namespace, where its number means nothing to us. */
+  readonly pid?: number
   readonly uid: number
   readonly gid: number
 }
@@ -22,23 +23,14 @@ const SO_PEERCRED = 17
 /** `struct ucred`: three 32-bit numbers. */
 const UCRED_BYTES = 12
 
-/** What of `koffi` is used. */
-interface Koffi {
-  load(path: null): { func(prototype: string): (...args: readonly unknown[]) => unknown }
-}
-
 /** Never rejects: what is missing is said. */
 export async function loadPeerCredentials(): Promise<PeerCredentialsSupport> {
   if (process.platform !== 'linux')
     return { ok: false, reason: `there is no SO_PEERCRED on ${process.platform}` }
   let getsockopt: (...args: readonly unknown[]) => unknown
   try {
-    // A name that no bundler and no type checker follows: the package may not be there.
-    const name: string = 'koffi'
-    const module: unknown = await import(name)
-    getsockopt = koffiOf(module)
-      .load(null)
-      .func('int getsockopt(int, int, int, _Out_ void*, _Inout_ uint32_t*)')
+    const { default: koffi } = await import('koffi')
+    getsockopt = koffi.load(null).func('int getsockopt(int, int, int, _Out_ void*, _Inout_ uint32_t*)')
   } catch (error) {
     return { ok: false, reason: `the package koffi cannot be used: ${messageOf(error)}` }
   }
@@ -52,18 +44,13 @@ export async function loadPeerCredentials(): Promise<PeerCredentialsSupport> {
       if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, found, length) !== 0 || length[0] !== UCRED_BYTES)
         return undefined
       const pid = found.readInt32LE(0)
-      // Zero: the peer lives in another pid namespace, where its number means nothing to us.
-      return pid > 0 ? { pid, uid: found.readUInt32LE(4), gid: found.readUInt32LE(8) } : undefined
+      return {
+        uid: found.readUInt32LE(4),
+        gid: found.readUInt32LE(8),
+        ...(pid > 0 ? { pid } : {}),
+      }
     },
   }
-}
-
-function koffiOf(module: unknown): Koffi {
-  const exported = isObject(module) && isObject(module['default']) ? module['default'] : module
-  if (isObject(exported) && typeof exported['load'] === 'function')
-    // The package's own interface, of which the one function that is called was just found.
-    return exported as unknown as Koffi
-  throw new TypeError('it exports no load function')
 }
 
 /** The socket's descriptor; Node has no public name for it. */
@@ -74,5 +61,5 @@ function descriptorOf(socket: Socket): number | undefined {
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return (typeof value === 'object' || typeof value === 'function') && value !== null
+  return typeof value === 'object' && value !== null
 }
