@@ -1,5 +1,4 @@
 // What idle tunnels hold and what closed ones leave behind, beside bare sockets in processes of their own.
-import { fileURLToPath } from 'node:url'
 import { openInspected } from './pairs.mjs'
 import { start } from './processes.mjs'
 
@@ -15,14 +14,10 @@ const CHURN_STEPS = 5
  */
 const MODES = [
   { name: 'as Node is', flags: [] },
-  // Said in the process, as there: on the command line V8 raises it to 2.
-  { name: 'as `ambient` is', flags: ['--import', programPath('small-young-generation.mjs')] },
+  // Said in the process, as there: on the command line V8 raises a factor of 1 to 2.
+  { name: 'as `ambient` is', flags: [], keepsYoungGeneration: true },
   { name: 'young generation of 1 MB', flags: ['--max-semi-space-size=1'] },
 ]
-
-function programPath(file) {
-  return fileURLToPath(new URL(`./programs/${file}`, import.meta.url))
-}
 
 /** Seconds that the part takes per Node, about. */
 export function memorySeconds({ tunnels, churn }) {
@@ -38,10 +33,11 @@ export async function measureMemory(where) {
 }
 
 /** Per connection: a socket with nothing behind it, a tunnel with its socket, and what is left of that when it was closed. */
-async function measureIdle({ node, flags, folder, app, load, tunnels }) {
-  const bare = await measureBare({ node, flags, sockets: tunnels })
+async function measureIdle({ node, flags, keepsYoungGeneration, folder, app, load, tunnels }) {
+  const bare = await measureBare({ node, flags, keepsYoungGeneration, sockets: tunnels })
   const pair = await openInspected({ node, flags, folder, app: app.port })
   const [source, destination] = pair.processes
+  if (keepsYoungGeneration) await keepYoungGeneration(pair.processes)
   const before = await usage(pair.processes)
   await load.call('begin', { kind: 'idle', entry: pair.entry, connections: tunnels, bytes: MESSAGE_BYTES })
   const counts = await source.call('counts')
@@ -62,9 +58,10 @@ async function measureIdle({ node, flags, folder, app, load, tunnels }) {
 }
 
 /** Bytes per accepted and per dialled socket. */
-async function measureBare({ node, flags, sockets }) {
+async function measureBare({ node, flags, keepsYoungGeneration, sockets }) {
   const acceptor = start('bare-sockets.mjs', { node, flags: [...FLAGS, ...flags] })
   const dialler = start('bare-sockets.mjs', { node, flags: [...FLAGS, ...flags] })
+  if (keepsYoungGeneration) await keepYoungGeneration([acceptor, dialler])
   const port = await acceptor.call('listen')
   const before = await usage([acceptor, dialler])
   await dialler.call('dial', { port, connections: sockets, bytes: MESSAGE_BYTES })
@@ -89,6 +86,10 @@ async function measureChurn({ node, folder, app, churn }) {
   }
   for (const process of processes) process.end()
   return steps
+}
+
+function keepYoungGeneration(processes) {
+  return Promise.all(processes.map(process => process.call('keepYoungGeneration')))
 }
 
 function usage(processes) {

@@ -1,8 +1,9 @@
 // A process of the bench: answers its parent's calls by name and ends when the parent does.
+import { setFlagsFromString } from 'node:v8'
 
 /** @param {Record<string, (args: any) => unknown>} own */
 export function program(own) {
-  const commands = { memory, ...own }
+  const commands = { memory, keepYoungGeneration, ...own }
   process.on('message', async ({ id, command, args }) => {
     try {
       process.send?.({ id, result: await commands[command](args) })
@@ -22,4 +23,9 @@ async function memory() {
     await new Promise(resolve => setTimeout(resolve, 50))
   }
   return process.memoryUsage()
+}
+
+/** As `ambient hbone forward` and `serve` when they begin: it stays as large as loading the program has made it. */
+function keepYoungGeneration() {
+  setFlagsFromString('--semi-space-growth-factor=1')
 }
