@@ -34,7 +34,7 @@ const TAGS = [
 ]
 
 export function mutate(random: Random, seed: Buffer, others: readonly Buffer[]): Buffer {
-  let bytes = Buffer.from(seed)
+  let bytes: Buffer = Buffer.from(seed)
   for (let times = random.int(1, 4); times > 0; times--)
     bytes = random.int(0, 9) < 5 ? mutateBytes(random, bytes, others) : mutateElement(random, bytes)
   return bytes.subarray(0, MAX_BYTES)

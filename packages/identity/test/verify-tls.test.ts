@@ -5,7 +5,13 @@
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { connect, createServer, type TLSSocket, type TlsOptions } from 'node:tls'
+import {
+  type CommonConnectionOptions,
+  connect,
+  createServer,
+  type SecureContextOptions,
+  type TLSSocket,
+} from 'node:tls'
 import { type PeerVerdict, messageOf } from '@ambient/core'
 import { peerChain } from '@ambient/core/node'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -18,6 +24,8 @@ interface Outcome {
   readonly verdict: PeerVerdict | { readonly noHandshake: string }
   readonly heard: string
 }
+
+type TlsOptions = SecureContextOptions & Pick<CommonConnectionOptions, 'requestCert' | 'rejectUnauthorized'>
 
 const CANARY = 'the first byte of a tunnel'
 let world: World
@@ -121,7 +129,7 @@ async function attempt(side: 'server' | 'client', presented: Presented): Promise
   }
 }
 
-function expected({ refused, overTls }: Row): unknown {
+function expected({ refused, overTls }: Row): object {
   if (refused === undefined) return { ok: true, id: { trustDomain: TRUST_DOMAIN } }
   if (overTls === 'lost')
     return {
