@@ -2,9 +2,8 @@
  * What is believed of one trust domain, as a value and as the JWKS document that SPIFFE publishes it in.
  * Source: SPIFFE Trust Domain and Bundle §4.
  */
-import { createPublicKey, X509Certificate } from 'node:crypto'
+import { createPublicKey, type JsonWebKey, X509Certificate } from 'node:crypto'
 import { messageOf, trustDomainProblem } from '@ambient/core'
-import type { JWK } from 'jose'
 import { bundleLimits } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import { readCertificate } from '../x509/certificate.ts'
@@ -16,7 +15,7 @@ export interface SpiffeBundle {
   /** DER of every X.509 root. */
   readonly x509Authorities: readonly Uint8Array[]
   /** Public keys of JWT-SVIDs by key ID. */
-  readonly jwtAuthorities: ReadonlyMap<string, JWK>
+  readonly jwtAuthorities: ReadonlyMap<string, JsonWebKey>
   /** Grows with each change of the bundle. */
   readonly sequenceNumber?: number
   /** How often its publisher wants to be asked, milliseconds. */
@@ -27,7 +26,7 @@ export interface SpiffeBundle {
 
 interface Entries {
   readonly x509Authorities: Uint8Array[]
-  readonly jwtAuthorities: Map<string, JWK>
+  readonly jwtAuthorities: Map<string, JsonWebKey>
   readonly ignored: string[]
 }
 

@@ -1,8 +1,8 @@
 /** Signs JWT-SVIDs of one trust domain, with keys that overlap while they rotate. */
-import { createPublicKey, generateKeyPair, type KeyObject, randomUUID } from 'node:crypto'
+import { createPublicKey, generateKeyPair, type JsonWebKey, type KeyObject, randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
 import { type Clock, type SpiffeId, systemClock, trustDomainProblem } from '@ambient/core'
-import { type JWK, SignJWT } from 'jose'
+import { SignJWT } from 'jose'
 import { jwtDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import { redacted } from '../svid/redact.ts'
@@ -32,7 +32,7 @@ export interface IssuedJwtSvid {
 export interface JwtAuthority {
   readonly trustDomain: string
   /** Every public key whose tokens may still be valid, the newest last. */
-  authorities(): ReadonlyMap<string, JWK>
+  authorities(): ReadonlyMap<string, JsonWebKey>
   /** @throws IdentityError `AMBIENT_E_CA_IDENTITY`, `AMBIENT_E_IDENTITY_OPTION` */
   sign(request: JwtSvidRequest): Promise<IssuedJwtSvid>
   /** A new key signs from now on; the old one is published until its last token has expired. */
@@ -41,7 +41,7 @@ export interface JwtAuthority {
 
 interface SigningKey {
   readonly kid: string
-  readonly jwk: JWK
+  readonly jwk: JsonWebKey
   readonly privateKey: KeyObject
   /** Of the last token that it signed, milliseconds since the epoch. */
   lastExpiry: number

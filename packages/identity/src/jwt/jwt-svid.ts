@@ -2,10 +2,12 @@
  * JWT-SVIDs: who a bearer is, for this audience, now. X.509-SVIDs prove possession, these do not: give each audience its
  * own, with a short life. Source: SPIFFE JWT-SVID §3–§6.
  */
+import type { JsonWebKey } from 'node:crypto'
 import { messageOf, readSpiffeId, type SpiffeId } from '@ambient/core'
-import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK, type JWK, type JWTPayload } from 'jose'
+import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK, type JWTPayload } from 'jose'
 import type { SpiffeBundle } from '../bundle/spiffe-bundle.ts'
 import { jwtLimits } from '../defaults.ts'
+import type { JwtClaims } from './claims.ts'
 
 /** The only ones that the specification allows. */
 export const jwtAlgorithms: readonly string[] = Object.freeze([
@@ -25,7 +27,7 @@ export interface JwtSvid {
   readonly audience: readonly string[]
   /** Milliseconds since the epoch. */
   readonly expiresAt: number
-  readonly claims: Readonly<JWTPayload>
+  readonly claims: JwtClaims
 }
 
 /** The rule that a token breaks. */
@@ -114,7 +116,11 @@ function readUnproven(token: string): Read<Unproven> {
   return { ok: true, value: { algorithm: alg, keyId: kid, id: id.id } }
 }
 
-async function signatureProblem(token: string, jwk: JWK, algorithm: string): Promise<string | undefined> {
+async function signatureProblem(
+  token: string,
+  jwk: JsonWebKey,
+  algorithm: string,
+): Promise<string | undefined> {
   try {
     const key = await importJWK(jwk, algorithm)
     await compactVerify(token, key, { algorithms: [algorithm] })
