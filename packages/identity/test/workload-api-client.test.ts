@@ -1,50 +1,21 @@
-/** Our client against servers that keep, bend and break the rules of the Workload API. */
+/** Our client's reading of answers that keep, bend and break the rules of the Workload API. */
 import { createPrivateKey, KeyObject, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
 import { createServer as createHttp2Server } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
-import { create } from '@bufbuild/protobuf'
-import { type sendUnaryData, type ServerUnaryCall, type ServerWritableStream, status } from '@grpc/grpc-js'
-import { type Credentials, type Logger, silentLogger } from '@ambient/core'
-import { createManualClock, type ManualClock } from '@ambient/core/testing'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import {
-  createCredentials,
-  createJwtAuthority,
-  createWorkloadApiSource,
-  type WorkloadApiSource,
-  type WorkloadApiSourceOptions,
-} from '../src/index.ts'
-import {
-  type JWTBundlesRequest,
-  type JWTBundlesResponse,
-  JWTBundlesResponseSchema,
-  type ValidateJWTSVIDRequest,
-  type ValidateJWTSVIDResponse,
-  ValidateJWTSVIDResponseSchema,
-} from '../src/gen/workload-api_pb.ts'
+import { status } from '@grpc/grpc-js'
+import type { Credentials } from '@ambient/core'
+import { createManualClock } from '@ambient/core/testing'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { createCredentials, createWorkloadApiSource } from '../src/index.ts'
 import { createTestIdentities, type TestIdentities } from '../src/testing/index.ts'
-import { readWorkloadApiAddress } from '../src/workload-api/address.ts'
-import { streamRetryDelay } from '../src/workload-api/follow-stream.ts'
-import { workloadApi } from '../src/workload-api/protocol.ts'
 import { crlOf, derOf } from './crl-fixtures.ts'
 import { HOUR, leaf, type Made, root } from './fixtures.ts'
-import {
-  end,
-  keyDer,
-  type ScriptedServer,
-  send,
-  startScript,
-  type SvidParts,
-  svidOf,
-} from './workload-api-script.ts'
+import { API, closers, codeOf, next, pair, WEB } from './workload-api-pair.ts'
+import { end, keyDer, send, type SvidParts, svidOf } from './workload-api-script.ts'
 import { ders } from './x509-source-contract.ts'
 
-const WEB = 'spiffe://cluster.local/ns/shop/sa/web'
-const API = 'spiffe://cluster.local/ns/shop/sa/api'
-const closers: (() => Promise<unknown>)[] = []
 let identities: TestIdentities
 let web: Credentials
 let api: Credentials
@@ -53,114 +24,6 @@ beforeAll(async () => {
   identities = await createTestIdentities()
   web = await identities.credentials(WEB)
   api = await identities.credentials(API)
-})
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close()
-})
-
-interface Listening {
-  readonly logger: Logger
-  readonly warnings: string[]
-  warned(): Promise<string>
-}
-
-function listening(): Listening {
-  const warnings: string[] = []
-  const waiting: ((text: string) => void)[] = []
-  const note = (fields: Readonly<Record<string, unknown>>, message: string): void => {
-    const text = `${message}: ${String(fields['error'] ?? fields['reason'])}`
-    warnings.push(text)
-    for (const tell of waiting.splice(0)) tell(text)
-  }
-  return {
-    logger: { ...silentLogger, warn: note },
-    warnings,
-    warned: () => new Promise(resolve => waiting.push(resolve)),
-  }
-}
-
-interface Pair extends Listening {
-  readonly server: ScriptedServer
-  readonly source: WorkloadApiSource
-  readonly clock: ManualClock
-}
-
-async function pair(
-  script: Parameters<typeof startScript>[0] = {},
-  options: Partial<WorkloadApiSourceOptions> = {},
-): Promise<Pair> {
-  const server = await startScript(script)
-  closers.push(() => server.close())
-  const clock = createManualClock(Date.now())
-  const log = listening()
-  const source = createWorkloadApiSource({
-    address: server.address,
-    clock,
-    logger: log.logger,
-    random: () => 0.5,
-    ...options,
-  })
-  closers.push(async () => {
-    await source.close()
-    expect(clock.pending, 'timers left').toBe(0)
-  })
-  return { server, source, clock, ...log }
-}
-
-function next(source: WorkloadApiSource): Promise<Credentials> {
-  return new Promise(resolve => {
-    const stop = source.watch(credentials => {
-      stop()
-      resolve(credentials)
-    })
-  })
-}
-
-const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => 'resolved',
-    (error: unknown) => (error as { code: unknown }).code,
-  )
-
-describe('addresses', () => {
-  it.each(['unix:///run/spire/agent.sock', 'tcp://127.0.0.1:8081', 'tcp://[::1]:1', 'unix:///a b'])(
-    '%s is one',
-    text => expect(readWorkloadApiAddress(text).text).toBe(text),
-  )
-  it.each([
-    '',
-    '/run/agent.sock',
-    'unix:run/agent.sock',
-    'unix:/run/agent.sock',
-    'unix://run/agent.sock',
-    'unix://localhost/run/agent.sock',
-    'unix://user@/run/agent.sock',
-    'unix:///',
-    'unix:///run/agent.sock?x=1',
-    'unix:///run/agent.sock#f',
-    'unix:///run/%61',
-    `unix:///${'a'.repeat(107)}`,
-    'unix:///a\0b',
-    'tcp://localhost:8081',
-    'tcp://127.0.0.1',
-    'tcp://127.0.0.1:0',
-    'tcp://127.0.0.1:08081',
-    'tcp://127.0.0.1:65536',
-    'tcp://127.0.0.1:1/',
-    'tcp://127.0.0.1:1?x',
-    'tcp://127.0.0.1:1#f',
-    'tcp://user@127.0.0.1:1',
-    'tcp://[127.0.0.1]:1',
-    'tcp://::1:1',
-    'tcp://[fe80::1%25lo]:1',
-    'tcp:127.0.0.1:1',
-    'http://127.0.0.1:1',
-    'UNIX:///run/agent.sock',
-  ])('%j is none', text =>
-    expect(() => readWorkloadApiAddress(text)).toThrow(
-      expect.objectContaining({ code: 'AMBIENT_E_IDENTITY_OPTION' }),
-    ),
-  )
 })
 
 describe('the client', () => {
@@ -393,185 +256,6 @@ describe('what is missing in an answer was withdrawn', () => {
     send(call, { svids: [svidOf(web)] })
     expect((await changed).verifyPeer(chain, { kind: 'any' })).toMatchObject({ problem: 'trust-domain' })
     expect(source.bundles().has('partner.example')).toBe(false)
-  })
-})
-
-describe('when the server does not answer', () => {
-  it.each([status.INVALID_ARGUMENT, status.UNIMPLEMENTED])('status %s is final', async code => {
-    const { server, source, clock } = await pair({ onCall: call => end(call, code, 'never again') })
-    await expect(source.get()).rejects.toMatchObject({
-      code: 'AMBIENT_E_IDENTITY_UNAVAILABLE',
-      message: expect.stringContaining('never again'),
-    })
-    expect(clock.pending).toBe(0)
-    expect(server.calls).toHaveLength(1)
-  })
-
-  it('any other status is tried again: 1 s, 2 s, up to 30 s, then it is as if nothing had been', async () => {
-    const codes = [
-      status.UNAVAILABLE,
-      status.PERMISSION_DENIED,
-      status.INTERNAL,
-      status.UNKNOWN,
-      status.RESOURCE_EXHAUSTED,
-      status.UNAUTHENTICATED,
-    ]
-    const { source, clock, warned, server } = await pair({
-      onCall: (call, count) => {
-        const code = codes[count - 1]
-        if (code === undefined) send(call, { svids: [svidOf(web)] })
-        else end(call, code)
-      },
-    })
-    const waits = [1_000, 2_000, 4_000, 8_000, 16_000, 30_000]
-    let failed = warned()
-    const first = source.get()
-    expect(await codeOf(first)).toBe('AMBIENT_E_IDENTITY_UNAVAILABLE')
-    for (const [index, wait] of waits.entries()) {
-      await failed
-      expect(await codeOf(source.get())).toBe('AMBIENT_E_IDENTITY_UNAVAILABLE')
-      clock.advance(wait - 1)
-      expect(server.calls).toHaveLength(index + 1)
-      failed = warned()
-      const got = next(source)
-      clock.advance(1)
-      if (index === waits.length - 1) expect((await got).id.uri).toBe(WEB)
-    }
-    expect([1, 2, 6, 7, 99].map(n => streamRetryDelay(n, 0.5))).toEqual([
-      1_000, 2_000, 30_000, 30_000, 30_000,
-    ])
-    expect([0, 1].map(random => streamRetryDelay(1, random))).toEqual([800, 1_200])
-  })
-
-  it('a stream that ends cleanly is opened again at once, one that always does is not', async () => {
-    const { source, clock, server } = await pair({
-      onCall: call => {
-        send(call, { svids: [svidOf(web)] })
-        call.end()
-      },
-    })
-    const second = new Promise<void>(resolve => {
-      server.next().then(() => server.next().then(() => resolve()))
-    })
-    const before = await source.get()
-    await second
-    await expect.poll(() => clock.pending).toBe(1)
-    expect(server.calls).toHaveLength(2)
-    expect(source.current()).toBe(before)
-    const third = server.next()
-    clock.advance(1_000)
-    await third
-  })
-
-  it('nothing within 30 s is no answer', async () => {
-    const { source, clock, server } = await pair()
-    const called = server.next()
-    const waiting = codeOf(source.get())
-    const call = await called
-    const cancelled = once(call, 'cancelled')
-    clock.advance(30_000)
-    expect(await waiting).toBe('AMBIENT_E_IDENTITY_UNAVAILABLE')
-    await cancelled
-    const again = server.next()
-    clock.advance(1_000)
-    await again
-  })
-
-  it('says what lies where the socket should be, and finds the one that comes later', async () => {
-    const { server } = await pair()
-    const path = `${server.socket}.file`
-    await writeFile(path, '')
-    for (const [address, words] of [
-      [`unix://${path}`, 'what lies there is not a socket'],
-      [`unix://${server.socket}.none`, 'there is no such socket'],
-    ] as const) {
-      const source = createWorkloadApiSource({ address })
-      closers.push(() => source.close())
-      await expect(source.get()).rejects.toThrow(words)
-    }
-  })
-})
-
-describe('JWT bundles', () => {
-  type Calls = Parameters<typeof startScript>[0]
-  const serving = (jwt: {
-    bundles?: (call: ServerWritableStream<JWTBundlesRequest, JWTBundlesResponse>) => void
-    validate?: (audience: string) => ValidateJWTSVIDResponse | ServiceFailure
-  }): Calls => ({
-    addTo: server =>
-      server.addService(
-        { bundles: workloadApi.fetchJwtBundles, validate: workloadApi.validateJwtSvid },
-        {
-          bundles:
-            jwt.bundles ??
-            ((call: ServerWritableStream<JWTBundlesRequest, JWTBundlesResponse>) =>
-              void call.emit('error', { code: status.UNIMPLEMENTED, details: 'no' })),
-          validate: (
-            call: ServerUnaryCall<ValidateJWTSVIDRequest, ValidateJWTSVIDResponse>,
-            answer: sendUnaryData<ValidateJWTSVIDResponse>,
-          ) => {
-            const found = jwt.validate?.(call.request.audience)
-            if (found !== undefined && 'spiffeId' in found) answer(null, found)
-            else answer(found ?? { code: status.UNIMPLEMENTED, details: 'no' })
-          },
-        },
-      ),
-  })
-  interface ServiceFailure {
-    readonly code: status
-    readonly details: string
-  }
-
-  it('are plain JWKS: keys without use count, those of X.509 do not; what is missing was withdrawn', async () => {
-    const authority = await createJwtAuthority({ trustDomain: 'cluster.local' })
-    const keys = [...authority.authorities()].map(([kid, jwk]) => ({ ...jwk, kid }))
-    const { token } = await authority.sign({ id: web.id, audience: ['db'] })
-    let live: ServerWritableStream<JWTBundlesRequest, JWTBundlesResponse> | undefined
-    const answer = (document: string): JWTBundlesResponse =>
-      create(JWTBundlesResponseSchema, { bundles: { 'spiffe://cluster.local': Buffer.from(document) } })
-    const { source, warned } = await pair(
-      serving({
-        bundles: call => {
-          live = call
-          call.write(answer(JSON.stringify({ keys })))
-        },
-      }),
-    )
-    expect(await source.validateJwtSvid({ token, audience: 'db' })).toMatchObject({ ok: true })
-    const discarded = warned()
-    live?.write(answer('{'))
-    expect(await discarded).toMatch(/JWT bundles were discarded: .*bundles\[cluster.local\]/)
-    expect(await source.validateJwtSvid({ token, audience: 'db' })).toMatchObject({ ok: true })
-    live?.write(answer(JSON.stringify({ keys: keys.map(key => ({ ...key, use: 'x509-svid' })) })))
-    await expect
-      .poll(() => source.validateJwtSvid({ token, audience: 'db' }))
-      .toMatchObject({ problem: 'unknown-key' })
-    live?.write(create(JWTBundlesResponseSchema))
-    await expect
-      .poll(() => source.validateJwtSvid({ token, audience: 'db' }))
-      .toMatchObject({ problem: 'trust-domain' })
-  })
-
-  it('that a server does not give are not needed: it is asked for its verdict', async () => {
-    const exp = Math.floor(Date.now() / 1_000) + 60
-    const { source } = await pair(
-      serving({
-        validate: audience =>
-          audience === 'db'
-            ? create(ValidateJWTSVIDResponseSchema, { spiffeId: WEB, claims: { exp, sub: WEB } })
-            : audience === 'old'
-              ? create(ValidateJWTSVIDResponseSchema, { spiffeId: WEB, claims: { exp: 1 } })
-              : { code: status.INVALID_ARGUMENT, details: 'wrong audience' },
-      }),
-    )
-    const validate = (audience: string): ReturnType<WorkloadApiSource['validateJwtSvid']> =>
-      source.validateJwtSvid({ token: 'a.b.c', audience })
-    expect(await validate('db')).toMatchObject({
-      ok: true,
-      svid: { id: { uri: WEB }, expiresAt: exp * 1_000 },
-    })
-    expect(await validate('old')).toMatchObject({ ok: false, problem: 'expired' })
-    expect(await validate('x')).toMatchObject({ ok: false, reason: 'JWT-SVID: wrong audience' })
   })
 })
 
