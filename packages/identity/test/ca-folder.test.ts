@@ -185,7 +185,9 @@ describe('the rotation of a root', () => {
     const ca = await newCa()
     const serving = await openAt(ca.dir)
     let changes = 0
-    serving.watch(() => (changes += 1))
+    serving.watch(() => {
+      changes += 1
+    })
     const before = await issue(serving)
 
     expect(await ca.rotateRoot()).toEqual({ step: 'add', next: 'sign', roots: 2 })

@@ -111,7 +111,14 @@ class IstioCaClient implements CertificateSigner {
     if (this.#closed) throw closedError(this.#target)
     const present = this.#connection
     if (present !== undefined && present.rootPem === rootPem) return present
-    const channel = createCaChannel(this.#target, rootPem, this.#options.alternativeHostname)
+    let channel: CaChannel
+    try {
+      channel = createCaChannel(this.#target, rootPem, this.#options.alternativeHostname)
+    } catch (error) {
+      if (present === undefined) throw error
+      this.#logger.warn({ address: this.#target.address }, `${messageOf(error)}; going on with the last ones`)
+      return present
+    }
     if (present !== undefined) this.#retire(present)
     this.#connection = { channel, rootPem, calls: 0, retired: false }
     return this.#connection

@@ -9,10 +9,11 @@ import {
   type IstioCertificateResponse,
   IstioCertificateResponseSchema,
 } from '../gen/istio-ca_pb.ts'
+import { redacted } from '../svid/redact.ts'
 
 /** What is known of a caller; who that is, and what it may ask for, the authorizer decides. */
 export interface CaCall {
-  /** The bearer token. Never log it. */
+  /** The bearer token. Shown as `[redacted]` by `JSON.stringify` and `util.inspect` of this object. */
   readonly token: string | undefined
   /** The `clusterid` header. */
   readonly clusterId: string | undefined
@@ -102,14 +103,18 @@ async function handle(
   call: CertificateCall,
 ): Promise<IstioCertificateResponse> {
   const impersonated = impersonatedOf(call.request)
-  const facts: CaCall = {
-    token: bearerOf(call),
+  const token = bearerOf(call)
+  const shown = {
     clusterId: textOf(call, 'clusterid'),
     impersonated,
     certificate: call.getAuthContext().sslPeerCertificate?.raw,
     csrPem: call.request.csr,
     peer: call.getPeer(),
   }
+  const facts: CaCall = redacted(
+    { ...shown, token },
+    { ...shown, token: token === undefined ? undefined : '[redacted]' },
+  )
   const details = impersonated === undefined ? UNAUTHENTICATED : IMPERSONATION_REFUSED
   let verdict: CaAuthorization
   try {

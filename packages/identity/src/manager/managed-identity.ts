@@ -3,8 +3,10 @@ import type { Clock, Credentials, Logger, SpiffeId, Timer } from '@ambient/core'
 import { messageOf } from '@ambient/core'
 import { managerDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
+import type { IdentityEvent } from './events.ts'
 import { renewalTime, retryDelay } from './schedule.ts'
 import { priorities, type Priority, type QueueTicket, type SigningQueue } from './signing-queue.ts'
+import { atWallTime } from './wall-timer.ts'
 
 /** What an identity needs of its manager. */
 export interface IdentityHost {
@@ -14,8 +16,11 @@ export interface IdentityHost {
   readonly random: () => number
   /** A new key and a certificate for it. */
   issue(id: SpiffeId, signal: AbortSignal): Promise<Credentials>
+  /** The same certificate and key with the bundles as they are now: a new generation. */
+  rebuild(credentials: Credentials): Credentials
   /** A new generation is in place. */
   announce(credentials: Credentials): void
+  tell(event: IdentityEvent): void
 }
 
 interface Fetch {
@@ -33,6 +38,7 @@ export class ManagedIdentity {
   #failures = 0
   #fetch: Fetch | undefined
   #timer: Timer | undefined
+  #expiry: Timer | undefined
   #nextRotation: number | undefined
   #ended = false
 
@@ -86,10 +92,21 @@ export class ManagedIdentity {
     return this.#start(priority).result
   }
 
+  /** Other federated bundles are to be believed from now on. */
+  changeBundles(): void {
+    const { current } = this
+    if (current === undefined || this.#ended) return
+    const credentials = this.#host.rebuild(current)
+    this.#credentials = credentials
+    this.#host.announce(credentials)
+    this.#tellOf(credentials, 'bundles-changed')
+  }
+
   /** No more timers and attempts; whoever waits gets the error. */
   end(error: IdentityError): void {
     this.#ended = true
     this.#timer?.cancel()
+    this.#expiry?.cancel()
     this.#nextRotation = undefined
     const fetch = this.#fetch
     this.#fetch = undefined
@@ -134,16 +151,19 @@ export class ManagedIdentity {
         `the CA gave ${this.id.uri} a certificate that expired at ${new Date(credentials.notAfter).toISOString()}`,
         { layer: 'identity' },
       )
+    const kind = this.#credentials === undefined ? 'issued' : 'renewed'
     this.#fetch = undefined
     this.#credentials = credentials
     this.#failures = 0
     this.#failure = undefined
     this.#renewAt(renewalTime(credentials, now, random()), priorities.background)
+    this.#watchExpiry(credentials)
     logger.info(
       { identity: this.id.uri, generation: credentials.generation, notAfter: credentials.notAfter },
       'certificate available',
     )
     this.#host.announce(credentials)
+    this.#tellOf(credentials, kind)
   }
 
   #fail(error: unknown): void {
@@ -164,6 +184,14 @@ export class ManagedIdentity {
       { identity: this.id.uri, attempt: this.#failures, retryMs: Math.round(wait), error: messageOf(error) },
       credentials === undefined ? 'no certificate' : 'certificate not renewed, the old one is still valid',
     )
+    this.#host.tell({
+      kind: 'failed',
+      identity: this.id.uri,
+      attempt: this.#failures,
+      retryMs: wait,
+      error,
+      isServed: credentials !== undefined,
+    })
   }
 
   /** Patience is a duration: a wall clock that is set back must not make it longer. */
@@ -173,17 +201,34 @@ export class ManagedIdentity {
     this.#timer = clock.after(delayMs, () => this.#start(priority))
   }
 
-  /** By the wall clock, looked at again and again: it may jump, and timers sleep with the machine. */
   #renewAt(at: number, priority: Priority): void {
-    const { clock } = this.#host
     this.#nextRotation = at
-    const arm = (): void => {
-      const left = at - clock.now()
-      this.#timer = clock.after(Math.min(left, managerDefaults.recheckMs), () => {
-        if (clock.now() < at) arm()
-        else this.#start(priority)
-      })
-    }
-    arm()
+    this.#timer = atWallTime(this.#host.clock, at, () => this.#start(priority))
+  }
+
+  /** One moment later it is not valid any more. A clock that was set back may see it valid again: then it is served. */
+  #watchExpiry({ notAfter }: Credentials): void {
+    const { clock, logger } = this.#host
+    this.#expiry?.cancel()
+    this.#expiry = atWallTime(clock, notAfter + 1, () => {
+      if (clock.now() <= notAfter) return
+      logger.error({ identity: this.id.uri, notAfter }, 'the certificate expired and was not renewed')
+      this.#host.tell({ kind: 'expired', identity: this.id.uri, notAfter })
+    })
+  }
+
+  #tellOf(
+    { generation, notBefore, notAfter }: Credentials,
+    kind: 'issued' | 'renewed' | 'bundles-changed',
+  ): void {
+    const next = this.#nextRotation
+    this.#host.tell({
+      kind,
+      identity: this.id.uri,
+      generation,
+      notBefore,
+      notAfter,
+      ...(next === undefined ? {} : { nextRotation: next }),
+    })
   }
 }

@@ -9,10 +9,11 @@ import {
   type SpiffeId,
   systemClock,
 } from '@ambient/core'
-import { createCredentials } from '../svid/credentials.ts'
+import { createCredentials, type CredentialsOptions } from '../svid/credentials.ts'
 import { createCertificateRequest } from '../x509/csr.ts'
 import { managerDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
+import type { IdentityEvent } from './events.ts'
 import { type IdentityHost, ManagedIdentity } from './managed-identity.ts'
 import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
 import { nothingRevoked, type Revocations } from '../crl/revocations.ts'
@@ -28,6 +29,13 @@ export interface IdentityManagerOptions {
   readonly ttlMs?: number
   /** What the credentials ask of withdrawn certificates. Default: nothing is withdrawn. */
   readonly revocations?: Revocations
+  /**
+   * PEM of the anchors of other trust domains, by trust domain, as they are now. Asked for each generation;
+   * `changeBundles` makes one.
+   */
+  readonly federatedBundles?: () => ReadonlyMap<string, string>
+  /** Hears of each transition. What it throws is logged. */
+  readonly onEvent?: (event: IdentityEvent) => void
   readonly clock?: Clock
   readonly logger?: Logger
   /** Signing calls at once. Default 8. */
@@ -35,6 +43,8 @@ export interface IdentityManagerOptions {
   /** In [0, 1), for the jitter. Default `Math.random`. */
   readonly random?: () => number
 }
+
+const NO_BUNDLES: ReadonlyMap<string, string> = new Map()
 
 export interface CertificateStatus {
   /** SPIFFE ID. */
@@ -63,6 +73,8 @@ export interface IdentityManager extends CredentialsSource {
   forget(id: SpiffeId): void
   /** A new certificate now. The old one stays when that fails. */
   rotate(id: SpiffeId): Promise<Credentials>
+  /** The federated bundles changed: every identity gets a new generation with the certificate that it has. */
+  changeBundles(): void
   list(): readonly CertificateStatus[]
   /** One identity as a source of its own: for TLS, a Workload API server, whatever speaks for one workload. */
   x509Source(id: SpiffeId): X509Source
@@ -82,6 +94,8 @@ class Manager implements IdentityManager {
   readonly #signer: CertificateSigner
   readonly #ttlMs: number
   readonly #revocations: Revocations
+  readonly #federatedBundles: () => ReadonlyMap<string, string>
+  readonly #onEvent: (event: IdentityEvent) => void
   readonly #host: IdentityHost
   #generation = 0
   #closed = false
@@ -100,13 +114,17 @@ class Manager implements IdentityManager {
     this.#signer = options.signer
     this.#ttlMs = ttlMs
     this.#revocations = options.revocations ?? nothingRevoked
+    this.#federatedBundles = options.federatedBundles ?? (() => NO_BUNDLES)
+    this.#onEvent = options.onEvent ?? (() => {})
     this.#host = Object.freeze({
       clock,
       logger,
       random,
       queue: createSigningQueue(maxConcurrent),
       issue: (id: SpiffeId, signal: AbortSignal) => this.#issue(id, signal),
+      rebuild: (credentials: Credentials) => this.#rebuild(credentials),
       announce: (credentials: Credentials) => this.#announce(credentials),
+      tell: (event: IdentityEvent) => this.#tell(event),
     })
   }
 
@@ -144,15 +162,21 @@ class Manager implements IdentityManager {
   forget(id: SpiffeId): void {
     const identity = this.#identities.get(id.uri)
     this.#identities.delete(id.uri)
-    identity?.end(
+    if (identity === undefined) return
+    identity.end(
       new IdentityError('AMBIENT_E_IDENTITY_FORGOTTEN', `${id.uri}: the identity is no longer needed`, {
         layer: 'identity',
       }),
     )
+    this.#tell({ kind: 'forgotten', identity: id.uri })
   }
 
   async rotate(id: SpiffeId): Promise<Credentials> {
     return this.#identity(id).renew(priorities.realTime)
+  }
+
+  changeBundles(): void {
+    for (const identity of this.#identities.values()) identity.changeBundles()
   }
 
   list(): readonly CertificateStatus[] {
@@ -193,9 +217,7 @@ class Manager implements IdentityManager {
       certificateChain: chain.slice(0, -1).join('\n'),
       privateKey,
       trustBundle: chain[chain.length - 1] ?? '',
-      generation: ++this.#generation,
-      revocations: this.#revocations,
-      clock: this.#host.clock,
+      ...this.#surroundings(),
     })
     if (credentials.id.uri !== id.uri)
       throw new IdentityError(
@@ -204,6 +226,29 @@ class Manager implements IdentityManager {
         { layer: 'identity' },
       )
     return credentials
+  }
+
+  #rebuild(credentials: Credentials): Credentials {
+    const { certificateChain, trustBundle } = credentials
+    const privateKey = credentials.privateKey()
+    return createCredentials({ certificateChain, trustBundle, privateKey, ...this.#surroundings() })
+  }
+
+  #surroundings(): Pick<CredentialsOptions, 'clock' | 'federatedBundles' | 'generation' | 'revocations'> {
+    return {
+      federatedBundles: this.#federatedBundles(),
+      generation: ++this.#generation,
+      revocations: this.#revocations,
+      clock: this.#host.clock,
+    }
+  }
+
+  #tell(event: IdentityEvent): void {
+    try {
+      this.#onEvent(event)
+    } catch (error) {
+      this.#host.logger.error({ error: messageOf(error) }, 'a listener for events of identities failed')
+    }
   }
 
   #announce(credentials: Credentials): void {
