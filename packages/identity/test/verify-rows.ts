@@ -389,7 +389,7 @@ const unknownIssuer = (certificate = 'leaf'): Refusal => ({
   problem: 'untrusted',
   rule: 'signature',
   certificate,
-  reason: /no certificate of the trust bundle leads to it/,
+  reason: /no certificate of the trust bundle leads to it \(issued by (?:O=[a-z.]+|one without a name)\)$/,
 })
 
 /** `count` CAs, each signed by the one before, the last one first. */

@@ -1,6 +1,7 @@
 /** From a leaf to a trust anchor: every candidate issuer is tried, and the failure that came closest is reported. */
 import { verifyLimits } from '../defaults.ts'
 import { sameBytes } from '../x509/der.ts'
+import { nameText } from '../x509/facts.ts'
 import { signatureAlgorithmName, signatureAlgorithmProblem } from '../x509/key-rules.ts'
 import { type BrokenChainRule, brokenRule, fail, firstBroken, pass, type Rule } from './rules.ts'
 import { constraintRule, type Labelled, type Signer, signerRules, validityRules } from './signer-rules.ts'
@@ -14,6 +15,9 @@ export type PathVerdict =
       /** As far as signatures lead, through the certificate that broke a rule. */
       readonly path: readonly Labelled[]
     } & BrokenChainRule)
+
+/** Of a name that others chose, in a reason. */
+const MAX_SHOWN = 120
 
 interface Search {
   readonly presented: readonly Labelled[]
@@ -71,8 +75,10 @@ export function noLeaf(): BrokenChainRule {
 }
 
 /** Nothing that was signed by an anchor signed this one. */
-export function notLed({ label }: Labelled): BrokenChainRule {
-  return brokenRule(label, 'signature', 'untrusted', 'no certificate of the trust bundle leads to it')
+export function notLed({ label, certificate }: Labelled): BrokenChainRule {
+  const issuer = nameText(certificate.issuer).slice(0, MAX_SHOWN) || 'one without a name'
+  const detail = `no certificate of the trust bundle leads to it (issued by ${issuer})`
+  return brokenRule(label, 'signature', 'untrusted', detail)
 }
 
 function tooLong(): BrokenChainRule {

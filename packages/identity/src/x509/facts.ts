@@ -65,7 +65,7 @@ function keyText({ x509 }: Certificate): string {
 }
 
 /** A name that cannot be read is shown as its bytes: nobody believes names. */
-function nameText(der: Uint8Array): string {
+export function nameText(der: Uint8Array): string {
   try {
     const sets = new DerReader(der).enter(tags.sequence, 'name')
     const parts: string[] = []
