@@ -91,7 +91,7 @@ export function createOpensslMaker(): OpensslMaker {
     if (!keyFile || !csr || !config || !certFile) throw new Error('no names')
     run('genpkey', ...key, '-out', keyFile)
     writeFileSync(config, configuration(folder, own, options.extensions))
-    run('req', '-new', '-key', keyFile, '-subj', subject, '-config', config, '-out', csr, '-sha256')
+    run('req', '-new', '-key', keyFile, '-subj', subject, '-config', config, '-out', csr)
     const by =
       signer === undefined
         ? ['-selfsign', '-keyfile', keyFile]
