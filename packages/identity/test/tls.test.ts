@@ -289,8 +289,12 @@ describe('clients', () => {
 
   it('are refused by a server that has its options and nothing more, unless its bundle knows them', async () => {
     const { server, client } = await pair()
-    const options = createTlsOptions(server, { expect: { kind: 'own-trust-domain' }, role: 'server' })
+    const options = createTlsOptions(server, { role: 'server' })
     expect(inspect(options) + JSON.stringify(options)).not.toContain('PRIVATE KEY')
+    // @ts-expect-error: from JavaScript
+    expect(() => createTlsOptions(server, { role: 'server', expect: only('web') })).toThrowError(
+      /secureServer/,
+    )
     const seen: string[] = []
     const made = https.createServer(options, (request, response) => {
       seen.push(request.url ?? '')
@@ -359,7 +363,7 @@ describe('clients', () => {
 describe('peerIdentity', () => {
   it('is undefined for what nobody proved', async () => {
     const { server } = await pair()
-    const options = createTlsOptions(server, { expect: only('web'), role: 'server' })
+    const options = createTlsOptions(server, { role: 'server' })
     const made = tls.createServer({ ...options, requestCert: false })
     const port = await listening(made)
     const accepted = once(made, 'secureConnection')

@@ -43,7 +43,7 @@ export function prove(
 
 /**
  * DER, leaf first, of what `checkServerIdentity` is given and `getPeerCertificate(true)` gives. Not by
- * `getPeerX509Certificate`: it takes the leaf out of the chain that a client's connection holds (Node 20).
+ * `getPeerX509Certificate`: it takes the leaf out of the chain that a client's connection holds (Node 20 to 24).
  */
 export function chainOfPeer(certificate: PeerCertificate): readonly Uint8Array[] {
   const chain: Uint8Array[] = []

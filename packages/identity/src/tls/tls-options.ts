@@ -8,11 +8,10 @@ import { anchorsOf, checkingContextOf, contextOptions } from './contexts.ts'
 import { checkExpectation, type Expectation, judge, refusal } from './expectation.ts'
 import { chainOfPeer } from './peer-identity.ts'
 
-export interface TlsOptionsRequest {
-  readonly expect: Expectation
-  /** Default `client`. */
-  readonly role?: 'client' | 'server'
-}
+export type TlsOptionsRequest =
+  | { readonly expect: Expectation; readonly role?: 'client' }
+  /** Whom a server expects only `secureServer` can enforce. */
+  | { readonly role: 'server'; readonly expect?: never }
 
 /** For `tls.connect`, `https.request`, `http2.connect`, the `connect` of undici, and the like. */
 export interface TlsClientOptions {
@@ -33,19 +32,23 @@ export type ServerIdentityCheck = (hostname: string, certificate: PeerCertificat
  */
 export function createTlsOptions(
   source: X509Source,
-  request: TlsOptionsRequest & { readonly role: 'server' },
+  request: Extract<TlsOptionsRequest, { role: 'server' }>,
 ): TlsOptions
 export function createTlsOptions(
   source: X509Source,
-  request: TlsOptionsRequest & { readonly role?: 'client' },
+  request: Exclude<TlsOptionsRequest, { role: 'server' }>,
 ): TlsClientOptions
 export function createTlsOptions(
   source: X509Source,
-  { expect, role = 'client' }: TlsOptionsRequest,
+  request: TlsOptionsRequest,
 ): TlsClientOptions | TlsOptions {
-  checkExpectation(expect)
-  const credentials = currentOf(source)
-  return role === 'server' ? serverOptions(credentials) : clientOptions(source, credentials, expect)
+  if (request.role === 'server') {
+    if (request.expect !== undefined)
+      throw optionError("expect: a server's options do not enforce it, give it to secureServer")
+    return serverOptions(currentOf(source))
+  }
+  checkExpectation(request.expect)
+  return clientOptions(source, currentOf(source), request.expect)
 }
 
 /**
@@ -95,4 +98,8 @@ function unavailable(): IdentityError {
     'the source has no valid certificate now: wait for its first one with get()',
     { layer: 'identity' },
   )
+}
+
+function optionError(message: string): IdentityError {
+  return new IdentityError('AMBIENT_E_IDENTITY_OPTION', message, { layer: 'config' })
 }
