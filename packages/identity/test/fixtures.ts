@@ -91,6 +91,13 @@ export const ext = {
   /** Permitted URI hosts. */
   uriConstraint: (host: string): Extension =>
     new Extension('2.5.29.30', true, tlv(0x30, tlv(0xa0, tlv(0x30, uriName(host))))),
+  /** With a maximum, which RFC 5280 does not have. */
+  uriConstraintUpTo: (host: string): Extension =>
+    new Extension(
+      '2.5.29.30',
+      true,
+      tlv(0x30, tlv(0xa0, tlv(0x30, uriName(host), tlv(0x81, Uint8Array.of(9))))),
+    ),
   /** Excluded URI hosts. */
   uriExclusion: (host: string): Extension =>
     new Extension('2.5.29.30', true, tlv(0x30, tlv(0xa1, tlv(0x30, uriName(host))))),

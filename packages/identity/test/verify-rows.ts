@@ -346,6 +346,12 @@ const refusedSigners: Readonly<Record<string, RefusedSigner>> = {
     /1\.2\.3\.4/,
     { extensions: caExtensions({ more: [ext.raw('1.2.3.4', true, Uint8Array.of(5, 0))] }) },
   ],
+  'has name constraints with a maximum': [
+    'malformed',
+    'der',
+    /subtree: 3 bytes too many/,
+    { extensions: caExtensions({ more: [ext.uriConstraintUpTo(TRUST_DOMAIN)] }) },
+  ],
   'has expired': ['expired', 'not-after', /expired/, { notAfter: NOW - 1_000 }],
   'is not yet valid': ['not-yet-valid', 'not-before', /not valid before/, { notBefore: NOW + 61_000 }],
 }

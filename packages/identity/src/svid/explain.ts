@@ -50,7 +50,7 @@ export function explainChain(options: VerifyPeerOptions): ChainExplanation {
   // What is too large is not read, here as there.
   const known = isOversized ? [] : explainCertificates(rows, options, domains, revocations)
   if (!verdict.ok && !rows.some(row => isFailureOf(row, verdict)))
-    rows.push(row(verdict.certificate, verdict.rule, fail(verdict.reason)))
+    rows.push(row(verdict.certificate, verdict.rule, fail(withoutLabel(verdict.reason))))
   const certificates = known.map(({ label, certificate }) => certificateFacts(label, certificate))
   return { verdict, rules: rows, certificates }
 }
