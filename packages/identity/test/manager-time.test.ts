@@ -130,14 +130,13 @@ describe('a clock that jumps', () => {
       expect(bench.counts()).toEqual({ issued: MANY })
     }))
 
-  it('13 h ahead renews each certificate once, eight at a time', () =>
+  it('13 h ahead renews each certificate once', () =>
     withBench(async bench => {
       const before = await all(bench)
       bench.suspend(14 * HOUR)
       bench.time.advance(10 * MINUTE)
       await bench.told('renewed', MANY)
       expect(bench.counts()).toEqual({ issued: MANY, renewed: MANY })
-      expect(bench.peak()).toBe(8)
       expect(
         (await all(bench)).every((now, index) => now.generation > (before[index]?.generation ?? 0)),
       ).toBe(true)

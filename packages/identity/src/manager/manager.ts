@@ -21,6 +21,7 @@ import type { CertificateSigner } from './signer.ts'
 import type { X509Source } from '../sources/x509-source.ts'
 import { managedSource } from './managed-source.ts'
 import { createSigningQueue, priorities } from './signing-queue.ts'
+import { createTurns } from './turns.ts'
 
 export interface IdentityManagerOptions {
   /** Called, never closed. */
@@ -96,6 +97,7 @@ class Manager implements IdentityManager {
   readonly #revocations: Revocations
   readonly #federatedBundles: () => ReadonlyMap<string, string>
   readonly #onEvent: (event: IdentityEvent) => void
+  readonly #turns = createTurns()
   readonly #host: IdentityHost
   #generation = 0
   #closed = false
@@ -211,14 +213,16 @@ class Manager implements IdentityManager {
   }
 
   async #issue(id: SpiffeId, signal: AbortSignal): Promise<Credentials> {
-    const { csrPem, privateKey } = await createCertificateRequest(id)
+    const { csrPem, privateKey } = await this.#turns.take(() => createCertificateRequest(id))
     const chain = await abortable(this.#signer.sign({ id, csrPem, ttlMs: this.#ttlMs, signal }), signal)
-    const credentials = createCredentials({
-      certificateChain: chain.slice(0, -1).join('\n'),
-      privateKey,
-      trustBundle: chain[chain.length - 1] ?? '',
-      ...this.#surroundings(),
-    })
+    const credentials = await this.#turns.take(() =>
+      createCredentials({
+        certificateChain: chain.slice(0, -1).join('\n'),
+        privateKey,
+        trustBundle: chain[chain.length - 1] ?? '',
+        ...this.#surroundings(),
+      }),
+    )
     if (credentials.id.uri !== id.uri)
       throw new IdentityError(
         'AMBIENT_E_CA_RESPONSE',
