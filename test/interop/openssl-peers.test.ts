@@ -278,6 +278,27 @@ describe.skipIf(why !== undefined)(label('openssl s_server at our client', why),
     })
 })
 
+describe.skipIf(why !== undefined)(label('our client', why), () => {
+  it('offers no session to a server that would resume it', async () => {
+    const own = { cert: ours().certificateChain, key: ours().privateKey() }
+    const server = createTlsServer({ ...own, ALPNProtocols: ['h2'] })
+    const reused: boolean[] = []
+    server.on('secureConnection', socket => {
+      reused.push(socket.isSessionReused())
+      // It has been believed, and has had its ticket: the first bytes are behind that.
+      socket.on('error', () => {}).once('data', () => socket.destroy())
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    later(async () => void server.close())
+    const { port } = server.address() as AddressInfo
+    for (let visits = 1; visits <= 3; visits++) {
+      expect(await visit(port)).not.toMatchObject({ code: 'AMBIENT_E_PEER_IDENTITY' })
+      expect(reused).toEqual(Array.from({ length: visits }, () => false))
+    }
+  })
+})
+
 const noCurl = why ?? missing(CURL, '--version')
 const SOME = [
   'everything in order',
