@@ -7,8 +7,8 @@ import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
 import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_INTERRUPTED, EXIT_OK } from '../host.ts'
-import { addCommonOptions, type CommonOptions, type Place, place, placeText } from './common-options.ts'
-import { openCredentialFiles } from './credential-files.ts'
+import { addCommonOptions, type Place, place, placeText } from './common-options.ts'
+import { addWorkloadApiOption, openOwnCredentials, type OwnOptions } from './own-credentials.ts'
 import { stderrLogger } from './stderr-logger.ts'
 import { resolvePeer, tunnelsOf } from './via.ts'
 
@@ -21,13 +21,14 @@ Half-closes both ways: when standard input ends, so does our direction, and the
 command ends when both have ended. A cut or refused tunnel is exit code 1.
 `
 
-interface ConnectOptions extends CommonOptions {
+interface ConnectOptions extends OwnOptions {
   readonly via: Place
   readonly target: Place
 }
 
 export function registerHboneConnect(hbone: Command, context: CommandContext): void {
-  addCommonOptions(addCommand(hbone, 'connect', 'standard input and output through one tunnel', context))
+  const command = addCommand(hbone, 'connect', 'standard input and output through one tunnel', context)
+  addWorkloadApiOption(addCommonOptions(command))
     .requiredOption('--via <host:port>', 'the HBONE peer', place)
     .requiredOption('--target <host:port>', 'the authority of the CONNECT', place)
     .addHelpText('after', EXAMPLES)
@@ -36,14 +37,14 @@ export function registerHboneConnect(hbone: Command, context: CommandContext): v
 
 async function connect(options: ConnectOptions, host: CliHost): Promise<number> {
   const logger = stderrLogger(host, options.verbose === true)
-  const files = openCredentialFiles(options, logger)
-  const to = await resolvePeer(options.via)
+  const own = await openOwnCredentials(options, logger)
   const pool = createHbonePool({ logger })
   const interrupted = new AbortController()
   const unsubscribe = host.onInterrupt(() => interrupted.abort())
   const { signal } = interrupted
   try {
-    const tunnel = await tunnelsOf({ pool, files, to })(options.target, { signal })
+    const to = await resolvePeer(options.via)
+    const tunnel = await tunnelsOf({ pool, own, to })(options.target, { signal })
     logger.info({ peer: tunnel.peer.id.uri }, 'tunnel open')
     const ends = Duplex.from({ readable: host.input, writable: host.output })
     return outcome(await pump(duplexChannel(ends), tunnel.channel, { signal }), options)
@@ -54,6 +55,7 @@ async function connect(options: ConnectOptions, host: CliHost): Promise<number> 
     unsubscribe()
     host.input.destroy()
     await pool.close({ graceMs: 0 })
+    await own.close()
   }
 }
 

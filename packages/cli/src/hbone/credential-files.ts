@@ -72,7 +72,8 @@ function pathsOf({ cert, key, ca }: CommonOptions): Paths {
   )
 }
 
-function checkWanted({ peer = [], trustDomain }: Wanted): void {
+/** @throws CliError USAGE when two options contradict each other. */
+export function checkWanted({ peer = [], trustDomain }: Wanted): void {
   const foreign = peer.find(id => trustDomain !== undefined && id.trustDomain !== trustDomain)
   if (foreign !== undefined)
     throw new CliError(
@@ -139,6 +140,6 @@ function nobody({ uri }: SpiffeId): PeerVerdict {
 }
 
 /** The command line says whom to believe, so what the engine asks for does not count. */
-function withVerdict(own: Credentials, verdict: (chain: readonly Uint8Array[]) => PeerVerdict): Credentials {
+export function withVerdict(own: Credentials, verdict: Credentials['verifyPeer']): Credentials {
   return Object.freeze({ ...own, privateKey: () => own.privateKey(), verifyPeer: verdict })
 }

@@ -9,15 +9,13 @@ import { addCommand, type CommandContext } from '../command-line.ts'
 import { CliError } from '../errors.ts'
 import { hintFor } from '../failure.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
+import { addCommonOptions, listenPlace, type Place, place, placeText } from './common-options.ts'
 import {
-  addCommonOptions,
-  type CommonOptions,
-  listenPlace,
-  type Place,
-  place,
-  placeText,
-} from './common-options.ts'
-import { openCredentialFiles } from './credential-files.ts'
+  addWorkloadApiOption,
+  openOwnCredentials,
+  type OwnCredentials,
+  type OwnOptions,
+} from './own-credentials.ts'
 import { stderrLogger } from './stderr-logger.ts'
 import { untilInterrupted } from './until-interrupted.ts'
 import { resolvePeer, tunnelsOf } from './via.ts'
@@ -41,7 +39,7 @@ interface Forwarding {
   readonly target: Place
 }
 
-interface ForwardOptions extends CommonOptions {
+interface ForwardOptions extends OwnOptions {
   readonly via: Place
   readonly forward: readonly Forwarding[]
 }
@@ -56,7 +54,8 @@ interface Way {
 }
 
 export function registerForward(hbone: Command, context: CommandContext): void {
-  addCommonOptions(addCommand(hbone, 'forward', 'carry local ports through an HBONE peer', context))
+  const command = addCommand(hbone, 'forward', 'carry local ports through an HBONE peer', context)
+  addWorkloadApiOption(addCommonOptions(command))
     .requiredOption('--via <host:port>', 'the HBONE peer', place)
     .requiredOption('--forward <listen=target>', 'HOST:PORT=HOST:PORT (repeat)', collectForwarding)
     .addHelpText('after', EXAMPLES)
@@ -66,13 +65,28 @@ export function registerForward(hbone: Command, context: CommandContext): void {
 async function forward(options: ForwardOptions, host: CliHost): Promise<number> {
   host.carriesConnections?.()
   const logger = stderrLogger(host, options.verbose === true)
-  const files = openCredentialFiles(options, logger, FILES_REST_MS)
+  const own = await openOwnCredentials(options, logger, FILES_REST_MS)
+  try {
+    await forwardAs(own, options, host, logger)
+  } finally {
+    await own.close()
+  }
+  return EXIT_OK
+}
+
+async function forwardAs(
+  own: OwnCredentials,
+  options: ForwardOptions,
+  host: CliHost,
+  logger: Logger,
+): Promise<void> {
   const to = await resolvePeer(options.via)
   const cut = new AbortController()
   // One listener for each open connection.
   setMaxListeners(0, cut.signal)
   const pool = createHbonePool({ logger })
-  const open = tunnelsOf({ pool, files, to })
+  own.onChange(() => pool.recheck())
+  const open = tunnelsOf({ pool, own, to })
   const listeners: Listener[] = []
   try {
     for (const { listen: at, target } of options.forward) {
@@ -89,7 +103,6 @@ async function forward(options: ForwardOptions, host: CliHost): Promise<number> 
     drain: () => Promise.all([...listeners.map(listener => listener.close()), pool.close()]),
     cut: () => cut.abort(new CliError('AMBIENT_E_CLI_CONNECT', 'interrupted')),
   })
-  return EXIT_OK
 }
 
 /** Owns the socket. Never rejects, and does not wait for the end: thousands of tunnels would wait with it. */

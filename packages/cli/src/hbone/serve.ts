@@ -9,16 +9,14 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
 import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
-import {
-  addCommonOptions,
-  type CommonOptions,
-  isOfThisMachine,
-  listenPlace,
-  type Place,
-  placeText,
-} from './common-options.ts'
-import { openCredentialFiles } from './credential-files.ts'
+import { addCommonOptions, isOfThisMachine, listenPlace, type Place, placeText } from './common-options.ts'
 import { echo } from './echo.ts'
+import {
+  addWorkloadApiOption,
+  openOwnCredentials,
+  type OwnCredentials,
+  type OwnOptions,
+} from './own-credentials.ts'
 import { stderrLogger } from './stderr-logger.ts'
 import { type AllowTarget, collectTarget } from './targets.ts'
 import { untilInterrupted } from './until-interrupted.ts'
@@ -34,7 +32,7 @@ A target that is not allowed is answered 401 and not dialled; one that does
 not answer, 503. Prints "listening HOST:PORT" when ready; SIGTERM drains.
 `
 
-interface ServeOptions extends CommonOptions {
+interface ServeOptions extends OwnOptions {
   readonly listen: Place
   readonly allowTarget?: readonly AllowTarget[]
   readonly echo: boolean
@@ -55,7 +53,8 @@ interface Serving {
 }
 
 export function registerServe(hbone: Command, context: CommandContext): void {
-  addCommonOptions(addCommand(hbone, 'serve', 'accept tunnels, and connect them to their targets', context))
+  const command = addCommand(hbone, 'serve', 'accept tunnels, and connect them to their targets', context)
+  addWorkloadApiOption(addCommonOptions(command))
     .requiredOption('--listen <host:port>', 'where to accept HBONE; port 0 is any free one', listenPlace)
     .option('--allow-target <target>', "HOST:PORT, CIDR:PORT or '*' (repeat; default: none)", collectTarget)
     .option('--echo', 'answer each tunnel with its own bytes, and dial nothing', false)
@@ -67,11 +66,26 @@ export function registerServe(hbone: Command, context: CommandContext): void {
 
 async function serve(options: ServeOptions, host: CliHost): Promise<number> {
   host.carriesConnections?.()
+  const logger = stderrLogger(host, options.verbose === true)
+  const own = options.plaintext ? undefined : await openOwnCredentials(options, logger)
+  try {
+    await serveAs(own, options, host, logger)
+  } finally {
+    await own?.close()
+  }
+  return EXIT_OK
+}
+
+async function serveAs(
+  own: OwnCredentials | undefined,
+  options: ServeOptions,
+  host: CliHost,
+  logger: Logger,
+): Promise<void> {
   const cut = new AbortController()
   // One listener for each open tunnel.
   setMaxListeners(0, cut.signal)
-  const logger = stderrLogger(host, options.verbose === true)
-  const server = createServer(options, { logger, signal: cut.signal })
+  const server = createServer(own, options, { logger, signal: cut.signal })
   let listener: Listener
   try {
     listener = await listen({ ...options.listen, onConnection: socket => server.accept(socket) })
@@ -85,13 +99,13 @@ async function serve(options: ServeOptions, host: CliHost): Promise<number> {
     drain: () => Promise.all([listener.close(), server.close()]),
     cut: () => cut.abort(new CliError('AMBIENT_E_CLI_CONNECT', 'interrupted')),
   })
-  return EXIT_OK
 }
 
 /** What was asked for and does nothing. */
 function warningsOf(options: ServeOptions): readonly string[] {
-  const { allowTarget, echo, plaintext, cert, key, ca, peer, trustDomain } = options
-  const proofs = Object.entries({ cert, key, ca, peer, 'trust-domain': trustDomain })
+  const { allowTarget, echo, plaintext, cert, key, ca, peer, trustDomain, workloadApi } = options
+  const domain = { 'trust-domain': trustDomain, 'workload-api': workloadApi }
+  const proofs = Object.entries({ cert, key, ca, peer, ...domain })
   const unused = proofs.filter(([, value]) => value !== undefined).map(([name]) => `--${name}`)
   return [
     ...(echo || allowTarget !== undefined
@@ -104,10 +118,11 @@ function warningsOf(options: ServeOptions): readonly string[] {
   ]
 }
 
-function createServer(options: ServeOptions, around: Surroundings): Serving {
+/** Without credentials, one without TLS. */
+function createServer(own: OwnCredentials | undefined, options: ServeOptions, around: Surroundings): Serving {
   const { logger } = around
   const limits = options.maxFrame === undefined ? {} : { maxFrameBytes: options.maxFrame }
-  if (options.plaintext) {
+  if (own === undefined) {
     if (!isOfThisMachine(options.listen))
       throw new CliError(
         'AMBIENT_E_CLI_USAGE',
@@ -119,11 +134,10 @@ function createServer(options: ServeOptions, around: Surroundings): Serving {
       onTunnel: request => answer(options, around, request, 'anonymous'),
     })
   }
-  const files = openCredentialFiles(options, logger)
-  return createHboneServer({
+  const server = createHboneServer({
     limits,
     logger,
-    credentials: () => files.current(),
+    credentials: () => own.current(),
     onTunnel: request => answer(options, around, request, request.peer.id.uri),
     onFailure: ({ source, error }) =>
       logger.warn(
@@ -137,6 +151,8 @@ function createServer(options: ServeOptions, around: Surroundings): Serving {
     onRefused: ({ peer, authority, status, reason }) =>
       logger.warn({ peer: peer.id.uri, authority, status, reason }, 'tunnel refused'),
   })
+  own.onChange(() => server.recheck())
+  return server
 }
 
 /** Policy first: nothing is dialled for a target that is not allowed. */

@@ -4,7 +4,7 @@ import { canonicalIp, messageOf } from '@ambient/core'
 import { type HbonePool, type OpenTunnel, type SocketAddress, tunnelsVia } from '@ambient/hbone'
 import { CliError } from '../errors.ts'
 import type { Place } from './common-options.ts'
-import type { CredentialFiles } from './credential-files.ts'
+import type { OwnCredentials } from './own-credentials.ts'
 
 /** A name is looked up once: the pool shares sessions by address. */
 export async function resolvePeer({ host, port }: Place): Promise<SocketAddress> {
@@ -21,8 +21,8 @@ export async function resolvePeer({ host, port }: Place): Promise<SocketAddress>
 /** Whom to believe is the credentials' to say, so the list of expected peers stays empty. */
 export function tunnelsOf(of: {
   readonly pool: HbonePool
-  readonly files: CredentialFiles
+  readonly own: OwnCredentials
   readonly to: SocketAddress
 }): OpenTunnel {
-  return tunnelsVia({ pool: of.pool, to: of.to, credentials: () => of.files.current(), expect: [] })
+  return tunnelsVia({ pool: of.pool, to: of.to, credentials: () => of.own.current(), expect: [] })
 }
