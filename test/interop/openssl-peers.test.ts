@@ -180,12 +180,13 @@ describe.skipIf(why !== undefined)(label('openssl s_client at our server', why),
     for (const option of ['-sess_out', '-sess_in']) {
       // Without a session there is nothing to write, and nothing to read.
       const replay = option === '-sess_out' || existsSync(saved) ? [option, saved] : []
-      const to = ['s_client', '-connect', `127.0.0.1:${port}`, '-ign_eof']
+      const to = ['s_client', '-connect', `127.0.0.1:${port}`]
       const client = start(OPENSSL, [...to, ...files(peer), ...replay])
       await client.printed(isThere)
       // What it says itself goes through a buffer, what it received does not.
       const [, word = client.output()] = NEW_OR_REUSED.exec(await client.printed(NEW_OR_REUSED)) ?? []
-      client.child.kill('SIGTERM')
+      // The end of its input is its own end; killed, it may leave half a session behind.
+      client.child.stdin?.end()
       await client.exit
       said.push(word)
     }
