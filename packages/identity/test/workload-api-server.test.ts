@@ -1,4 +1,7 @@
 /** Our server of the Workload API: who is let in, and what is pushed. */
+import { X509Certificate } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import {
@@ -13,9 +16,13 @@ import { type Credentials, parseSpiffeId } from '@ambient/core'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
   attestBySelectors,
+  createCertificateAuthorityFiles,
+  createIdentityManager,
+  createLocalSigner,
   createWorkloadApiServer,
   createWorkloadApiSource,
   type DueIdentity,
+  openCertificateAuthority,
   type WorkloadApiSource,
   type WorkloadApiSourceOptions,
   type WorkloadCaller,
@@ -266,6 +273,39 @@ describe('what is pushed', () => {
     changed = next(source)
     tell()
     expect((await changed).federatedBundles.size).toBe(0)
+  })
+
+  it('roots as soon as they change, with the certificate that is held; and revocation lists', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'ambient-ca-'))
+    closers.push(() => rm(folder, { recursive: true, force: true }))
+    await createCertificateAuthorityFiles({ dir: folder, trustDomain: 'cluster.local' })
+    const ca = await openCertificateAuthority({ dir: folder })
+    const manager = createIdentityManager({ signer: createLocalSigner(ca) })
+    closers.push(
+      () => ca.close(),
+      () => manager.close(),
+    )
+    const { address, server } = await bench({
+      credentials: manager,
+      authority: ca,
+      revocationLists: () => ca.revocationLists(),
+    })
+    const source = sourceOf(address)
+    const before = await source.get()
+    const changed = next(source)
+    await ca.rotateRoot('add')
+    const after = await changed
+    expect(after.certificateChain).toBe(before.certificateChain)
+    expect(ders(after.trustBundle)).toEqual(ders(ca.rootPem))
+    expect(ders(after.trustBundle)).toHaveLength(2)
+    expect(ders(before.trustBundle)).toHaveLength(1)
+    const peer = await manager.get(API)
+    const chain = ders(peer.certificateChain)
+    expect(after.verifyPeer(chain, { kind: 'any' })).toMatchObject({ ok: true })
+    const listed = next(source)
+    await ca.revoke(new X509Certificate(peer.certificateChain).toString())
+    server.refresh()
+    expect((await listed).verifyPeer(chain, { kind: 'any' })).toMatchObject({ problem: 'revoked' })
   })
 
   it('a clean end when the server closes, so that clients find the next one at once', async () => {

@@ -24,6 +24,15 @@ export interface DueSvid {
   readonly credentials: Credentials
 }
 
+/** What is believed beside what the credentials came with. */
+export interface Beliefs {
+  readonly federation: ReadonlyMap<string, SpiffeBundle>
+  /** The roots of our own trust domain as they are now. */
+  readonly own: { readonly trustDomain: string; readonly rootPem: string } | undefined
+  /** DER. */
+  readonly crls: readonly Uint8Array[]
+}
+
 /** Follows the identities of one stream; which they are may change with each look. */
 export interface FollowedSvids {
   /** Valid now, in the policy's order. Rejects with `CallRefused` when not one of them can be had. */
@@ -74,31 +83,30 @@ async function fetchAll(
   return svids
 }
 
-export function x509Response(
-  svids: readonly DueSvid[],
-  federation: ReadonlyMap<string, SpiffeBundle>,
-): X509SVIDResponse {
+export function x509Response(svids: readonly DueSvid[], beliefs: Beliefs): X509SVIDResponse {
   const own = new Set(svids.map(({ credentials }) => credentials.id.trustDomain))
-  const federated = [...x509Bundles(svids, federation)].filter(([domain]) => !own.has(domain))
+  const bundles = x509Bundles(svids, beliefs)
+  const federated = [...bundles].filter(([domain]) => !own.has(domain))
   return create(X509SVIDResponseSchema, {
     svids: svids.map(({ due, credentials }) =>
       create(X509SVIDSchema, {
         spiffeId: credentials.id.uri,
         x509Svid: Buffer.concat(readPemCertificates(credentials.certificateChain)),
         x509SvidKey: createPrivateKey(credentials.privateKey()).export({ type: 'pkcs8', format: 'der' }),
-        bundle: Buffer.concat(readBundleCertificates(credentials.trustBundle)),
+        bundle: bundles.get(credentials.id.trustDomain) ?? new Uint8Array(),
         hint: due.hint ?? '',
       }),
     ),
     federatedBundles: byId(federated),
+    crl: [...beliefs.crls],
   })
 }
 
-export function x509BundlesResponse(
-  svids: readonly DueSvid[],
-  federation: ReadonlyMap<string, SpiffeBundle>,
-): X509BundlesResponse {
-  return create(X509BundlesResponseSchema, { bundles: byId([...x509Bundles(svids, federation)]) })
+export function x509BundlesResponse(svids: readonly DueSvid[], beliefs: Beliefs): X509BundlesResponse {
+  return create(X509BundlesResponseSchema, {
+    bundles: byId([...x509Bundles(svids, beliefs)]),
+    crl: [...beliefs.crls],
+  })
 }
 
 export function jwtBundlesResponse(bundles: ReadonlyMap<string, SpiffeBundle>): JWTBundlesResponse {
@@ -112,7 +120,7 @@ export function jwtBundlesResponse(bundles: ReadonlyMap<string, SpiffeBundle>): 
 /** Those of the identities' own domains last, so that no federation speaks for them. */
 function x509Bundles(
   svids: readonly DueSvid[],
-  federation: ReadonlyMap<string, SpiffeBundle>,
+  { federation, own }: Beliefs,
 ): ReadonlyMap<string, Uint8Array> {
   const bundles = new Map<string, Uint8Array>()
   for (const [domain, { x509Authorities }] of federation)
@@ -122,6 +130,7 @@ function x509Bundles(
       bundles.set(domain, Buffer.concat(readBundleCertificates(pem)))
   for (const { credentials } of svids)
     bundles.set(credentials.id.trustDomain, Buffer.concat(readBundleCertificates(credentials.trustBundle)))
+  if (own !== undefined) bundles.set(own.trustDomain, Buffer.concat(readBundleCertificates(own.rootPem)))
   return bundles
 }
 

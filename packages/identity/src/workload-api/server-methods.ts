@@ -32,7 +32,14 @@ import {
 import type { JwtAuthority } from '../jwt/authority.ts'
 import { verifyJwtSvid } from '../jwt/jwt-svid.ts'
 import type { AttestWorkload, DueIdentity, WorkloadCaller } from './caller.ts'
-import { followSvids, jwtBundlesResponse, x509BundlesResponse, x509Response } from './due-svids.ts'
+import {
+  type Beliefs,
+  type DueSvid,
+  followSvids,
+  jwtBundlesResponse,
+  x509BundlesResponse,
+  x509Response,
+} from './due-svids.ts'
 import { SECURITY_HEADER, workloadApi } from './protocol.ts'
 import { CallRefused, sendSnapshots, type SnapshotSubject, statusOf } from './snapshot-stream.ts'
 
@@ -44,6 +51,7 @@ export interface WorkloadApiHost {
   readonly clock: Clock
   readonly logger: Logger
   federation(): ReadonlyMap<string, SpiffeBundle>
+  beliefs(): Promise<Beliefs>
   /** A policy, a bundle or a set of JWT keys has changed. */
   watch(changed: () => void): () => void
   /** A token was signed: its key may be a new one. */
@@ -156,14 +164,14 @@ async function dueTo(
 
 function x509Subject(host: WorkloadApiHost, caller: WorkloadCaller): SnapshotSubject<X509SVIDResponse> {
   return {
-    ...followed(host, caller, svids => x509Response(svids, host.federation())),
+    ...followed(host, caller, x509Response),
     serialize: response => toBinary(X509SVIDResponseSchema, response),
   }
 }
 
 function bundlesSubject(host: WorkloadApiHost, caller: WorkloadCaller): SnapshotSubject<X509BundlesResponse> {
   return {
-    ...followed(host, caller, svids => x509BundlesResponse(svids, host.federation())),
+    ...followed(host, caller, x509BundlesResponse),
     serialize: response => toBinary(X509BundlesResponseSchema, response),
   }
 }
@@ -171,13 +179,14 @@ function bundlesSubject(host: WorkloadApiHost, caller: WorkloadCaller): Snapshot
 function followed<Response>(
   host: WorkloadApiHost,
   caller: WorkloadCaller,
-  respond: (svids: Parameters<typeof x509Response>[0]) => Response,
+  respond: (svids: readonly DueSvid[], beliefs: Beliefs) => Response,
 ): Pick<SnapshotSubject<Response>, 'build' | 'watch'> {
   let tell: () => void = () => {}
   const svids = followSvids(host.source, () => tell())
   return {
     async build(signal) {
-      return respond(await svids.current(await dueTo(host, caller), signal))
+      const current = await svids.current(await dueTo(host, caller), signal)
+      return respond(current, await host.beliefs())
     },
     watch(changed) {
       tell = changed

@@ -13,7 +13,9 @@ import type { Federation } from '../bundle/federation.ts'
 import type { SpiffeBundle } from '../bundle/spiffe-bundle.ts'
 import { workloadApiServerDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
+import type { CertificateAuthorityFolder } from '../ca/authority-folder.ts'
 import type { JwtAuthority } from '../jwt/authority.ts'
+import { readPem } from '../x509/pem.ts'
 import { readWorkloadApiAddress } from './address.ts'
 import type { AttestWorkload, WorkloadCaller } from './caller.ts'
 import { loadPeerCredentials, type ReadPeerCredentials } from './peer-credentials.ts'
@@ -31,6 +33,13 @@ export interface WorkloadApiServerOptions {
   readonly jwt?: JwtAuthority
   /** Bundles of other trust domains. Not closed. */
   readonly federation?: Pick<Federation, 'bundles' | 'watch'>
+  /**
+   * The CA whose roots are pushed as soon as they change, with the certificates that are held by then. Default: workloads
+   * get the roots that their certificates came with. Not closed.
+   */
+  readonly authority?: Pick<CertificateAuthorityFolder, 'trustDomain' | 'rootPem' | 'watch'>
+  /** PEM of the revocation lists that workloads are given; asked for each snapshot. Default: none. */
+  readonly revocationLists?: () => string | Promise<string>
   /** Of the sockets. Default 0o600; 0o666 where the policy, or the folder, tells workloads apart. */
   readonly socketMode?: number
   /**
@@ -77,8 +86,9 @@ class ApiServer implements WorkloadApiServer {
   readonly #connections = new Map<Socket, Server>()
   #readPeer: ReadPeerCredentials | undefined
   #keys = ''
-  #stopFederation: () => void = () => {}
-  readonly #watchFederation: () => () => void
+  #unwatch: () => void = () => {}
+  /** Of bundles: what is listened to while the server runs. */
+  readonly #watchBeliefs: () => () => void
   #started: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
@@ -104,10 +114,20 @@ class ApiServer implements WorkloadApiServer {
       clock: options.clock ?? systemClock,
       closing: this.#closing.signal,
       federation: (): ReadonlyMap<string, SpiffeBundle> => federation?.bundles() ?? new Map(),
+      beliefs: async () => ({
+        federation: federation?.bundles() ?? new Map(),
+        own: options.authority,
+        crls: listsOf((await options.revocationLists?.()) ?? ''),
+      }),
       watch: (changed: () => void) => this.#watch(changed),
       signed: () => this.#keysMayHaveChanged(),
     })
-    this.#watchFederation = () => federation?.watch(() => this.refresh()) ?? (() => {})
+    this.#watchBeliefs = () => {
+      const stops = [federation?.watch(() => this.refresh()), options.authority?.watch(() => this.refresh())]
+      return () => {
+        for (const stop of stops) stop?.()
+      }
+    }
   }
 
   async start(): Promise<void> {
@@ -145,7 +165,7 @@ class ApiServer implements WorkloadApiServer {
       await this.#unbind()
       throw error
     }
-    this.#stopFederation = this.#watchFederation()
+    this.#unwatch = this.#watchBeliefs()
     this.#logger.info({ addresses: this.addresses }, 'the Workload API listens')
   }
 
@@ -213,7 +233,7 @@ class ApiServer implements WorkloadApiServer {
 
   async #close(graceMs: number): Promise<void> {
     await this.#started?.catch(() => {})
-    this.#stopFederation()
+    this.#unwatch()
     const unbound = this.#unbind()
     // Streams end cleanly, so that clients look for the next server at once.
     this.#closing.abort()
@@ -234,6 +254,12 @@ class ApiServer implements WorkloadApiServer {
       }),
     )
   }
+}
+
+function listsOf(pem: string): readonly Uint8Array[] {
+  return readPem(pem, 'AMBIENT_E_CRL')
+    .filter(({ label }) => label === 'X509 CRL')
+    .map(({ der }) => der)
 }
 
 function shutdown(server: Server): Promise<void> {
