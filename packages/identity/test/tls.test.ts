@@ -269,6 +269,50 @@ describe('clients', () => {
     })
   })
 
+  it('share no connection of an agent with another identity or another expectation', async () => {
+    const { server, client } = await pair()
+    const other = await sourceOf('other', server.identities)
+    const { port } = await httpsServer(server)
+    const agent = new https.Agent({ keepAlive: true })
+    cleanup(() => agent.destroy())
+    const by = (source: typeof client, expected: Expectation): https.RequestOptions => ({
+      agent,
+      ...createTlsOptions(source, { expect: expected }),
+    })
+    expect((await ask(port, by(client, { kind: 'any' }))).body).toBe(idOf('web').uri)
+    expect((await ask(port, by(other, { kind: 'any' }))).body).toBe(idOf('other').uri)
+    await expect(ask(port, by(client, only('cache')))).rejects.toThrow(/peer is .*\/db, expected .*\/cache/)
+    await expect(
+      ask(
+        port,
+        by(client, () => false),
+      ),
+    ).rejects.toThrow(/was not expected/)
+    // What says the same may share one.
+    await ask(port, by(client, only('db')))
+    const again = https.request({ host: '127.0.0.1', port, ...by(client, only('db')) }).end()
+    const [response] = await once(again, 'response')
+    expect(again.reusedSocket).toBe(true)
+    await text(response)
+  })
+
+  it('resume no session of an agent, which nobody would judge', async () => {
+    const { server, client } = await pair()
+    const { certificateChain: cert, trustBundle: ca, privateKey } = await server.get()
+    const offering = https.createServer(
+      { cert, ca, key: privateKey(), requestCert: true },
+      (request, response) => request.resume().on('end', () => response.end('answer')),
+    )
+    const port = await listening(offering)
+    const agent = new https.Agent({ keepAlive: false })
+    cleanup(() => agent.destroy())
+    let isBelieved = true
+    const options = createTlsOptions(client, { expect: () => isBelieved })
+    await ask(port, { agent, ...options })
+    isBelieved = false
+    await expect(ask(port, { agent, ...options })).rejects.toThrow(/was not expected/)
+  })
+
   it('check the SPIFFE ID where others check names', async () => {
     const { server, client } = await pair()
     const { port } = await httpsServer(server)

@@ -18,6 +18,12 @@ export interface TlsClientOptions {
   readonly secureContext: SecureContext
   readonly rejectUnauthorized: true
   readonly checkServerIdentity: ServerIdentityCheck
+  /** None is resumed, of agents' caches neither: Node asks nobody who the server of a resumed one is. */
+  readonly session: undefined
+  /** The same for undici's cache. */
+  readonly maxCachedSessions: 0
+  /** Part of the name under which agents keep connections: those of another identity or expectation are not shared. */
+  readonly sessionIdContext: string
 }
 
 /** What Node asks before it lets a client connection live: `undefined` is a yes. */
@@ -74,7 +80,26 @@ function clientOptions(source: X509Source, credentials: Credentials, expect: Exp
     secureContext: checkingContextOf(credentials),
     rejectUnauthorized: true,
     checkServerIdentity: createServerIdentityCheck(source, { expect }),
+    session: undefined,
+    maxCachedSessions: 0,
+    sessionIdContext: `${numberOf(credentials)} ${nameOf(expect)}`,
   })
+}
+
+const numbers = new WeakMap<object, number>()
+let numbered = 0
+
+/** The same for the same object, and for no other. */
+function numberOf(object: object): number {
+  const number = numbers.get(object) ?? ++numbered
+  numbers.set(object, number)
+  return number
+}
+
+/** Functions are the same when they are one; rules when they say the same. */
+function nameOf(expect: Expectation): string {
+  if (typeof expect === 'function') return `function ${numberOf(expect)}`
+  return JSON.stringify(expect.kind === 'one-of' ? expect.ids.map(({ uri }) => uri) : expect)
 }
 
 function serverOptions(credentials: Credentials): TlsOptions {
