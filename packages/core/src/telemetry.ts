@@ -72,6 +72,8 @@ export interface Counter {
 export interface Gauge {
   set(value: number, labels: LabelValues): void
   add(amount: number, labels: LabelValues): void
+  /** The series is shown no more: what it was about is gone. */
+  remove(labels: LabelValues): void
 }
 
 export interface InstrumentOptions {
@@ -100,7 +102,7 @@ export interface Meter {
 /** A meter that measures nothing. */
 export const noMeter: Meter = Object.freeze({
   counter: () => ({ add() {} }),
-  gauge: () => ({ set() {}, add() {} }),
+  gauge: () => ({ set() {}, add() {}, remove() {} }),
   histogram: () => ({ record() {} }),
 })
 

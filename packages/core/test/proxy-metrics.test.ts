@@ -1,5 +1,10 @@
 /** Histograms as OpenMetrics text, and lines of another format among those of the log. */
-import { createLogSink, createMetricsRegistry } from '@ambient/core/proxy'
+import {
+  createLogSink,
+  createMetricsRegistry,
+  type HeldCertificate,
+  registerCertificateExpiry,
+} from '@ambient/core/proxy'
 import { createManualClock } from '@ambient/core/testing'
 import { describe, expect, it } from 'vitest'
 
@@ -38,6 +43,26 @@ describe('a histogram', () => {
     const sizes = metrics.histogram({ name: 'size', help: 'sizes', labels: ['who'], buckets: [] })
     for (const who of ['a', 'b', 'c']) sizes.record(1, [who])
     expect(metrics.render()).toContain('size_count{who="overflow"} 2\n')
+  })
+})
+
+describe('istio_cert_expiry_seconds', () => {
+  it('is the end of each certificate that is held, and forgets with them', () => {
+    const metrics = createMetricsRegistry({ maxSeries: 2 })
+    let held: HeldCertificate[] = [
+      { identity: 'spiffe://td/a', notAfter: 5_999 },
+      { identity: 'spiffe://td/none' },
+    ]
+    registerCertificateExpiry(metrics, () => held)
+    expect(metrics.render()).toMatch(
+      /^# HELP istio_cert_expiry_seconds .*\n# TYPE istio_cert_expiry_seconds gauge\nistio_cert_expiry_seconds\{identity="spiffe:\/\/td\/a"\} 5\n# EOF\n$/,
+    )
+    for (const identity of ['spiffe://td/b', 'spiffe://td/c', 'spiffe://td/a']) {
+      held = [{ identity, notAfter: 7_000 }]
+      expect(metrics.render().match(/^istio_cert.*$/gm)).toEqual([
+        `istio_cert_expiry_seconds{identity="${identity}"} 7`,
+      ])
+    }
   })
 })
 

@@ -153,7 +153,7 @@ describe.each(['allow-unknown', 'require'] as const)('revocation lists, %s', mod
     const counter = { add: (amount: number) => (counted += amount) }
     const meter = {
       counter: () => counter,
-      gauge: () => ({ set() {}, add() {} }),
+      gauge: () => ({ set() {}, add() {}, remove() {} }),
       histogram: () => ({ record() {} }),
     }
     const file = await follow(mode, { meter })

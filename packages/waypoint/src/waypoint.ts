@@ -24,6 +24,7 @@ import {
   type ProxyEndpoints,
   type ProxyLife,
   readinessHandler,
+  registerCertificateExpiry,
   registerProcessMetrics,
   statsHandler,
 } from '@ambient/core/proxy'
@@ -176,6 +177,7 @@ class LiveWaypoint implements Waypoint {
   async #start(): Promise<void> {
     const { ports, gateway, version } = this.#config
     registerProcessMetrics(this.#metrics, 'proxy', version)
+    registerCertificateExpiry(this.#metrics, () => this.#identities.list())
     const tasks = ['discovery', 'certificate', 'listener'].map(name => this.#readiness.task(name))
     await this.#endpoints.listen('readiness', ports.readiness, readinessHandler(this.#readiness))
     await this.#endpoints.listen('admin', ports.admin, this.#adminHandler())

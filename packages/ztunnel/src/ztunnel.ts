@@ -16,6 +16,7 @@ import {
   type ProxyEndpoints,
   type ProxyLife,
   readinessHandler,
+  registerCertificateExpiry,
   registerProcessMetrics,
   statsHandler,
 } from '@ambient/core/proxy'
@@ -182,6 +183,7 @@ class LiveZtunnel implements Ztunnel {
   async #start(): Promise<void> {
     const logger = this.#log.scope('app')
     registerProcessMetrics(this.#metrics, 'ztunnel', this.#config.version)
+    registerCertificateExpiry(this.#metrics, () => this.#identities.list())
     for (const { name, severity, reason } of this.#config.ignored)
       logger[severity]({ variable: name }, `environment variable without effect: ${reason}`)
     const synced = this.#readiness.task('state manager')

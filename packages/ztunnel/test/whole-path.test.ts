@@ -132,7 +132,10 @@ describe('rotation', () => {
       socket.write('x')
       expect((await readBytes(socket, 1)).toString()).toBe('x')
     }
-    expect(await metricsOf(b)).toMatch(/istio_tcp_sockets_open\{reporter="destination"\} 2\n/)
+    const text = await metricsOf(b)
+    expect(text).toMatch(/istio_tcp_sockets_open\{reporter="destination"\} 2\n/)
+    const expiry = /^istio_cert_expiry_seconds\{identity="spiffe:[^"]+"\} (\d+)$/m.exec(text)?.[1]
+    expect(Math.abs(Number(expiry) - Date.now() / 1_000)).toBeLessThan(60)
   })
 })
 

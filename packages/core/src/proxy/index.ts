@@ -62,5 +62,6 @@ export {
 } from './party.ts'
 export { type ProxyProgram, type RunnableProxy, runProxyProgram } from './program.ts'
 export { createReadiness, type Readiness, readinessHandler } from './readiness.ts'
+export { type HeldCertificate, registerCertificateExpiry } from './certificate-expiry.ts'
 export { registerProcessMetrics, statsHandler } from './stats.ts'
 export { workloadIdentity } from './workload-identity.ts'

@@ -41,7 +41,7 @@ class SeriesTable<S> {
   readonly #maxSeries: number
   readonly #series = new Map<string, S>()
   /** Who counts often keeps its labels: the same array is the same series, without its key being built. */
-  readonly #kept = new WeakMap<LabelValues, S>()
+  #kept = new WeakMap<LabelValues, S>()
 
   constructor(maxSeries: number, make: (labels: LabelValues) => S) {
     this.#maxSeries = maxSeries
@@ -64,8 +64,13 @@ class SeriesTable<S> {
     return series
   }
 
+  delete(labels: LabelValues): void {
+    // Whoever kept labels of it finds a new series, not this one.
+    if (this.#series.delete(keyOf(labels))) this.#kept = new WeakMap()
+  }
+
   #find(labels: LabelValues): S {
-    const key = labels.join('\u0000')
+    const key = keyOf(labels)
     const known = this.#series.get(key)
     if (known !== undefined) return known
     if (this.#series.size >= this.#maxSeries && labels.some(value => value !== OVERFLOW))
@@ -74,6 +79,10 @@ class SeriesTable<S> {
     this.#series.set(key, made)
     return made
   }
+}
+
+function keyOf(labels: LabelValues): string {
+  return labels.join('\u0000')
 }
 
 interface Family {
@@ -97,6 +106,10 @@ class ValueFamily implements Counter, Gauge, Family {
 
   set(value: number, labels: LabelValues): void {
     this.#series.at(labels).value = value
+  }
+
+  remove(labels: LabelValues): void {
+    this.#series.delete(labels)
   }
 
   render(lines: string[]): void {
