@@ -1,9 +1,11 @@
 /** Sources whose rotations a test decides, and servers that are gone with the test. */
 import { once } from 'node:events'
+import * as https from 'node:https'
 import type { Server } from 'node:net'
-import type { Credentials } from '@ambient/core'
+import { text } from 'node:stream/consumers'
+import { type Credentials, parseSpiffeId } from '@ambient/core'
 import { afterEach } from 'vitest'
-import type { X509Source } from '../src/index.ts'
+import { type Expectation, peerIdentity, secureServer, type X509Source } from '../src/index.ts'
 import { createTestIdentities, type TestIdentities } from '../src/testing/index.ts'
 
 export interface TestSource extends X509Source {
@@ -75,4 +77,39 @@ export async function listening(server: Server): Promise<number> {
   })
   const address = server.address()
   return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+export const idOf = (account: string) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${account}`)
+export const only = (account: string): Expectation => ({ kind: 'one-of', ids: [idOf(account)] })
+
+export async function pair() {
+  const server = await sourceOf('db')
+  const client = await sourceOf('web', server.identities)
+  return { server, client }
+}
+
+export interface HttpsAnswer {
+  readonly body: string
+  readonly server: string | undefined
+}
+
+export async function ask(port: number, options: https.RequestOptions): Promise<HttpsAnswer> {
+  const request = https.request({ host: '127.0.0.1', port, method: 'POST', ...options })
+  request.end('question')
+  const [response] = await once(request, 'response')
+  return { server: peerIdentity(response.socket)?.uri, body: await text(response) }
+}
+
+export async function httpsServer(source: Awaited<ReturnType<typeof sourceOf>>, expected?: Expectation) {
+  const seen: string[] = []
+  const server = https.createServer((request, response) => {
+    seen.push(request.url ?? '')
+    request.resume().on('end', () => response.end(peerIdentity(request.socket)?.uri ?? 'nobody'))
+  })
+  const refused: string[] = []
+  secureServer(server, source, {
+    ...(expected === undefined ? {} : { expect: expected }),
+    onRefused: ({ error }) => refused.push(error.message),
+  })
+  return { port: await listening(server), server, seen, refused }
 }
