@@ -164,7 +164,7 @@ describe('clients', () => {
     expect(seen).toEqual(['/own'])
   })
 
-  it('through undici, whatever its major', async () => {
+  it('through the connector that undici takes', async () => {
     const { server, client } = await pair()
     const { port } = await httpsServer(server)
     const connect = createUndiciConnector(client, { expect: only('db') })
