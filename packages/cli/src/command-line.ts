@@ -81,11 +81,17 @@ export function account(value: string): Account {
   return { namespace, serviceAccount }
 }
 
-const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+}
 
-/** A duration as Go writes them: `90s`, `1m30s`; in milliseconds. */
+/** A duration as Go writes them, and days: `90s`, `1m30s`, `7d`; in milliseconds. */
 export function duration(value: string): number {
-  const parts = [...value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)]
+  const parts = [...value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)]
   if (parts.length === 0 || parts.map(([part]) => part).join('') !== value)
     throw new InvalidArgumentError('expected a duration such as 90s or 1m30s.')
   return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (DURATION_UNITS[unit ?? ''] ?? 0), 0)
