@@ -157,7 +157,9 @@ describe('under load', () => {
     const { server, load } = await world(ca)
     for (const step of ['add', 'sign', 'drop'] as const) await ca.rotateRoot(step)
     await server.rotate(SERVER)
-    await expect.poll(() => load.failures.join('\n')).toContain('no certificate of the trust bundle leads to it')
+    await expect
+      .poll(() => load.failures.join('\n'))
+      .toContain('no certificate of the trust bundle leads to it')
     const { failures } = await load.stop()
     // What was begun before goes on.
     expect(failures.filter(failure => failure.includes('stood'))).toEqual([])
