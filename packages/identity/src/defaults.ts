@@ -217,6 +217,8 @@ export const workloadApiServerDefaults = Object.freeze({
   socketMode: 0o600,
   /** Workloads of one machine, a few connections each. */
   maxConnections: 1024,
+  /** Of one user, where that is known: nobody takes the connections of all others. */
+  maxConnectionsPerUser: 256,
   /** Streams of one connection: X.509, bundles and JWT bundles, for a few libraries in one process. */
   maxStreams: 16,
   /** A caller who is due an identity that is not there yet is told to come back after this long. */

@@ -1,10 +1,12 @@
 /** Where our Workload API server's socket may lie, and what that says of who comes through it. */
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, chown, lstat, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { Credentials } from '@ambient/core'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
   attestBySelectors,
@@ -144,6 +146,27 @@ describe('the socket', () => {
     const uid = process.getuid?.()
     expect(await facts(0o700)).toEqual({ socket: expect.any(String), evidence: 'socket-folder', uid })
     expect(await facts(0o755)).toEqual({ socket: expect.any(String), evidence: 'none' })
+  })
+
+  it("is not one user's alone: more than 256 connections of one are refused, until some of them end", async () => {
+    const path = join(await folderFor(), 'a.sock')
+    await (await serverAt(path)).start()
+    const open = async (): Promise<Socket> => {
+      const socket = connect({ path })
+      socket.on('error', () => {})
+      await once(socket, 'connect')
+      return socket
+    }
+    const sockets = await Promise.all(Array.from({ length: 256 }, open))
+    // A server speaks first in HTTP/2: every one of them was taken.
+    await Promise.all(sockets.map(socket => once(socket, 'data')))
+    const refused = await open()
+    refused.resume()
+    await once(refused, 'close')
+    for (const socket of sockets) socket.destroy()
+    // It may be asked again before it has seen the ends.
+    const first = await new Promise<Credentials>(resolve => sourceOf(`unix://${path}`).watch(resolve))
+    expect(first.id.uri).toBe(WEB.uri)
   })
 
   it('tells by the kernel who connects, where koffi is installed', async () => {

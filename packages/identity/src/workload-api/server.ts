@@ -84,6 +84,7 @@ class ApiServer implements WorkloadApiServer {
   readonly #closing = new AbortController()
   readonly #watchers = new Set<() => void>()
   readonly #connections = new Map<Socket, Server>()
+  readonly #perUser = new Map<number, number>()
   #readPeer: ReadPeerCredentials | undefined
   #keys = ''
   #unwatch: () => void = () => {}
@@ -190,12 +191,14 @@ class ApiServer implements WorkloadApiServer {
   #accept(socket: Socket, path: string): void {
     socket.on('error', () => {})
     if (this.#closing.signal.aborted) return void socket.destroy()
+    const caller = this.#callerOf(socket, path)
+    if (!this.#admit(socket, caller)) return void socket.destroy()
     const server = new Server({
       'grpc.max_receive_message_length': workloadApiServerDefaults.maxRequestBytes,
       'grpc.max_concurrent_streams': workloadApiServerDefaults.maxStreams,
       'grpc.enable_channelz': 0,
     })
-    addWorkloadApi(server, this.#host, this.#callerOf(socket, path))
+    addWorkloadApi(server, this.#host, caller)
     const injector = server.createConnectionInjector(ServerCredentials.createInsecure())
     this.#connections.set(socket, server)
     socket.once('close', () => {
@@ -203,6 +206,23 @@ class ApiServer implements WorkloadApiServer {
       server.forceShutdown()
     })
     injector.injectConnection(socket)
+  }
+
+  /** One user's connections are counted for as long as they last. */
+  #admit(socket: Socket, { uid }: WorkloadCaller): boolean {
+    if (uid === undefined) return true
+    const count = this.#perUser.get(uid) ?? 0
+    if (count >= workloadApiServerDefaults.maxConnectionsPerUser) {
+      this.#logger.warn({ uid, connections: count }, 'too many connections of one user: refused')
+      return false
+    }
+    this.#perUser.set(uid, count + 1)
+    socket.once('close', () => {
+      const left = (this.#perUser.get(uid) ?? 1) - 1
+      if (left === 0) this.#perUser.delete(uid)
+      else this.#perUser.set(uid, left)
+    })
+    return true
   }
 
   #callerOf(socket: Socket, path: string): WorkloadCaller {
