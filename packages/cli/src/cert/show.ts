@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs'
 import { quoteText, readHostPort, readTrustDomain, systemClock } from '@ambient/core'
 import { type ChainExplanation, type ExplainedRule, explainChain } from '@ambient/identity'
-import { type Command, Option } from 'commander'
-import { addCommand, collect, type CommandContext, duration, outputOption } from '../command-line.ts'
+import type { Command } from 'commander'
+import { badValue, lifetime } from '../ca/values.ts'
+import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
 import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK } from '../host.ts'
 import { type OutputFormat, render } from '../output.ts'
@@ -30,7 +31,7 @@ interface ShowOptions {
   readonly at?: string
   readonly cert?: string
   readonly key?: string
-  readonly timeout: number
+  readonly timeout: string
   readonly output: OutputFormat
 }
 
@@ -48,9 +49,7 @@ export function registerCertShow(cert: Command, context: CommandContext): void {
     .option('--at <time>', 'when, as RFC 3339 has it (default: now)')
     .option('--cert <file>', 'our certificate, for servers that ask for one (PEM)')
     .option('--key <file>', 'its private key (PEM)')
-    .addOption(
-      new Option('--timeout <duration>', 'for the handshake').argParser(duration).default(10_000, '10s'),
-    )
+    .option('--timeout <duration>', 'for the handshake', '10s')
     .addOption(outputOption())
     .addHelpText('after', EXAMPLES)
     .action(async (what: string, options: ShowOptions) =>
@@ -61,10 +60,7 @@ export function registerCertShow(cert: Command, context: CommandContext): void {
 async function show(what: string, options: ShowOptions, host: CliHost): Promise<number> {
   const now = options.at === undefined ? systemClock.now() : readTime(options.at)
   if (now === undefined)
-    throw new CliError(
-      'AMBIENT_E_CLI_USAGE',
-      `--at ${quoteText(options.at ?? '')}: expected a time of RFC 3339`,
-    )
+    throw badValue('--at', `expected a time of RFC 3339, found ${quoteText(options.at ?? '')}`)
   const interrupted = new AbortController()
   const unsubscribe = host.onInterrupt(() => interrupted.abort())
   try {
@@ -106,7 +102,7 @@ async function readSource(what: string, options: ShowOptions, signal: AbortSigna
   }
   const { host, port } = place.value
   const { chain, ...live } = await readLiveChain(
-    { ...options, host, port, timeoutMs: options.timeout },
+    { ...options, host, port, timeoutMs: lifetime('--timeout', options.timeout) },
     signal,
   )
   return { chain, live }
@@ -133,7 +129,7 @@ function ownTrustDomain(chain: readonly Uint8Array[], { trustDomain }: ShowOptio
   const read = readTrustDomain(given)
   if (read.ok) return read.trustDomain
   if (trustDomain === undefined) return ''
-  throw new CliError('AMBIENT_E_CLI_USAGE', `--trust-domain ${quoteText(given)}: ${read.reason}`)
+  throw badValue('--trust-domain', `${quoteText(given)}: ${read.reason}`)
 }
 
 function uriOf(chain: readonly Uint8Array[], now: number): string {
@@ -156,7 +152,7 @@ function bundleOf(path: string, trustDomain: string): string {
 function splitDomain(text: string): readonly [string, string] {
   const equals = text.indexOf('=')
   if (equals > 0) return [text.slice(0, equals), text.slice(equals + 1)]
-  throw new CliError('AMBIENT_E_CLI_USAGE', `--bundle-for ${quoteText(text)}: expected DOMAIN=FILE`)
+  throw badValue('--bundle-for', `expected DOMAIN=FILE, found ${quoteText(text)}`)
 }
 
 const NEEDS_BUNDLE: readonly string[] = ['trust-domain', 'trust-bundle', 'signature']
