@@ -31,7 +31,7 @@ import {
 } from './folder-changes.ts'
 import { type FolderContents, fingerprintOf, folderVersion, readFolder } from './folder-contents.ts'
 import { caFiles, filesError, isMissing, readPublic } from './folder-files.ts'
-import { withFolderLock } from './folder-lock.ts'
+import { changeFolder, settleFolder } from './folder-undo.ts'
 import { createIssuer, type IssuancePolicy, type Issuer, signServer, signWorkload } from './issuance.ts'
 import { createKeyOwners } from './key-owners.ts'
 import type { RevokedEntry } from './folder-state.ts'
@@ -111,7 +111,7 @@ export async function createCertificateAuthorityFiles(options: NewAuthorityOptio
   await mkdir(dir, { recursive: true }).catch((cause: unknown) => {
     throw filesError(`${dir}: ${messageOf(cause)}`, cause)
   })
-  await withFolderLock(dir, async () => {
+  await changeFolder(dir, async () => {
     const ours: ReadonlySet<string> = new Set(Object.values(caFiles).filter(name => name !== caFiles.lock))
     const taken = (await namesIn(dir)).filter(name => ours.has(name))
     if (taken.length > 0) throw filesError(`${dir}: holds ${taken.join(', ')} already`)
@@ -123,6 +123,7 @@ export async function createCertificateAuthorityFiles(options: NewAuthorityOptio
 export async function openCertificateAuthority(
   options: AuthorityFolderOptions,
 ): Promise<CertificateAuthorityFolder> {
+  await settleFolder(options.dir)
   const contents = await readFolder(options.dir, options.trustDomain)
   return new AuthorityFolder(options.dir, issuancePolicy(contents.state.trustDomain, options), contents)
 }
@@ -228,7 +229,7 @@ class AuthorityFolder implements CertificateAuthorityFolder {
 
   /** By what the folder holds then, not by what was read before. */
   async #change(change: (contents: FolderContents, now: number) => Promise<void>): Promise<void> {
-    await withFolderLock(this.dir, async () =>
+    await changeFolder(this.dir, async () =>
       change(await readFolder(this.dir, this.trustDomain), this.#policy.clock.now()),
     )
     await this.refresh()

@@ -1,5 +1,5 @@
 /** One process at a time changes a CA's folder; one that died with the lock does not keep it. */
-import { open, readFile, rename, rm } from 'node:fs/promises'
+import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf, systemClock } from '@ambient/core'
 import { caFileDefaults } from '../defaults.ts'
@@ -15,7 +15,7 @@ export async function withFolderLock<T>(dir: string, change: () => Promise<T>): 
   for (;;) {
     const holder = await take(path)
     if (holder === undefined) break
-    if (isAlive(holder)) {
+    if (await isHeld(path, holder)) {
       if (systemClock.monotonic() >= deadline)
         throw filesError(`${dir}: process ${holder} is changing this CA (${path})`)
       await new Promise<void>(resolve =>
@@ -36,6 +36,9 @@ async function take(path: string): Promise<number | undefined> {
     const file = await open(path, 'wx', 0o600)
     try {
       await file.writeFile(String(process.pid))
+    } catch (cause) {
+      await rm(path, { force: true })
+      throw cause
     } finally {
       await file.close()
     }
@@ -51,8 +54,19 @@ async function holderOf(path: string): Promise<number> {
   return Number(await readFile(path, 'utf8').catch(() => '')) || 0
 }
 
+/** In a container each process has the number of the one before: a lock that is older than we are is not ours. */
+async function isHeld(path: string, pid: number): Promise<boolean> {
+  if (pid !== 0 && pid !== process.pid) return isAlive(pid)
+  try {
+    const ageMs = systemClock.now() - (await stat(path)).mtimeMs
+    return ageMs < (pid === 0 ? caFileDefaults.lockWaitMs : process.uptime() * 1_000)
+  } catch {
+    // Gone by now, which the next look sees.
+    return true
+  }
+}
+
 function isAlive(pid: number): boolean {
-  if (pid === 0) return true
   try {
     process.kill(pid, 0)
     return true
