@@ -65,6 +65,12 @@ export {
 export { createCrlFile, type CrlFile, type CrlFileOptions, type CrlStatus } from './crl/crl-file.ts'
 export type { CrlMode } from './crl/judge.ts'
 export {
+  createRevocationGuard,
+  type Reporter,
+  type RevocationGuard,
+  type RevocationGuardOptions,
+} from './crl/revocation-guard.ts'
+export {
   createCredentialFileReader,
   type CredentialFileOptions,
   type CredentialFilePaths,

@@ -14,7 +14,7 @@ import {
   type CrlMode,
   verifyPeerChain,
 } from '../src/index.ts'
-import { watchFile } from '../src/crl/watch-file.ts'
+import { watchFile } from '../src/files/file-watch.ts'
 import { readCertificate } from '../src/x509/certificate.ts'
 import { createWatchedClock, crlOf, derOf, type WatchedClock } from './crl-fixtures.ts'
 import { HOUR, intermediate, leaf, type Made, NOW, root } from './fixtures.ts'

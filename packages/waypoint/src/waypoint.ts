@@ -35,13 +35,18 @@ import {
   createDirectory,
   type WritableDirectory,
 } from '@ambient/discovery'
-import { type CertificateSigner, createIdentityManager, type IdentityManager } from '@ambient/identity'
+import {
+  type CertificateSigner,
+  createIdentityManager,
+  type IdentityManager,
+  createRevocationGuard,
+  type RevocationGuard,
+} from '@ambient/identity'
 import { configDump } from './admin/config-dump.ts'
 import type { WaypointConfig } from './config/config.ts'
 import { createDiscoveryClient, createSigner } from './control-plane.ts'
 import { WaypointError } from './errors.ts'
 import { createProxy, type WaypointProxy } from './proxy.ts'
-import { createRevocationGuard, type RevocationGuard } from './revocations.ts'
 import { createSpanExporter, type SpanExporter } from './telemetry/otlp.ts'
 
 export interface WaypointOptions {

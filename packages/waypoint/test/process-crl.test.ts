@@ -3,7 +3,6 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { type RevocationLists, watchingKeys } from './revocation-list.ts'
 import { cleanup, createWorld, exchange, type World } from './world.ts'
 
 interface RevocationWorld extends World {
@@ -15,13 +14,11 @@ async function revocationWorld(env: Record<string, string> = {}): Promise<Revoca
   const folder = await mkdtemp(join(tmpdir(), 'waypoint-crl-'))
   cleanup(() => rm(folder, { recursive: true }))
   const CRL_PATH = join(folder, 'ca-crl.pem')
-  const [w, lists]: [World, RevocationLists] = await watchingKeys(() =>
-    createWorld({ env: { CRL_PATH, ...env } }),
-  )
+  const w = await createWorld({ env: { CRL_PATH, ...env } })
   return {
     ...w,
     async revoke(...chains) {
-      await writeFile(`${CRL_PATH}.next`, lists(w.identities.ca.rootPem, chains))
+      await writeFile(`${CRL_PATH}.next`, await w.identities.revocationList(chains))
       await rename(`${CRL_PATH}.next`, CRL_PATH)
       await w.line(/revocation lists are in force/)
     },

@@ -28,7 +28,13 @@ import {
   type WritableDirectory,
 } from '@ambient/discovery'
 import type { Rejudge } from '@ambient/hbone'
-import { type CertificateSigner, createIdentityManager, type IdentityManager } from '@ambient/identity'
+import {
+  type CertificateSigner,
+  createIdentityManager,
+  type IdentityManager,
+  createRevocationGuard,
+  type RevocationGuard,
+} from '@ambient/identity'
 import { createPolicyStore, type PolicyStore } from '@ambient/policy'
 import { configDump, type DumpedProxy } from './admin/config-dump.ts'
 import { followIdentities } from './certificates.ts'
@@ -39,7 +45,6 @@ import { createFleet, type Fleet } from './fleet.ts'
 import { createLocalWorkload, findByName } from './local-workload.ts'
 import { createRelayDial } from './outbound/node-relay.ts'
 import type { Random } from './outbound/upstream.ts'
-import { createRevocationGuard, type RevocationGuard } from './revocations.ts'
 import { createLedger } from './telemetry/ledger.ts'
 import { createWorkloadProxy, type WorkloadProxy, type WorkloadProxyOptions } from './workload-proxy.ts'
 

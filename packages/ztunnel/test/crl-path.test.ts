@@ -10,7 +10,6 @@ import { join } from 'node:path'
 import { parseHostPort } from '@ambient/core'
 import { describe, expect, it } from 'vitest'
 import { echo, fieldsOf, inbound, outbound, type TestNode, type World, world } from './mesh.ts'
-import { type RevocationLists, watchingKeys } from './revocation-list.ts'
 import { cleanup, readAll, readBytes } from './sockets.ts'
 
 interface RevocationWorld extends World {
@@ -22,14 +21,12 @@ async function revocationWorld(env: Record<string, string> = {}): Promise<Revoca
   const folder = await mkdtemp(join(tmpdir(), 'ztunnel-crl-'))
   cleanup(() => rm(folder, { recursive: true }))
   const CRL_PATH = join(folder, 'ca-crl.pem')
-  const [w, lists]: [World, RevocationLists] = await watchingKeys(() =>
-    world(echo, { env: { CRL_PATH, ...env } }),
-  )
+  const w = await world(echo, { env: { CRL_PATH, ...env } })
   return {
     ...w,
     async revoke(...accounts) {
       const chains = await Promise.all(accounts.map(([node, account]) => certificateOf(node, account)))
-      await writeFile(`${CRL_PATH}.next`, lists(w.mesh.ca.rootPem, chains))
+      await writeFile(`${CRL_PATH}.next`, await w.mesh.revocationList(chains))
       await rename(`${CRL_PATH}.next`, CRL_PATH)
     },
   }

@@ -14,7 +14,7 @@ import {
 } from '@ambient/core'
 import { createDirectory, type WritableDirectory } from '@ambient/discovery'
 import { type CertificateAuthority, createLocalSigner } from '@ambient/identity'
-import { createTestIdentities } from '@ambient/identity/testing'
+import { createTestIdentities, type TestIdentities } from '@ambient/identity/testing'
 import { type Authorization, createPolicyStore, emptyMatch, type PolicyStore } from '@ambient/policy'
 import { configFromEnvironment } from '../src/config/environment.ts'
 import { createZtunnel, type Ztunnel } from '../src/ztunnel.ts'
@@ -52,6 +52,7 @@ export interface TestMesh {
   /** A SOCKS5 connection of a workload, through the negotiation; `reply` is the server's code. */
   connect(from: Workload, host: string, port: number): Promise<{ socket: Socket; reply: number }>
   credentials(account: string): Promise<Credentials>
+  readonly revocationList: TestIdentities['revocationList']
 }
 
 export const SECRET = 'correct horse'
@@ -60,7 +61,7 @@ export async function createTestMesh(
   workloads: readonly Workload[],
   services: readonly Service[] = [],
 ): Promise<TestMesh> {
-  const { ca, credentials } = await createTestIdentities()
+  const { ca, credentials, revocationList } = await createTestIdentities()
   const directory = createDirectory()
   const policies = createPolicyStore()
   directory.replace({ workloads, services })
@@ -98,6 +99,7 @@ export async function createTestMesh(
     node: (name, env = {}, clock = systemClock) =>
       startNode({ name, env, ca, directory, policies, secrets, clock }),
     connect: (from, host, port) => socksConnect(from, host, port),
+    revocationList,
     credentials: account => credentials({ namespace: 'default', serviceAccount: account }),
   }
 }

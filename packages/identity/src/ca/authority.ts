@@ -10,7 +10,7 @@ import {
 import { caDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import type { JsonGeneralNames } from '../x509/peculiar.ts'
-import { createIntermediate, createRoot, newCommonName } from './ca-certificates.ts'
+import { createIntermediate, createRoot, type IssuingAuthority, newCommonName } from './ca-certificates.ts'
 import { createIssuer, type IssuancePolicy, signServer, signWorkload } from './issuance.ts'
 import { type CaKeyType, caKeyTypes } from './key-algorithms.ts'
 
@@ -78,6 +78,13 @@ export interface CertificateAuthorityOptions {
 export async function createCertificateAuthority(
   options: CertificateAuthorityOptions,
 ): Promise<CertificateAuthority> {
+  return (await createMemoryAuthority(options)).ca
+}
+
+/** The same, with what signs its workloads. @throws IdentityError `AMBIENT_E_IDENTITY_OPTION` */
+export async function createMemoryAuthority(
+  options: CertificateAuthorityOptions,
+): Promise<{ readonly ca: CertificateAuthority; readonly signer: IssuingAuthority }> {
   const { trustDomain, rootTtlMs = caDefaults.rootTtlMs } = options
   const policy = issuancePolicy(trustDomain, options)
   const keyType = caKeyType(options.keyType)
@@ -97,12 +104,13 @@ export async function createCertificateAuthority(
     { intermediates: signer === root ? [] : [signer.certificatePem], rootsPem: root.certificatePem },
     policy,
   )
-  return Object.freeze({
+  const ca: CertificateAuthority = Object.freeze({
     trustDomain,
     rootPem: issuer.rootsPem,
     sign: (request: SignRequest) => signWorkload(policy, issuer, request),
     issueServerCertificate: (request: ServerNames) => signServer(policy, issuer, generalNames(request)),
   })
+  return { ca, signer }
 }
 
 /** @throws IdentityError `AMBIENT_E_IDENTITY_OPTION` */

@@ -18,7 +18,7 @@ import { IdentityError } from '../errors.ts'
 import { type CrlMode, type CrlSet, crlSet, revocationProblem } from './judge.ts'
 import { readCrls } from './read-crls.ts'
 import type { Revocations } from './revocations.ts'
-import { type FileWatch, watchFile } from './watch-file.ts'
+import { type FileWatch, watchFile } from '../files/file-watch.ts'
 
 export interface CrlFileOptions {
   /** PEM with any number of `X509 CRL` blocks, or the DER of one. Its folder is watched. */

@@ -12,7 +12,7 @@ import {
   type CredentialFileOptions,
   createCredentialFileReader,
 } from './credential-files.ts'
-import { type FolderWatch, watchFolders } from './folder-watch.ts'
+import { type FolderWatch, watchFolders } from '../files/folder-watch.ts'
 import { HeldSvid } from './held-svid.ts'
 import type { X509Source } from './x509-source.ts'
 

@@ -5,9 +5,12 @@ import {
   type CredentialsSource,
   parseSpiffeId,
   type SpiffeId,
+  systemClock,
   workloadSpiffeId,
 } from '@ambient/core'
-import { type CertificateAuthority, createCertificateAuthority } from '../ca/authority.ts'
+import { X509Certificate } from 'node:crypto'
+import { type CertificateAuthority, createMemoryAuthority } from '../ca/authority.ts'
+import { signRevocationList } from '../ca/revocation-list.ts'
 import { createCredentials } from '../svid/credentials.ts'
 import { createCertificateRequest } from '../x509/csr.ts'
 
@@ -24,6 +27,8 @@ export interface TestIdentities {
   readonly ca: CertificateAuthority
   /** New credentials at each call, with a generation higher than all before. */
   credentials(id: TestIdentity, options?: { readonly ttlMs?: number }): Promise<Credentials>
+  /** PEM of the CA's list that withdraws these certificates (PEM, leaf first), good for an hour. */
+  revocationList(revoked: readonly string[]): Promise<string>
   /** A source that issues each identity once, until `rotate`. */
   source(): TestCredentialsSource
 }
@@ -35,8 +40,12 @@ export interface TestCredentialsSource extends CredentialsSource {
 
 export async function createTestIdentities(options: TestIdentitiesOptions = {}): Promise<TestIdentities> {
   const { trustDomain = 'cluster.local', clock } = options
-  const ca = await createCertificateAuthority({ trustDomain, ...(clock === undefined ? {} : { clock }) })
+  const { ca, signer } = await createMemoryAuthority({
+    trustDomain,
+    ...(clock === undefined ? {} : { clock }),
+  })
   let generation = 0
+  let lists = 0
 
   const issue = async (id: SpiffeId, ttlMs?: number): Promise<Credentials> => {
     generation += 1
@@ -59,6 +68,15 @@ export async function createTestIdentities(options: TestIdentitiesOptions = {}):
         typeof id === 'string' ? parseSpiffeId(id) : workloadSpiffeId({ trustDomain, ...id }),
         request?.ttlMs,
       ),
+    revocationList(revoked) {
+      const now = (clock ?? systemClock).now()
+      return signRevocationList(signer, {
+        entries: revoked.map(pem => ({ serial: new X509Certificate(pem).serialNumber, at: now })),
+        number: ++lists,
+        thisUpdate: now,
+        nextUpdate: now + 3_600_000,
+      })
+    },
     source: () => createSource(issue),
   }
 }

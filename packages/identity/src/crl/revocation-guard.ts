@@ -1,11 +1,24 @@
-/** CRL_PATH, as a ztunnel's: peers whose certificate was withdrawn are refused, and those that live are judged again at each change. */
-import type { Clock, Logger, Meter } from '@ambient/core'
-import { HboneError } from '@ambient/hbone'
-import { createCrlFile, type CrlFile, type Revocations } from '@ambient/identity'
-import type { WaypointConfig } from './config/config.ts'
+/**
+ * CRL_PATH of a proxy: peers whose certificate was withdrawn are refused, and those that live are judged again at each
+ * change.
+ */
+import { type Clock, isAmbientError, type Logger, type Meter } from '@ambient/core'
+import { createCrlFile, type CrlFile } from './crl-file.ts'
+import type { CrlMode } from './judge.ts'
+import { nothingRevoked, type Revocations } from './revocations.ts'
 
 /** Who writes a connection down: the side that was called, or the side that calls. */
 export type Reporter = 'destination' | 'source'
+
+export interface RevocationGuardOptions {
+  /** The lists and what is made of them; `undefined`: nothing is ever revoked, and nothing counted. */
+  readonly config: { readonly path: string; readonly mode: CrlMode } | undefined
+  /** Lists changed: live peers are to be judged again. Returns how many sessions ended. */
+  readonly recheck: () => number
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly meter: Meter
+}
 
 export interface RevocationGuard {
   /** For the manager: what is known of withdrawn certificates, from `start` on. */
@@ -17,18 +30,11 @@ export interface RevocationGuard {
   close(): Promise<void>
 }
 
-export function createRevocationGuard(options: {
-  readonly config: WaypointConfig['crl']
-  /** Lists changed: live peers are to be judged again. Returns how many sessions ended. */
-  readonly recheck: () => number
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly meter: Meter
-}): RevocationGuard {
+export function createRevocationGuard(options: RevocationGuardOptions): RevocationGuard {
   const { config, recheck, clock, logger, meter } = options
   if (config === undefined) return noGuard
   const rejections = rejectionCounter(meter)
-  const counted = new WeakSet<HboneError>()
+  const counted = new WeakSet<Error>()
   let file: CrlFile | undefined
   const onChange = (): void => {
     const ended = recheck()
@@ -41,7 +47,7 @@ export function createRevocationGuard(options: {
       return file.ready
     },
     failed(reporter, error) {
-      if (!(error instanceof HboneError) || error.problem !== 'revoked' || counted.has(error)) return
+      if (!saysRevoked(error) || counted.has(error)) return
       counted.add(error)
       rejections.add(1, [reporter])
     },
@@ -50,11 +56,16 @@ export function createRevocationGuard(options: {
 }
 
 const noGuard: RevocationGuard = Object.freeze({
-  revocations: Object.freeze({ problemOf: () => undefined }),
+  revocations: nothingRevoked,
   start: async () => {},
   failed: () => {},
   close: async () => {},
 })
+
+/** Errors of handshakes bear the problem of the verdict that ended them. */
+function saysRevoked(error: unknown): error is Error {
+  return isAmbientError(error) && 'problem' in error && error.problem === 'revoked'
+}
 
 /** ztunnel's two counters. Every session of ours can be judged again, so that the second stays at zero. */
 function rejectionCounter(meter: Meter): ReturnType<Meter['counter']> {
