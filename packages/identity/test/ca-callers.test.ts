@@ -115,6 +115,22 @@ describe('a caller', () => {
     expect(reasons.at(-1)).toBe('the token is not among those that are known')
   })
 
+  it('with a certificate of before a rotation gets one of after it', async () => {
+    const certificate = await credentialsOf(ca)
+    await ca.rotateIntermediate()
+    expect(uriOf(await call({ certificate }))).toBe(WEB.uri)
+    const [leaf = ''] = certificate.chain.split(/(?<=-----END CERTIFICATE-----\n)/)
+    expect(await call({ certificate: { ...certificate, chain: leaf } })).toMatchObject({
+      code: status.UNAUTHENTICATED,
+    })
+    const next = await credentialsOf(ca)
+    const [nextLeaf = ''] = next.chain.split(/(?<=-----END CERTIFICATE-----\n)/)
+    // The platform leads no leaf without its intermediate to a root, so that nobody is asked about it.
+    expect(await call({ certificate: { ...next, chain: nextLeaf } })).toMatchObject({
+      code: status.UNAUTHENTICATED,
+    })
+  })
+
   it('with nothing, or with a certificate of another CA, gets nothing', async () => {
     expect(await call({})).toMatchObject({ code: status.UNAUTHENTICATED })
     const other = await createCertificateAuthority({ trustDomain: 'cluster.local' })

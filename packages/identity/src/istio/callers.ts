@@ -5,7 +5,9 @@
 import { messageOf, readSpiffeId, type SpiffeId, systemClock, type Clock } from '@ambient/core'
 import type { Revocations } from '../crl/revocations.ts'
 import type { CertificateAuthority } from '../ca/authority.ts'
+import { verifyLimits } from '../defaults.ts'
 import { verifyPeerChain } from '../svid/verify.ts'
+import { sameBytes } from '../x509/der.ts'
 import { readPemCertificates } from '../x509/pem.ts'
 import { type ProjectedTokens, projectedTokenReader } from './projected-tokens.ts'
 import type { CaAuthorization, CaCall } from './service.ts'
@@ -78,14 +80,16 @@ async function byCertificate(
   { ca, certificates = true, clock = systemClock }: CallerAuthentication,
   call: CaCall,
 ): Promise<Known> {
-  const { certificate } = call
+  const { certificate, issuers = [] } = call
   if (!certificates || certificate === undefined)
     return { ok: false, reason: `no token${certificates ? ' and no certificate' : ''} was shown` }
   // What another process has revoked counts from now on.
   await ca.refresh?.()
-  const above = (ca.intermediates ?? []).flatMap(pem => readPemCertificates(pem))
+  // An intermediate that was replaced only the caller still has; what it left out may be ours.
+  const own = (ca.intermediates ?? []).flatMap(pem => readPemCertificates(pem))
+  const above = [...issuers, ...own.filter(der => !issuers.some(issuer => sameBytes(issuer, der)))]
   const verdict = verifyPeerChain({
-    chain: [certificate, ...above],
+    chain: [certificate, ...above].slice(0, verifyLimits.maxPathLength),
     trustBundle: ca.rootPem,
     ownTrustDomain: ca.trustDomain,
     ...(ca.revocations === undefined ? {} : { revocations: ca.revocations }),

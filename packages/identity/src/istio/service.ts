@@ -10,6 +10,7 @@ import {
   IstioCertificateResponseSchema,
 } from '../gen/istio-ca_pb.ts'
 import { redacted } from '../svid/redact.ts'
+import { chainOfCall } from '../tls/grpc.ts'
 
 /** What is known of a caller; who that is, and what it may ask for, the authorizer decides. */
 export interface CaCall {
@@ -21,6 +22,8 @@ export interface CaCall {
   readonly impersonated: string | undefined
   /** The certificate that the caller's TLS client showed and the platform led to a root (DER); nothing else is checked. */
   readonly certificate?: Uint8Array | undefined
+  /** What it sent behind that, and what the platform put there: who may have issued it. */
+  readonly issuers?: readonly Uint8Array[]
   /** The request itself, for an authorizer that believes what is in it. */
   readonly csrPem: string
   /** `address:port`. */
@@ -104,10 +107,12 @@ async function handle(
 ): Promise<IstioCertificateResponse> {
   const impersonated = impersonatedOf(call.request)
   const token = bearerOf(call)
+  const certificate = call.getAuthContext().sslPeerCertificate?.raw
   const shown = {
     clusterId: textOf(call, 'clusterid'),
     impersonated,
-    certificate: call.getAuthContext().sslPeerCertificate?.raw,
+    certificate,
+    issuers: certificate === undefined ? [] : chainOfCall(call).slice(1),
     csrPem: call.request.csr,
     peer: call.getPeer(),
   }

@@ -19,7 +19,7 @@ import { redacted } from '../svid/redact.ts'
 import { connectTls } from './connect-tls.ts'
 import { anchorsOf, contextOptions } from './contexts.ts'
 import { checkExpectation, type Expectation } from './expectation.ts'
-import { peerIdentity, prove } from './peer-identity.ts'
+import { chainOfPeer, peerIdentity, prove } from './peer-identity.ts'
 
 /** As grpc-js names it. */
 type SecureContextOptions = ReturnType<ServerCredentials['_getSecureContextOptions']>
@@ -56,6 +56,13 @@ export function createGrpcServerCredentials(
 /** Who calls, in a handler of a server with {@link createGrpcServerCredentials}. */
 export function peerOfCall(call: object): SpiffeId | undefined {
   return peerIdentity(sessionOf(call))
+}
+
+/** DER, leaf first, of what the caller's end of the connection showed; nothing of it is proven. */
+export function chainOfCall(call: object): readonly Uint8Array[] {
+  const socket = sessionOf(call)?.socket
+  // HTTP/2 shows a proxy of it, which `instanceof` sees through.
+  return socket instanceof TLSSocket ? chainOfPeer(socket.getPeerCertificate(true)) : []
 }
 
 class IdentityChannelCredentials extends ChannelCredentials {
