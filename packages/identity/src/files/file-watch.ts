@@ -1,10 +1,6 @@
-/**
- * Tells when a file may have changed. Its folder is watched, not the file: Kubernetes replaces a link in the folder
- * (`..data`), editors rename over the file, and both leave a watcher of the file with nothing.
- */
-import { type FSWatcher, type Stats, statSync, watch } from 'node:fs'
-import { dirname } from 'node:path'
+/** Tells when a file may have changed, once its folders have been quiet for a while, and now and then without a sign. */
 import type { Clock, Timer } from '@ambient/core'
+import { type FolderWatch, watchFolders } from './folder-watch.ts'
 
 export interface WatchFileOptions {
   readonly path: string
@@ -30,9 +26,7 @@ export function watchFile(options: WatchFileOptions): FileWatch {
 
 class FolderOfFile implements FileWatch {
   readonly #options: WatchFileOptions
-  #watcher: FSWatcher | undefined
-  /** Another folder under the same name needs another watcher. */
-  #watched: string | undefined
+  readonly #folders: FolderWatch
   #quiet: Timer | undefined
   #poll: Timer | undefined
   #firstTouch: number | undefined
@@ -40,7 +34,8 @@ class FolderOfFile implements FileWatch {
 
   constructor(options: WatchFileOptions) {
     this.#options = options
-    this.#follow()
+    this.#folders = watchFolders([options.path], () => this.touch())
+    this.#folders.renew()
     this.#arm()
   }
 
@@ -53,7 +48,7 @@ class FolderOfFile implements FileWatch {
     const waitMs = Math.min(debounceMs, this.#firstTouch + maxDebounceMs - now)
     this.#quiet = clock.after(waitMs, () => {
       this.#firstTouch = undefined
-      this.#options.onTouched()
+      this.#look()
     })
   }
 
@@ -61,46 +56,19 @@ class FolderOfFile implements FileWatch {
     this.#isClosed = true
     this.#quiet?.cancel()
     this.#poll?.cancel()
-    this.#unwatch()
+    this.#folders.close()
   }
 
   #arm(): void {
-    const { clock, pollMs, onTouched } = this.#options
-    this.#poll = clock.after(pollMs, () => {
-      this.#follow()
-      onTouched()
+    this.#poll = this.#options.clock.after(this.#options.pollMs, () => {
+      this.#look()
       if (!this.#isClosed) this.#arm()
     })
   }
 
-  /** The folder as it is now; one that is not there is looked for again with each poll. */
-  #follow(): void {
-    const folder = dirname(this.#options.path)
-    const facts = factsOf(folder)
-    const identity = facts && `${facts.dev}:${facts.ino}:${facts.birthtimeMs}`
-    if (identity === this.#watched) return
-    this.#unwatch()
-    if (identity === undefined) return
-    try {
-      this.#watcher = watch(folder, { persistent: false }, () => this.touch())
-      this.#watcher.on('error', () => this.#unwatch())
-      this.#watched = identity
-    } catch {
-      // No more watchers in this system: the poll is what there is.
-    }
-  }
-
-  #unwatch(): void {
-    this.#watcher?.close()
-    this.#watcher = undefined
-    this.#watched = undefined
-  }
-}
-
-function factsOf(folder: string): Stats | undefined {
-  try {
-    return statSync(folder)
-  } catch {
-    return undefined
+  /** What the path leads to may be another folder now; it is watched before the file is read. */
+  #look(): void {
+    this.#folders.renew()
+    this.#options.onTouched()
   }
 }
