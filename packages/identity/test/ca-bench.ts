@@ -7,6 +7,7 @@ import {
   createCaService,
   createCertificateAuthority,
   type IssuedCertificate,
+  type ServerNames,
 } from '../src/index.ts'
 
 export const WEB = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web')
@@ -20,14 +21,17 @@ export interface RunningServer {
 export async function serve(
   ca: CertificateAuthority,
   addTo: (server: Server) => void,
-  names = { dnsNames: ['localhost', 'istiod.istio-system.svc'], ipAddresses: ['127.0.0.1'] },
+  names: ServerNames & { readonly port?: number } = {
+    dnsNames: ['localhost', 'istiod.istio-system.svc'],
+    ipAddresses: ['127.0.0.1'],
+  },
 ): Promise<RunningServer> {
   const { certificateChain, privateKey } = await ca.issueServerCertificate(names)
   const server = new Server()
   addTo(server)
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync(
-      '127.0.0.1:0',
+      `127.0.0.1:${names.port ?? 0}`,
       ServerCredentials.createSsl(null, [
         { private_key: Buffer.from(privateKey), cert_chain: Buffer.from(certificateChain) },
       ]),
