@@ -4,6 +4,7 @@ import * as https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
+import { Server } from '@grpc/grpc-js'
 import { type Logger, parseSpiffeId } from '@ambient/core'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
@@ -117,6 +118,26 @@ describe('keys', () => {
     for (const holder of [request, server, credentials, options])
       expect(inspect(holder) + json(holder)).toMatch(/\[redacted\].*\[redacted\]/s)
     expect(shown.join('')).not.toMatch(SECRET)
+  })
+
+  it('are not shown by servers that others make of them, now and after a rotation', async () => {
+    const manager = createIdentityManager({
+      signer: createLocalSigner(await createCertificateAuthority({ trustDomain: 'cluster.local' })),
+    })
+    cleanup(() => manager.close())
+    const source = manager.x509Source(WEB)
+    await source.get()
+    const options = createTlsOptions(source, { role: 'server' })
+    const called = new Server()
+    cleanup(() => called.forceShutdown())
+    await new Promise<void>((resolve, reject) =>
+      called.bindAsync('127.0.0.1:0', createGrpcServerCredentials(source), error =>
+        error === null ? resolve() : reject(error),
+      ),
+    )
+    const credentials = await manager.rotate(WEB)
+    for (const holder of [https.createServer(options), { ...options }, called])
+      dump(holder, lineOf(credentials.privateKey()))
   })
 
   it('of files are not quoted by errors or logs, however broken', async () => {

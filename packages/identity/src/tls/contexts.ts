@@ -1,6 +1,11 @@
 /** TLS contexts of an identity: made once for each generation, because making one costs a millisecond. */
 import { constants } from 'node:crypto'
-import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
+import {
+  createSecureContext,
+  type KeyObject as TlsKey,
+  type SecureContext,
+  type SecureContextOptions,
+} from 'node:tls'
 import type { Credentials } from '@ambient/core'
 
 /** TLS 1.3 alone, no tickets: each connection proves its peer. ztunnel's suites. */
@@ -26,9 +31,23 @@ export function checkingContextOf(credentials: Credentials): SecureContext {
   )
 }
 
-/** Holds the key as text, which is the only form that servers take: not to be kept. */
+/** What contexts and servers are made of. Servers keep it, and dumps show servers: the key is asked for, not held. */
 export function contextOptions(credentials: Credentials, ca: readonly string[]): SecureContextOptions {
-  return { ...PROTOCOL, cert: credentials.certificateChain, key: credentials.privateKey(), ca: [...ca] }
+  const { certificateChain } = credentials
+  return { ...PROTOCOL, cert: certificateChain, key: [new HiddenKey(credentials)], ca: [...ca] }
+}
+
+/** A key as `node:tls` takes it, PEM at the moment when it is read. */
+class HiddenKey implements TlsKey {
+  readonly #credentials: Credentials
+
+  constructor(credentials: Credentials) {
+    this.#credentials = credentials
+  }
+
+  get pem(): string {
+    return this.#credentials.privateKey()
+  }
 }
 
 /** PEM of everything that a member of a domain which we believe may lead to. */

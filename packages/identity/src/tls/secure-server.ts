@@ -78,7 +78,7 @@ function guard(server: Server, isProven: (socket: TLSSocket) => boolean): void {
 function present(server: Server, credentials: Credentials | undefined): void {
   if (credentials === undefined) return
   server.setSecureContext(contextOptions(credentials, []))
-  // The server would keep the text, for contexts that are made of it with other options; and show it in dumps.
+  // The server would keep them, for contexts that are made of them with other options.
   Object.assign(server, { key: undefined, cert: undefined })
 }
 
