@@ -25,7 +25,7 @@ const canTunnel = await run(curl8, ['--version']).then(
 
 afterEach(endHosts)
 
-async function meshOf(client: Make, server: Make) {
+async function meshOf(client: Make, server: Make, hasRotatingCa = false) {
   const hosts = await makeHosts({ client: CLIENT_IP, server: SERVER_IP })
   const folder = mkdtempSync(join(tmpdir(), 'ambient-interop-'))
   atEnd(async () => rmSync(folder, { recursive: true, force: true }))
@@ -36,6 +36,7 @@ async function meshOf(client: Make, server: Make) {
     CLIENT_IP,
     SERVER_IP,
     folder,
+    ...(hasRotatingCa ? [join(folder, 'ca')] : []),
   ])
   const app = startOn(hosts.server, [process.execPath, join(fixtures, 'app.mjs'), SERVER_IP])
   await Promise.all([plane.saw(/^ready/), app.saw(/^ready/)])
@@ -138,4 +139,28 @@ describe('ztunnel interop', () => {
       },
     )
   }
+
+  const noRotation = !canMakeHosts
+    ? ' (skipped: needs root on Linux with iproute2)'
+    : theirs === ''
+      ? ' (skipped: ISTIO_ZTUNNEL is not set)'
+      : ''
+  it.skipIf(noRotation !== '')(
+    `theirs takes certificates of an intermediate, with two roots${noRotation}`,
+    { timeout: 90_000 },
+    async () => {
+      const mesh = await meshOf('theirs', 'ours', true)
+      const proxy = ['-x', 'socks5://127.0.0.1:15080']
+      const answer = await curlOn(mesh.hosts.client, ...proxy, `http://${SERVER_IP}:8080/`)
+      expect(answer).toEqual({ code: 0, out: expect.stringMatching(/^hello/) })
+      const dump = JSON.parse((await curlOn(mesh.hosts.client, 'http://127.0.0.1:15000/config_dump')).out)
+      const [own] = dump.certificates
+      expect(own).toMatchObject({
+        identity: 'spiffe://cluster.local/ns/default/sa/client',
+        state: 'Available',
+      })
+      // Leaf and intermediate, and both roots.
+      expect([own.certChain.length, own.rootCerts.length]).toEqual([2, 2])
+    },
+  )
 })
