@@ -234,6 +234,16 @@ describe('ambient ca serve', () => {
     )
   })
 
+  it('writes the revocation lists again before it serves', async () => {
+    const { dir } = await newCa()
+    const lists = (): string => readFileSync(join(dir, 'crl.pem'), 'utf8')
+    const before = lists()
+    const ca = await serve('--dir', dir)
+    expect(lists()).not.toBe(before)
+    ca.interrupt()
+    expect(await ca.code).toBe(0)
+  })
+
   it('follows rotations and revocations of other commands', async () => {
     const { dir, at } = await newCa()
     const ca = await serve('--dir', dir)

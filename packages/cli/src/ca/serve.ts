@@ -61,7 +61,7 @@ async function serve(options: ServeOptions, host: CliHost): Promise<number> {
   const server = createCaServer({ ca, ...listen, authorize, logger })
   try {
     const port = await server.start()
-    const lists = keepListsFresh(ca, logger)
+    const lists = await keepListsFresh(ca, logger)
     host.stdout(`listening ${placeText({ ...listen, port })}\n`)
     await untilInterrupted(host, {
       drain: async () => {
@@ -94,14 +94,22 @@ async function authorizer(
   return authenticateCallers({ ca, tokens: read, runsOn: () => true })
 }
 
-function keepListsFresh(ca: CertificateAuthorityFolder, logger: Logger): Timer {
+/** At once as well: a CA that is started anew every day would otherwise let its lists grow stale. */
+async function keepListsFresh(ca: CertificateAuthorityFolder, logger: Logger): Promise<Timer> {
   let timer: Timer
-  const refresh = (): void => {
-    ca.refreshRevocationLists().catch((error: unknown) =>
-      logger.error({ error: messageOf(error) }, 'the revocation lists were not written again'),
-    )
-    timer = systemClock.after(LIST_REFRESH_MS, refresh)
+  const refresh = (): Promise<void> =>
+    ca
+      .refreshRevocationLists()
+      .catch((error: unknown) =>
+        logger.error({ error: messageOf(error) }, 'the revocation lists were not written again'),
+      )
+  const later = (): void => {
+    timer = systemClock.after(LIST_REFRESH_MS, () => {
+      void refresh()
+      later()
+    })
   }
-  timer = systemClock.after(LIST_REFRESH_MS, refresh)
+  await refresh()
+  later()
   return { cancel: () => timer.cancel() }
 }
