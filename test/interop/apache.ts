@@ -35,12 +35,44 @@ export async function startApache(
   identity: Credentials,
   { isOneProcess = false }: { readonly isOneProcess?: boolean } = {},
 ): Promise<Apache> {
-  const folder = mkdtempSync(join(tmpdir(), 'ambient-apache-'))
   const port = await freePort()
-  writeFileSync(join(folder, 'cert.pem'), identity.certificateChain)
-  writeFileSync(join(folder, 'key.pem'), identity.privateKey())
-  writeFileSync(join(folder, 'ca.pem'), identity.trustBundle)
-  writeFileSync(join(folder, 'httpd.conf'), configuration(folder, port))
+  const files = {
+    'cert.pem': identity.certificateChain,
+    'key.pem': identity.privateKey(),
+    'ca.pem': identity.trustBundle,
+  }
+  const modulesOfProxy = ['authz_host', 'proxy', 'proxy_connect']
+  return launch({ files, port, isOneProcess, moduleNames: modulesOfProxy, configuration: tunnels(port) })
+}
+
+/** One Apache without tunnels, a port for each certificate (PEM). `ports[n]` shows `shown[n]`. */
+export async function startApacheShowing(
+  shown: readonly { readonly chainPem: string; readonly keyPem: string }[],
+): Promise<Apache & { readonly ports: readonly number[] }> {
+  const ports = await Promise.all(shown.map(freePort))
+  const files = Object.fromEntries(
+    shown.flatMap(({ chainPem, keyPem }, index) => [
+      [`${index}.pem`, chainPem],
+      [`${index}.key`, keyPem],
+    ]),
+  )
+  const configuration = ports.map(certificateAt).join('\n')
+  const [port = 0] = ports
+  return { ...(await launch({ files, port, isOneProcess: true, moduleNames: [], configuration })), ports }
+}
+
+async function launch(options: {
+  readonly files: Readonly<Record<string, string>>
+  /** Answers when the server is there. */
+  readonly port: number
+  readonly isOneProcess: boolean
+  readonly moduleNames: readonly string[]
+  readonly configuration: string
+}): Promise<Apache> {
+  const { files, port, isOneProcess, moduleNames, configuration } = options
+  const folder = mkdtempSync(join(tmpdir(), 'ambient-apache-'))
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
+  writeFileSync(join(folder, 'httpd.conf'), `${basics(folder, moduleNames)}${configuration}`)
   // Its workers are another user.
   chmodSync(folder, 0o755)
   const mode = isOneProcess ? ['-X'] : ['-D', 'FOREGROUND']
@@ -60,9 +92,8 @@ export async function startApache(
   return { child, port, close }
 }
 
-function configuration(folder: string, port: number): string {
+function basics(folder: string, more: readonly string[]): string {
   const optional = ['mpm_event', 'unixd'].filter(name => existsSync(join(modules, `mod_${name}.so`)))
-  const names = [...optional, 'authz_core', 'authz_host', 'ssl', 'http2', 'proxy', 'proxy_connect']
   return `
 ServerRoot ${folder}
 ServerName localhost
@@ -70,14 +101,20 @@ PidFile ${folder}/pid
 DefaultRuntimeDir ${folder}
 ErrorLog ${folder}/error.log
 Mutex file:${folder} default
-${names.map(name => `LoadModule ${name}_module ${modules}/mod_${name}.so`).join('\n')}
+${[...optional, 'authz_core', 'ssl', 'http2', ...more]
+  .map(name => `LoadModule ${name}_module ${modules}/mod_${name}.so`)
+  .join('\n')}
 ${process.getuid?.() === 0 ? 'User nobody' : ''}
 Protocols h2 http/1.1
-Listen 127.0.0.1:${port}
+`
+}
+
+function tunnels(port: number): string {
+  return `Listen 127.0.0.1:${port}
 SSLEngine on
-SSLCertificateFile ${folder}/cert.pem
-SSLCertificateKeyFile ${folder}/key.pem
-SSLCACertificateFile ${folder}/ca.pem
+SSLCertificateFile cert.pem
+SSLCertificateKeyFile key.pem
+SSLCACertificateFile ca.pem
 SSLVerifyClient require
 ProxyRequests On
 H2ProxyRequests On
@@ -86,6 +123,16 @@ AllowCONNECT 1024-65535
   Require local
 </Proxy>
 `
+}
+
+function certificateAt(port: number, index: number): string {
+  return `Listen 127.0.0.1:${port}
+<VirtualHost 127.0.0.1:${port}>
+SSLEngine on
+SSLCertificateFile ${index}.pem
+SSLCertificateKeyFile ${index}.key
+SSLVerifyClient optional_no_ca
+</VirtualHost>`
 }
 
 async function untilListening(port: number, child: ChildProcess): Promise<void> {

@@ -5,9 +5,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import type { Credentials } from '@ambient/core'
@@ -15,13 +14,11 @@ import { listen } from '@ambient/core/node'
 import { createHbonePool, createHboneServer, type HboneError } from '@ambient/hbone'
 import { createCredentials } from '@ambient/identity'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { apacheProblem, startApacheShowing } from './apache.ts'
 import { CA, createOpensslMaker, LEAF, missing, OPENSSL, type Signed } from './openssl-fixtures.ts'
 import { createWorld, type Row, rows } from './openssl-rows.ts'
 
 const CURL = process.env['CURL'] ?? 'curl'
-const APACHE = process.env['APACHE'] ?? ['/usr/sbin/apache2', '/usr/sbin/httpd'].find(existsSync) ?? 'apache2'
-const MODULES = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/usr/lib/httpd/modules']
-const modules = MODULES.find(folder => existsSync(join(folder, 'mod_http2.so'))) ?? ''
 
 const why = missing(OPENSSL, 'version')
 const maker = why === undefined ? createOpensslMaker() : undefined
@@ -334,71 +331,20 @@ describe.skipIf(noCurl !== undefined)(label('curl at our server', noCurl), () =>
     })
 })
 
-const noApache = why ?? missing(APACHE, '-v') ?? (modules === '' ? 'this Apache has no mod_http2' : undefined)
-
-/** One Apache, a port for each certificate. */
-async function startApache(signed: readonly Signed[]): Promise<readonly number[]> {
-  const folder = mkdtempSync(join(tmpdir(), 'ambient-apache-'))
-  later(async () => rmSync(folder, { recursive: true, force: true }))
-  const ports = await Promise.all(signed.map(freePort))
-  const names = ['mpm_event', 'unixd', 'authz_core', 'ssl', 'http2'].filter(name =>
-    existsSync(join(modules, `mod_${name}.so`)),
-  )
-  const hosts = signed.map(({ chainFile, keyFile }, index) => {
-    const own = join(folder, `${index}.pem`)
-    writeFileSync(own, readFileSync(chainFile))
-    writeFileSync(`${own}.key`, readFileSync(keyFile))
-    return `Listen 127.0.0.1:${ports[index]}
-<VirtualHost 127.0.0.1:${ports[index]}>
-SSLEngine on
-SSLCertificateFile ${own}
-SSLCertificateKeyFile ${own}.key
-SSLVerifyClient optional_no_ca
-</VirtualHost>`
-  })
-  const config = `
-ServerRoot ${folder}
-ServerName localhost
-PidFile ${folder}/pid
-DefaultRuntimeDir ${folder}
-ErrorLog ${folder}/error.log
-Mutex file:${folder} default
-${names.map(name => `LoadModule ${name}_module ${modules}/mod_${name}.so`).join('\n')}
-${process.getuid?.() === 0 ? 'User nobody' : ''}
-Protocols h2
-${hosts.join('\n')}
-`
-  writeFileSync(join(folder, 'httpd.conf'), config)
-  chmodSync(folder, 0o755)
-  const apache = start(APACHE, ['-X', '-f', join(folder, 'httpd.conf')])
-  for (;;) {
-    if (apache.child.exitCode !== null) throw new Error(`Apache ended: ${apache.output()}`)
-    const socket = connect({ host: '127.0.0.1', port: ports[0] ?? 0 })
-    const isThere = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    )
-    socket.destroy()
-    if (isThere) return ports
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
+const noApache = why ?? apacheProblem
 
 describe.skipIf(noApache !== undefined)(label('Apache at our client', noApache), () => {
   it('is believed with what is in order, and refused with what is not, by the same rules', async () => {
     const shown = carried.filter(({ name }) => SOME.includes(name))
-    const ports = await startApache(shown.map(row => row.make(made())))
+    const apache = await startApacheShowing(
+      shown.map(row => {
+        const { chainFile, keyFile } = row.make(made())
+        return { chainPem: readFileSync(chainFile, 'utf8'), keyPem: readFileSync(keyFile, 'utf8') }
+      }),
+    )
+    later(apache.close)
     for (const [index, row] of shown.entries()) {
-      const error = await visit(ports[index] ?? 0)
+      const error = await visit(apache.ports[index] ?? 0)
       // Apache has no tunnels here: that it says so over HTTP/2 is proof that it was believed.
       if (row.problem === undefined)
         expect(error, row.name).toMatchObject({ code: 'AMBIENT_E_HBONE_REFUSED' })
