@@ -1,5 +1,5 @@
 /** The 25 tricks with certificate requests, each over the wire, and by the function that decides where there is one. */
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, sign } from 'node:crypto'
 import { status } from '@grpc/grpc-js'
 import { parseSpiffeId, type SpiffeId } from '@ambient/core'
 import { generateKeyPair, exportJWK, type JWTPayload, SignJWT } from 'jose'
@@ -85,6 +85,14 @@ const UNUSABLE = status.INVALID_ARGUMENT
 const STRANGER = status.UNAUTHENTICATED
 const OPAQUE = 'request impersonation authentication failure'
 
+/** An element of fewer than 64 KiB. */
+function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
+  const content = Buffer.concat(parts)
+  const { length } = content
+  const head = length < 128 ? [length] : length < 256 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
+  return Buffer.concat([Buffer.from([tag, ...head]), content])
+}
+
 describe('a request with', () => {
   it('1: a signature that is not its own', async () => {
     const [block] = readPem((await createCertificateRequest(WEB)).csrPem)
@@ -101,6 +109,26 @@ describe('a request with', () => {
     expect(urisOf(await call({ csr })), 'a renewal with the same key').toEqual([WEB.uri])
     await expect(ca.sign({ csrPem: csr, id: OTHER })).rejects.toThrow(/key that another identity has/)
     expect(await call({ csr, token: 'other-token' })).toMatchObject({ code: UNUSABLE })
+  })
+
+  it('2: the same key in another form', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const point = publicKey.export({ type: 'spki', format: 'der' }).subarray(-65)
+    const curve = Buffer.from('301306072a8648ce3d020106082a8648ce3d030107', 'hex')
+    const short = Buffer.concat([Buffer.from([2 + (point.readUInt8(64) & 1)]), point.subarray(1, 33)])
+    for (const [form, id, outcome] of [
+      [point, WEB, 'resolves'],
+      [short, OTHER, 'rejects'],
+    ] as const) {
+      const spki = der(0x30, curve, der(0x03, Buffer.from([0]), form))
+      const signed = der(0x30, Buffer.from('0201003000', 'hex'), spki, Buffer.from('a000', 'hex'))
+      const algorithm = der(0x30, Buffer.from('06082a8648ce3d040302', 'hex'))
+      const signature = der(0x03, Buffer.from([0]), sign('sha256', signed, privateKey))
+      const csrPem = formatPem('CERTIFICATE REQUEST', der(0x30, signed, algorithm, signature))
+      const answer = expect(ca.sign({ csrPem, id }))
+      if (outcome === 'resolves') await answer.resolves.toHaveProperty('chain')
+      else await answer.rejects.toThrow(/key that another identity has/)
+    }
   })
 
   it('3: a weak key', async () => {

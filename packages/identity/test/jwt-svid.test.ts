@@ -48,6 +48,12 @@ function token(head: object, body: unknown, key: KeyObject = keys.ec.privateKey,
   return `${input}.${sign('sha256', Buffer.from(input), options).toString('base64url')}`
 }
 
+/** 64 bytes are 86 characters, the last of which has four bits too many. */
+function lastBitFlipped(text: string): string {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  return text.slice(0, -1) + alphabet.charAt(alphabet.indexOf(text.slice(-1)) ^ 1)
+}
+
 function verify(text: string, audience = 'db', now = NOW): Promise<JwtVerdict> {
   return verifyJwtSvid({ token: text, audience, bundles, now })
 }
@@ -86,6 +92,10 @@ describe('is refused', () => {
     ['an empty text', '', 'malformed'],
     ['two parts', good.split('.').slice(0, 2).join('.'), 'malformed'],
     ['four parts', `${good}.x`, 'malformed'],
+    ['a line break at its end', `${good}\n`, 'malformed'],
+    ['a blank in it', good.replace('.', '. '), 'malformed'],
+    ['padding', `${good}==`, 'malformed'],
+    ['bits that count for nothing', lastBitFlipped(good), 'malformed'],
     ['a header that is no JSON', `${encode('{')}.${encode(claims)}.x`, 'malformed'],
     ['claims that are a list', token(header, []), 'malformed'],
     ['more than 16 KiB', token(header, { ...claims, pad: 'x'.repeat(16_384) }), 'malformed'],

@@ -1,5 +1,5 @@
 /** Whose key is whose: one key never proves two identities. */
-import { createHash } from 'node:crypto'
+import { createHash, createPublicKey } from 'node:crypto'
 import type { SpiffeId } from '@ambient/core'
 import { caDefaults } from '../defaults.ts'
 
@@ -31,6 +31,18 @@ export function createKeyOwners(): KeyOwners {
   }
 }
 
+/** Of the key, not of how it is written: a point on a curve has two forms, and an algorithm may name no parameters. */
 function hashOf(publicKey: Uint8Array): string {
-  return createHash('sha256').update(publicKey).digest('base64')
+  return createHash('sha256').update(factsOf(publicKey)).digest('base64')
+}
+
+function factsOf(publicKey: Uint8Array): string | Uint8Array {
+  try {
+    const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' })
+    const { kty, crv, x, y, n, e } = key.export({ format: 'jwk' })
+    return JSON.stringify([kty, crv, x, y, n, e])
+  } catch {
+    // A kind that no request may have, of a root that somebody else made.
+    return publicKey
+  }
 }

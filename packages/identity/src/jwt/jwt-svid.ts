@@ -90,8 +90,11 @@ export async function verifyJwtSvid({
 
 /** What the token says of itself, and is needed to find its key. */
 function readUnproven(token: string): Read<Unproven> {
+  if (typeof token !== 'string') return refuse('malformed', 'not a text')
   if (token.length > jwtLimits.maxTokenBytes)
     return refuse('malformed', `longer than ${jwtLimits.maxTokenBytes} bytes`)
+  // The library forgives padding, blanks and bits that count for nothing: one token would have many texts.
+  if (!token.split('.').every(isCanonical)) return refuse('malformed', 'not base64url as RFC 7515 has it')
   let header: ReturnType<typeof decodeProtectedHeader>
   let claims: JWTPayload
   try {
@@ -150,6 +153,10 @@ function readClaims(id: SpiffeId, claims: JWTPayload, audience: string, now: num
     ok: true,
     svid: Object.freeze({ id, audience: audiences, expiresAt: exp * 1_000, claims }),
   }
+}
+
+function isCanonical(part: string): boolean {
+  return Buffer.from(part, 'base64url').toString('base64url') === part
 }
 
 /** Seconds that a date can hold. */
