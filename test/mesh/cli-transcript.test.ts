@@ -42,10 +42,8 @@ afterAll(async () => {
 
 /** Of programs that the transcript put into the background, and did not come to end. */
 async function pidsLeft(): Promise<number[]> {
-  const files = await readdir(join(folder, 'hbone'))
-  const texts = files
-    .filter(name => name.endsWith('.pid'))
-    .map(name => readFile(join(folder, 'hbone', name), 'utf8'))
+  const files = await readdir(folder, { recursive: true })
+  const texts = files.filter(name => name.endsWith('.pid')).map(name => readFile(join(folder, name), 'utf8'))
   const pids = (await Promise.all(texts)).map(Number)
   return pids.filter(pid => pid > 0 && isAlive(pid))
 }
@@ -64,6 +62,10 @@ describe('docs/cli.md', () => {
     for (const command of ['up', 'status', 'get pods', 'run', 'connect', 'label', 'version', '--version'])
       expect(told).toContain(`ambient ${command}`)
     for (const command of ['serve', 'forward', 'connect']) expect(told).toContain(`ambient hbone ${command}`)
+    for (const command of ['show', 'verify', 'id', 'issue', 'watch', 'bundle', 'drill'])
+      expect(told).toContain(`ambient cert ${command}`)
+    for (const command of ['init', 'serve', 'rotate-root', 'revoke'])
+      expect(told).toContain(`ambient ca ${command}`)
     for (const command of ['generate', 'apply', 'list', 'status', 'delete'])
       expect(told).toContain(`ambient waypoint ${command}`)
   })

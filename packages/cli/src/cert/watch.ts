@@ -1,6 +1,6 @@
 /** `ambient cert watch`: an identity as it rotates, one line for each generation. */
 import { readFile } from 'node:fs/promises'
-import { type Credentials, type Logger, messageOf, systemClock } from '@ambient/core'
+import { type Credentials, type Logger, messageOf, systemClock, type Timer } from '@ambient/core'
 import {
   createFileSource,
   createIdentityManager,
@@ -40,6 +40,8 @@ interface Watched {
   nextRenewal(): number | undefined
   close(): Promise<unknown>
 }
+
+const DAY_MS = 86_400_000
 
 const EXAMPLES = `
 Examples:
@@ -86,6 +88,7 @@ async function watch(options: WatchOptions, host: CliHost): Promise<number> {
   })
   const unsubscribe = host.onInterrupt(() => ended.abort())
   const print = printer(options, host, watched)
+  const alive = stayAlive()
   try {
     if (options.once) {
       print(await watched.source.get({ signal: ended.signal }))
@@ -101,8 +104,19 @@ async function watch(options: WatchOptions, host: CliHost): Promise<number> {
     throw error
   } finally {
     unsubscribe()
+    alive.cancel()
     await watched.close()
   }
+}
+
+/** Sources hold no process alive; this command is there to wait for them. */
+function stayAlive(): Timer {
+  let timer: Timer
+  const wait = (): void => {
+    timer = systemClock.after(DAY_MS, wait, { keepAlive: true })
+  }
+  wait()
+  return { cancel: () => timer.cancel() }
 }
 
 function printer(
