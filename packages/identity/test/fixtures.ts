@@ -101,6 +101,9 @@ export const ext = {
   /** Excluded URI hosts. */
   uriExclusion: (host: string): Extension =>
     new Extension('2.5.29.30', true, tlv(0x30, tlv(0xa1, tlv(0x30, uriName(host))))),
+  /** An excluded name with a tag that no name has: a URI in pieces, as BER allows. */
+  piecesExclusion: (host: string): Extension =>
+    new Extension('2.5.29.30', true, tlv(0x30, tlv(0xa1, tlv(0x30, tlv(0xa6, uriName(host)))))),
 }
 
 export const SERVER = '1.3.6.1.5.5.7.3.1'

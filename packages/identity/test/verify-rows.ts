@@ -352,6 +352,12 @@ const refusedSigners: Readonly<Record<string, RefusedSigner>> = {
     /subtree: 3 bytes too many/,
     { extensions: caExtensions({ more: [ext.uriConstraintUpTo(TRUST_DOMAIN)] }) },
   ],
+  'has name constraints of a kind that nobody knows': [
+    'malformed',
+    'der',
+    /nameConstraints: no name has tag 0xa6/,
+    { extensions: caExtensions({ more: [ext.piecesExclusion(TRUST_DOMAIN)] }) },
+  ],
   'has expired': ['expired', 'not-after', /expired/, { notAfter: NOW - 1_000 }],
   'is not yet valid': ['not-yet-valid', 'not-before', /not valid before/, { notBefore: NOW + 61_000 }],
 }
@@ -633,6 +639,21 @@ const chainRows: readonly Row[] = [
       return { chain: [await leaf(limited), limited] }
     },
   },
+  ...(['', '.', `spiffe://${TRUST_DOMAIN}`, `${TRUST_DOMAIN}/ns`] as const).map(
+    (host): Row => ({
+      name: `a chain whose intermediate may not sign for what is no host, "${host}"`,
+      refused: {
+        problem: 'untrusted',
+        rule: 'name-constraints',
+        certificate: 'leaf',
+        reason: /is no host name.*certificate 2 of 2/,
+      },
+      build: async ({ anchor }) => {
+        const limited = await intermediate(anchor, 'CN=limited', outside(host, 'uriExclusion'))
+        return { chain: [await leaf(limited), limited] }
+      },
+    }),
+  ),
   {
     name: 'a chain whose intermediate is limited to our domain and carries its ID',
     refused: undefined,

@@ -16,6 +16,9 @@ export function nameConstraintProblem(certificate: Certificate, signer: Certific
     if (permitted.length === 0 && excluded.length === 0) continue
     if (name.tag !== generalName.uri && name.tag !== generalName.dns)
       return 'one of its names has a form whose name constraints are not understood'
+    const strange = [...permitted, ...excluded].find(base => base.tag === generalName.uri && !isHost(base))
+    if (strange !== undefined)
+      return `the constraint ${quoteText(textOf(strange).slice(0, 120))} of its URI is no host name`
     const shown = quoteText(textOf(name).slice(0, 120))
     if (excluded.some(base => matches(name, base))) return `its name ${shown} is excluded by name constraints`
     if (permitted.length > 0 && !permitted.some(base => matches(name, base)))
@@ -34,6 +37,11 @@ function matches(name: GeneralName, base: GeneralName): boolean {
   const host = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#:]*)/i.exec(text)?.[1]?.toLowerCase()
   if (host === undefined) return false
   return constraint.startsWith('.') ? host.endsWith(constraint) : host === constraint
+}
+
+/** RFC 5280 §4.2.1.10: a host, or a domain that begins with a dot. Whole URIs would match nothing, excluded ones too. */
+function isHost(base: GeneralName): boolean {
+  return /^\.?[\w-]+(?:\.[\w-]+)*$/.test(textOf(base))
 }
 
 function textOf(name: GeneralName): string {

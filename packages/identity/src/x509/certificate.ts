@@ -268,6 +268,9 @@ function readNameConstraints(value: Uint8Array): NonNullable<Certificate['nameCo
     while (!list.done) {
       const subtree = list.enter(tags.sequence, 'subtree')
       const { tag, content: base } = subtree.next('subtree')
+      // As in a name itself: what nobody knows would constrain nothing.
+      if (!GENERAL_NAMES.includes(tag))
+        throw malformed(`nameConstraints: no name has tag 0x${tag.toString(16)}`)
       // RFC 5280 §4.2.1.10: a minimum is 0, which DER leaves out, and there is no maximum.
       subtree.end('subtree')
       names.push({ tag, value: base })
