@@ -268,6 +268,23 @@ describe('the manager', () => {
       expect(await manager.get(web)).toBe(second)
     }))
 
+  it('tells one function that watches twice until both watches end', () =>
+    withManager(async ({ manager }) => {
+      let told = 0
+      const listener = (): void => {
+        told += 1
+      }
+      const stops = [manager.watch(web, listener), manager.watch(web, listener)]
+      await manager.get(web)
+      expect(told).toBe(2)
+      stops[0]?.()
+      await manager.rotate(web)
+      expect(told).toBe(3)
+      stops[1]?.()
+      await manager.rotate(web)
+      expect(told).toBe(3)
+    }))
+
   it('prefetches, and lists what it holds', () =>
     withManager(async ({ manager, ca, next }) => {
       const arrived = next(web)

@@ -145,10 +145,12 @@ class Manager implements IdentityManager {
   }
 
   watch(id: SpiffeId, listener: (credentials: Credentials) => void): () => void {
+    // Another object for each watch: one function may watch twice.
+    const own = (credentials: Credentials): void => listener(credentials)
     const listeners = this.#watchers.get(id.uri) ?? new Set()
-    this.#watchers.set(id.uri, listeners.add(listener))
+    this.#watchers.set(id.uri, listeners.add(own))
     return () => {
-      listeners.delete(listener)
+      listeners.delete(own)
       if (listeners.size === 0 && this.#watchers.get(id.uri) === listeners) this.#watchers.delete(id.uri)
     }
   }
