@@ -93,6 +93,6 @@ const DURATION_UNITS: Readonly<Record<string, number>> = {
 export function duration(value: string): number {
   const parts = [...value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)]
   if (parts.length === 0 || parts.map(([part]) => part).join('') !== value)
-    throw new InvalidArgumentError('expected a duration such as 90s or 1m30s.')
+    throw new InvalidArgumentError('expected a duration such as 90s, 1m30s or 7d.')
   return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (DURATION_UNITS[unit ?? ''] ?? 0), 0)
 }

@@ -31,7 +31,7 @@ describe('the command line', () => {
     [['label', 'ns', 'a', 'x=no spaces'], /a label value has at most 63 of/],
     [['waypoint', 'apply', '--name', 'none'], /"none" is what opts out of waypoints/],
     [['waypoint', 'apply', '--for', 'pods'], /Allowed choices are service, workload, all, none\.$/],
-    [['waypoint', 'apply', '--waypoint-timeout', '5'], /expected a duration such as 90s or 1m30s\.$/],
+    [['waypoint', 'apply', '--waypoint-timeout', '5'], /expected a duration such as 90s, 1m30s or 7d\.$/],
     [['waypoint', 'delete'], /^error: name the waypoints to delete, or --all, or --revision \[/],
     [['waypoint', 'delete', 'a', '--all'], /^error: either names, or --all, or --revision \[/],
   ])('%j is one clear line and exit code 2', async (args, message) => {

@@ -1,6 +1,6 @@
 /** One question of `ambient cert verify`, from words to a verdict: what cannot be read is a refusal like any other. */
 import { quoteText, readTrustDomain } from '@ambient/core'
-import { type ChainExplanation, type ChainRule, explainChain } from '@ambient/identity'
+import { type ChainExplanation, type ChainRule, explainChain, type Revocations } from '@ambient/identity'
 import { readBundleFile, readChainFile } from './chain-files.ts'
 import { readTime } from './time.ts'
 
@@ -44,7 +44,7 @@ export interface Judged {
 const PURPOSES: readonly string[] = ['client', 'server']
 
 /** `nowMs` is for questions that name no time. Never throws. */
-export function judge(question: VerifyQuestion, nowMs: number): Judged {
+export function judge(question: VerifyQuestion, nowMs: number, revocations?: Revocations): Judged {
   if (!PURPOSES.includes(question.purpose))
     return refused('purpose', `expected client or server, found ${quoteText(question.purpose)}`)
   const own = readTrustDomain(question.trustDomain)
@@ -66,6 +66,7 @@ export function judge(question: VerifyQuestion, nowMs: number): Judged {
     federatedBundles: federated.bundles,
     // Both purposes ask for the same: X509-SVIDs are for servers and clients alike.
     expect: { kind: 'any' },
+    ...(revocations === undefined ? {} : { revocations }),
     now,
   })
   return { answer: answerOf(explanation), explanation }

@@ -1,7 +1,7 @@
 /** `ambient cert show`: a chain from a file or from a live TLS server, explained rule by rule. */
 import { existsSync } from 'node:fs'
 import { quoteText, readHostPort, readTrustDomain, systemClock } from '@ambient/core'
-import { type ChainExplanation, type ExplainedRule, explainChain } from '@ambient/identity'
+import { type ChainExplanation, type ExplainedRule, explainChain, type Revocations } from '@ambient/identity'
 import type { Command } from 'commander'
 import { badValue, lifetime } from '../ca/values.ts'
 import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
@@ -12,6 +12,7 @@ import { readBundleFile, readChainFile } from './chain-files.ts'
 import { explainedText, verdictText } from './explained.ts'
 import { answerOf, readFederated } from './judge.ts'
 import { type LiveChain, readLiveChain } from './live-chain.ts'
+import { readRevocations } from './revoked.ts'
 import { readTime } from './time.ts'
 
 const EXAMPLES = `
@@ -29,6 +30,7 @@ interface ShowOptions {
   readonly bundleFor?: readonly string[]
   readonly trustDomain?: string
   readonly at?: string
+  readonly crl?: string
   readonly cert?: string
   readonly key?: string
   readonly timeout: string
@@ -47,6 +49,7 @@ export function registerCertShow(cert: Command, context: CommandContext): void {
     .option('--bundle-for <domain=file>', 'the trust anchors of another trust domain (repeat)', collect)
     .option('--trust-domain <name>', 'the own trust domain (default: that of the chain)')
     .option('--at <time>', 'when, as RFC 3339 has it (default: now)')
+    .option('--crl <file>', 'what was revoked: lists of certificates (PEM, or one of DER)')
     .option('--cert <file>', 'our certificate, for servers that ask for one (PEM)')
     .option('--key <file>', 'its private key (PEM)')
     .option('--timeout <duration>', 'for the handshake', '10s')
@@ -65,7 +68,7 @@ async function show(what: string, options: ShowOptions, host: CliHost): Promise<
   const unsubscribe = host.onInterrupt(() => interrupted.abort())
   try {
     const source = await readSource(what, options, interrupted.signal)
-    const explanation = explain(source.chain, options, now)
+    const explanation = explain(source.chain, options, now, await readRevocations(options.crl))
     const isProven = options.bundle !== undefined
     const rules = isProven ? explanation.rules : explanation.rules.map(unproven)
     const { certificates } = explanation
@@ -108,7 +111,12 @@ async function readSource(what: string, options: ShowOptions, signal: AbortSigna
   return { chain, live }
 }
 
-function explain(chain: readonly Uint8Array[], options: ShowOptions, now: number): ChainExplanation {
+function explain(
+  chain: readonly Uint8Array[],
+  options: ShowOptions,
+  now: number,
+  revocations: Revocations | undefined,
+): ChainExplanation {
   const trustDomain = ownTrustDomain(chain, options, now)
   const federated = readFederated((options.bundleFor ?? []).map(splitDomain))
   if (!federated.ok)
@@ -119,6 +127,7 @@ function explain(chain: readonly Uint8Array[], options: ShowOptions, now: number
     ownTrustDomain: trustDomain,
     federatedBundles: federated.bundles,
     expect: { kind: 'any' },
+    ...(revocations === undefined ? {} : { revocations }),
     now,
   })
 }

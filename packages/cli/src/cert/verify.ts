@@ -1,6 +1,7 @@
 /** `ambient cert verify`: may this chain be believed, and if not, which rule does which certificate break? */
 import { readFileSync } from 'node:fs'
 import { messageOf, quoteText, systemClock } from '@ambient/core'
+import type { Revocations } from '@ambient/identity'
 import type { Command } from 'commander'
 import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
 import { CliError } from '../errors.ts'
@@ -9,12 +10,14 @@ import { type OutputFormat, render } from '../output.ts'
 import { formatTable } from '../table.ts'
 import { explainedText, verdictText } from './explained.ts'
 import { type Judged, judge, refused, type VerifyQuestion } from './judge.ts'
+import { readRevocations } from './revoked.ts'
 
 const EXAMPLES = `
 Examples:
   $ ambient cert verify --chain web.pem --bundle roots.pem --trust-domain cluster.local --purpose server
   $ ambient cert verify --chain web.pem --bundle ours.pem --bundle-for partner.example=partner.json \\
       --trust-domain cluster.local --purpose client --at 2026-12-01T00:00:00Z -o json
+  $ ambient cert verify --chain web.pem --bundle roots.pem --crl ca/crl.pem --trust-domain cluster.local --purpose client
   $ ambient cert verify --batch questions.json -o json
 
 Chains are PEM, the leaf first, or one certificate of DER. Bundles are PEM or
@@ -35,6 +38,7 @@ interface VerifyOptions {
   readonly bundleFor?: readonly string[]
   readonly purpose?: string
   readonly at?: string
+  readonly crl?: string
   readonly batch?: string
   readonly output: OutputFormat
 }
@@ -55,18 +59,20 @@ export function registerCertVerify(cert: Command, context: CommandContext): void
     .option('--bundle-for <domain=file>', 'the trust anchors of another trust domain (repeat)', collect)
     .option('--purpose <role>', "the holder's role: client or server")
     .option('--at <time>', 'when, as RFC 3339 has it (default: now)')
+    .option('--crl <file>', 'what was revoked: lists of certificates (PEM, or one of DER)')
     .option('--batch <file>', 'many questions at once, from JSON')
     .addOption(outputOption())
     .addHelpText('after', EXAMPLES)
-    .action((options: VerifyOptions) => context.finish(verify(options, context.host)))
+    .action(async (options: VerifyOptions) => context.finish(await verify(options, context.host)))
 }
 
-function verify(options: VerifyOptions, host: CliHost): number {
-  if (options.batch !== undefined) return verifyBatch(options.batch, options, host)
+async function verify(options: VerifyOptions, host: CliHost): Promise<number> {
+  if (options.batch !== undefined)
+    return verifyBatch(options.batch, options, await readRevocations(options.crl), host)
   const missing = REQUIRED.filter(name => options[name] === undefined)
   if (missing.length > 0)
     throw new CliError('AMBIENT_E_CLI_USAGE', `${missing.map(name => FLAGS[name]).join(', ')} missing`)
-  const { answer, explanation } = judgeEntry({}, options)
+  const { answer, explanation } = judgeEntry({}, options, await readRevocations(options.crl))
   const table = (): string =>
     explanation === undefined
       ? `NOT valid: ${answer.message ?? ''}\n`
@@ -75,8 +81,13 @@ function verify(options: VerifyOptions, host: CliHost): number {
   return answer.valid ? EXIT_OK : EXIT_FAILED
 }
 
-function verifyBatch(path: string, options: VerifyOptions, host: CliHost): number {
-  const judged = readBatch(path).map(entry => judgeEntry(entry, options))
+function verifyBatch(
+  path: string,
+  options: VerifyOptions,
+  revocations: Revocations | undefined,
+  host: CliHost,
+): number {
+  const judged = readBatch(path).map(entry => judgeEntry(entry, options, revocations))
   const answers = judged.map(({ answer }) => answer)
   const table = (): string =>
     formatTable([
@@ -110,9 +121,11 @@ function readBatch(path: string): readonly unknown[] {
 }
 
 /** A bad entry spoils only itself. */
-function judgeEntry(entry: unknown, options: VerifyOptions): Judged {
+function judgeEntry(entry: unknown, options: VerifyOptions, revocations: Revocations | undefined): Judged {
   const question = readQuestion(entry, options)
-  return typeof question === 'string' ? refused('entry', question) : judge(question, systemClock.now())
+  return typeof question === 'string'
+    ? refused('entry', question)
+    : judge(question, systemClock.now(), revocations)
 }
 
 /** The question, or what is wrong with it. */
