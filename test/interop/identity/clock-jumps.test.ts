@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 
-const PROGRAM = fileURLToPath(new URL('clock-process.mjs', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('fixtures/clock-process.mjs', import.meta.url))
 const IDENTITIES = 20
 const HOUR = 3_600_000
 

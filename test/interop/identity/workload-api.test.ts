@@ -1,6 +1,6 @@
 /**
  * The mesh of HBONE with identities from a Workload API in another process, under load: it rotates, ends and begins again,
- * is killed and stopped, and no request fails. Without a Workload API the same is shown by `rotation.test.ts`.
+ * is killed and stopped, and no request fails. Without a Workload API the same is shown by `rotations-under-load.test.ts`.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -20,7 +20,7 @@ import {
 import { afterEach, describe, expect, it } from 'vitest'
 import { type Load, serialOf, startLoad } from './load.ts'
 
-const PROGRAM = fileURLToPath(new URL('workload-api-process.mjs', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('fixtures/workload-api-process.mjs', import.meta.url))
 const SERVER = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/server')
 const CLIENT = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/client')
 const IDS = [SERVER, CLIENT]
