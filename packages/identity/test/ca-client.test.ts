@@ -100,6 +100,29 @@ describe('the client of an Istio CA', () => {
     expect(await failure(rotating.sign(request))).toMatchObject({ code: 'AMBIENT_E_IDENTITY_CLOSED' })
   })
 
+  it('ends no call whose token is still being read when the roots change', async () => {
+    let texts = 0
+    let release: (token: string) => void = () => {}
+    const slow = new Promise<string>(resolve => {
+      release = resolve
+    })
+    const tokens: (string | Promise<string>)[] = [slow, TOKEN]
+    const signer = signerFor({
+      rootPem: () => bench.ca.rootPem + '\n'.repeat(texts++),
+      token: () => tokens.shift(),
+    })
+    try {
+      const { csrPem } = await createCertificateRequest(WEB)
+      const request = { id: WEB, csrPem, ttlMs: 3_600_000 }
+      const first = signer.sign(request)
+      expect(await signer.sign(request)).toHaveLength(2)
+      release(TOKEN)
+      expect(await first).toHaveLength(2)
+    } finally {
+      await signer.close()
+    }
+  })
+
   it('believes only a server with its name, or the alternative one', async () => {
     const { csrPem } = await createCertificateRequest(WEB)
     const elsewhere = await serve(bench.ca, () => {}, {

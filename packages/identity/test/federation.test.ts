@@ -128,7 +128,7 @@ describe('https_web', () => {
         response.writeHead(200, { 'content-length': 1_000 }).write('{"keys":[')
         setImmediate(() => response.destroy())
       },
-      /aborted|cut/,
+      /^the bundle endpoint of partner.example: the document was cut/,
     ],
   ])('%s is an error that leaves the last good bundle', async (_, listener, message) => {
     let good = true

@@ -161,14 +161,17 @@ function secureSocket(url: URL, trustDomain: string, signal: AbortSignal): Promi
 async function readBody(response: IncomingMessage, trustDomain: string): Promise<string> {
   const parts: Buffer[] = []
   let bytes = 0
-  for await (const part of response) {
-    bytes += part.length
-    if (bytes > bundleLimits.maxDocumentBytes) {
-      response.destroy()
-      throw endpointError(trustDomain, `the document is larger than ${bundleLimits.maxDocumentBytes} bytes`)
+  try {
+    for await (const part of response) {
+      bytes += part.length
+      if (bytes > bundleLimits.maxDocumentBytes) break
+      parts.push(part)
     }
-    parts.push(part)
+  } catch (cause) {
+    throw endpointError(trustDomain, `the document was cut: ${messageOf(cause)}`, cause)
   }
+  if (bytes > bundleLimits.maxDocumentBytes)
+    throw endpointError(trustDomain, `the document is larger than ${bundleLimits.maxDocumentBytes} bytes`)
   if (!response.complete) throw endpointError(trustDomain, 'the document was cut')
   return Buffer.concat(parts).toString('utf8')
 }

@@ -73,11 +73,10 @@ class IstioCaClient implements CertificateSigner {
     signal?.throwIfAborted()
     if (this.#closed) throw closedError(this.#target)
     const connection = await this.#connect()
-    const metadata = await this.#metadata()
-    signal?.throwIfAborted()
-    if (this.#closed) throw closedError(this.#target)
-    connection.calls += 1
     try {
+      const metadata = await this.#metadata()
+      signal?.throwIfAborted()
+      if (this.#closed) throw closedError(this.#target)
       const chain = await this.#call(connection.channel.client, metadata, request)
       checkIssuedChain({
         chain,
@@ -106,22 +105,23 @@ class IstioCaClient implements CertificateSigner {
     connection.channel.close()
   }
 
+  /** Counts its caller at once: nobody is to close the channel between this and the call. */
   async #connect(): Promise<Connection> {
     const rootPem = await this.#roots()
     if (this.#closed) throw closedError(this.#target)
     const present = this.#connection
-    if (present !== undefined && present.rootPem === rootPem) return present
+    if (present !== undefined && present.rootPem === rootPem) return counted(present)
     let channel: CaChannel
     try {
       channel = createCaChannel(this.#target, rootPem, this.#options.alternativeHostname)
     } catch (error) {
       if (present === undefined) throw error
       this.#logger.warn({ address: this.#target.address }, `${messageOf(error)}; going on with the last ones`)
-      return present
+      return counted(present)
     }
     if (present !== undefined) this.#retire(present)
     this.#connection = { channel, rootPem, calls: 0, retired: false }
-    return this.#connection
+    return counted(this.#connection)
   }
 
   /** The roots as they are now; while they cannot be read, those of the living connection. */
@@ -186,6 +186,11 @@ class IstioCaClient implements CertificateSigner {
       ...(this.#options.impersonate ? { metadata: { [IMPERSONATED_IDENTITY]: id.uri } } : {}),
     })
   }
+}
+
+function counted(connection: Connection): Connection {
+  connection.calls += 1
+  return connection
 }
 
 function callError(target: CaTarget, { id }: SigningRequest, cause: ServiceError): IdentityError {
