@@ -60,7 +60,8 @@ export function createTlsOptions(
 /**
  * SPIFFE's rule in the place of the one for host names, for clients that take a `checkServerIdentity`: the whole chain is
  * judged by our own verdict with the bundle as it is then. Node asks it only after its own check has passed, so that
- * `ca` has to hold the bundle and `rejectUnauthorized` must not be `false`.
+ * `ca` has to hold the bundle and `rejectUnauthorized` must not be `false`; and of a session that is resumed it does not ask,
+ * which `session: undefined` prevents where an agent keeps some. `createTlsOptions` has all of that.
  */
 export function createServerIdentityCheck(
   source: X509Source,
