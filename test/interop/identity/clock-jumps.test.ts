@@ -99,7 +99,7 @@ async function machine(ttlMs: number, preload?: string): Promise<Machine> {
   }
 }
 
-describe.skipIf(library === undefined)(`a clock that jumps${skipped}`, () => {
+describe.skipIf(library === undefined)(`a clock that jumps${skipped}`, { timeout: 60_000 }, () => {
   it.each([
     ['2 hours', 2 * 3_600],
     ['400 days', 400 * 86_400],
@@ -159,7 +159,7 @@ describe.skipIf(library === undefined)(`a clock that jumps${skipped}`, () => {
   })
 })
 
-describe('a process that is stopped', () => {
+describe('a process that is stopped', { timeout: 60_000 }, () => {
   it('for longer than its certificates live: everybody has one new certificate afterwards', async () => {
     const { ask, signal, errors } = await machine(5_000)
     const before = await ask('get')

@@ -120,7 +120,7 @@ function expectPairs(...mounts: readonly Mount[]): void {
     }
 }
 
-describe('under load', () => {
+describe('under load', { timeout: 60_000 }, () => {
   it('mounted certificates are swapped ten times at each end, without a restart or a failed request', async () => {
     const { issue } = await authority()
     const [server, client] = [mount(await issue(SERVER)), mount(await issue(CLIENT))]

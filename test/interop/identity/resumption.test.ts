@@ -228,7 +228,7 @@ const visitors: readonly (readonly [string, MakeVisitor, string])[] = [
   ['Node', nodeVisitor, ''],
 ]
 
-describe.each(visitors)('%s', (_name, makeVisitor, reason) => {
+describe.each(visitors)('%s', { timeout: 60_000 }, (_name, makeVisitor, reason) => {
   const visitorOf = async ({ identities }: World): Promise<Visitor> =>
     makeVisitor(await identities.credentials({ namespace: 'shop', serviceAccount: 'visitor' }))
 

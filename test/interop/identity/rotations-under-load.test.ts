@@ -76,7 +76,7 @@ async function folderAuthority() {
 
 const rootsOf = ({ trustBundle }: Credentials): number => readPemCertificates(trustBundle).length
 
-describe('under load', () => {
+describe('under load', { timeout: 60_000 }, () => {
   it.each(['server', 'client'] as const)('the leaf of the %s is replaced', async end => {
     const { load, ...managers } = await world(
       await createCertificateAuthority({ trustDomain: 'cluster.local' }),

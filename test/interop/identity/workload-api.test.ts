@@ -119,7 +119,7 @@ async function expectShown(load: Load, [server, client]: readonly Credentials[])
   expect(await load.sessions()).toEqual({ server: serialOf(server), client: serialOf(client) })
 }
 
-describe('a Workload API in another process, under load', () => {
+describe('a Workload API in another process, under load', { timeout: 60_000 }, () => {
   it('rotates leaves, the intermediate and the root', async () => {
     const { agent, server, client, load } = await world()
     for (const [change, roots] of [
