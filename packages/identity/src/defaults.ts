@@ -209,6 +209,8 @@ export const workloadApiDefaults = Object.freeze({
   keepaliveMs: 6 * MINUTE,
   /** A server that does not answer a ping for this long is gone. */
   keepaliveTimeoutMs: 20 * SECOND,
+  /** Of the identities that are held, in the message that another one is not. */
+  maxNamesShown: 8,
 })
 
 /** What our own server of the Workload API allows. */

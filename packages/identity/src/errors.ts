@@ -46,6 +46,8 @@ export type IdentityErrorCode =
   | 'AMBIENT_E_CREDENTIAL_FILE'
   /** The source holds another identity than the one that was asked for. */
   | 'AMBIENT_E_IDENTITY_NOT_HELD'
+  /** A renewal was asked for where the issuer alone decides. */
+  | 'AMBIENT_E_IDENTITY_ROTATION'
   /** The server of the Workload API could not be reached, or said no. */
   | 'AMBIENT_E_WORKLOAD_API'
   /** The server of the Workload API answered with something that its specification forbids. */

@@ -83,6 +83,8 @@ export {
   type WorkloadApiSource,
   type WorkloadApiSourceOptions,
 } from './workload-api/source.ts'
+export { createWorkloadApiIdentities, type WorkloadApiIdentitiesOptions } from './workload-api/identities.ts'
+export { readWorkloadApiAddress, type WorkloadApiAddress } from './workload-api/address.ts'
 export type { WorkloadSvid } from './workload-api/snapshot.ts'
 export type { FetchedJwtSvid, FetchJwtRequest, ValidateJwtRequest } from './workload-api/jwt-calls.ts'
 export {
