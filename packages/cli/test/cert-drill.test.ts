@@ -3,9 +3,13 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createManualClock } from '@ambient/core/testing'
+import { listen } from '@ambient/core/node'
+import { createHbonePool } from '@ambient/hbone'
 import { createCertificateAuthority } from '@ambient/identity'
+import { createTestIdentities } from '@ambient/identity/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { forecast } from '../src/cert/drill-forecast.ts'
+import { startLoad } from '../src/cert/drill-load.ts'
 import { run } from './host.ts'
 
 const HOUR = 3_600_000
@@ -53,6 +57,23 @@ describe('the drill', () => {
     expect(err).toContain('drill: the CA answers nobody; renewal fails\n')
     expect(drills()).toEqual(before)
   }, 30_000)
+})
+
+describe('the load of the drill', () => {
+  it('counts each request that fails, with the first reason', async () => {
+    const identities = await createTestIdentities()
+    const [web, db] = await Promise.all([identities.credentials(WEB), identities.credentials(WEB)])
+    const listener = await listen({ host: '127.0.0.1', port: 0, onConnection: socket => socket.destroy() })
+    const pool = createHbonePool()
+    const load = startLoad({ pool, to: listener, expect: db.id, clients: 2, credentials: async () => web })
+    await load.after(6)
+    const { requests, failed, problem } = load.take()
+    expect(requests).toBeGreaterThanOrEqual(6)
+    expect({ failed, problem }).toEqual({ failed: requests, problem: expect.any(String) })
+    await load.stop()
+    await pool.close({ graceMs: 0 })
+    await listener.close()
+  }, 20_000)
 })
 
 describe('the forecast', () => {
