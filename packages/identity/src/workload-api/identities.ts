@@ -10,7 +10,7 @@ import {
   systemClock,
 } from '@ambient/core'
 import { workloadApiDefaults } from '../defaults.ts'
-import { IdentityError } from '../errors.ts'
+import { IdentityError, type IdentityErrorCode } from '../errors.ts'
 import { managedSource } from '../manager/managed-source.ts'
 import type { CertificateStatus, IdentityManager } from '../manager/manager.ts'
 import type { X509Source } from '../sources/x509-source.ts'
@@ -243,17 +243,25 @@ class Identities implements IdentityManager {
     const cause = this.#failure
     if (given?.isWithdrawn === true)
       return problem(
-        'WITHDRAWN',
+        'AMBIENT_E_IDENTITY_WITHDRAWN',
         `${id.uri} was withdrawn by the Workload API, which gives ${this.#held()}`,
         cause,
       )
     if (given !== undefined) {
       const end = new Date(given.credentials.notAfter).toISOString()
-      return problem('EXPIRED', `the certificate of ${id.uri} from the Workload API expired at ${end}`, cause)
+      return problem(
+        'AMBIENT_E_IDENTITY_EXPIRED',
+        `the certificate of ${id.uri} from the Workload API expired at ${end}`,
+        cause,
+      )
     }
     if (!this.#isAnswered && isAmbientError(cause))
-      return problem('UNAVAILABLE', `${id.uri}: ${messageOf(cause)}`, cause)
-    return problem('NOT_HELD', `no credentials of ${id.uri}: the Workload API gives ${this.#held()}`, cause)
+      return problem('AMBIENT_E_IDENTITY_UNAVAILABLE', `${id.uri}: ${messageOf(cause)}`, cause)
+    return problem(
+      'AMBIENT_E_IDENTITY_NOT_HELD',
+      `no credentials of ${id.uri}: the Workload API gives ${this.#held()}`,
+      cause,
+    )
   }
 
   #held(): string {
@@ -265,14 +273,16 @@ class Identities implements IdentityManager {
 
   #throwIfClosed(id: SpiffeId): void {
     if (this.#ending.signal.aborted)
-      throw problem('CLOSED', `${id.uri}: the identities of the Workload API are closed`, undefined)
+      throw problem(
+        'AMBIENT_E_IDENTITY_CLOSED',
+        `${id.uri}: the identities of the Workload API are closed`,
+        undefined,
+      )
   }
 }
 
-type Problem = 'WITHDRAWN' | 'EXPIRED' | 'UNAVAILABLE' | 'NOT_HELD' | 'CLOSED'
-
-function problem(kind: Problem, message: string, cause: unknown): IdentityError {
-  return new IdentityError(`AMBIENT_E_IDENTITY_${kind}`, message, { cause, layer: 'identity' })
+function problem(code: IdentityErrorCode, message: string, cause: unknown): IdentityError {
+  return new IdentityError(code, message, { cause, layer: 'identity' })
 }
 
 function pemList(pem = ''): readonly string[] {
