@@ -1,4 +1,4 @@
-/** Where discovery and certificates come from, made of the configuration: istiod, a local file, an in-process CA. */
+/** Where discovery and certificates come from, made of the configuration: istiod, a Workload API, an in-process CA. */
 import type { Clock, Logger, Meter } from '@ambient/core'
 import { controlPlaneClient } from '@ambient/core/proxy'
 import {
@@ -11,11 +11,17 @@ import {
 import {
   type CertificateSigner,
   createCertificateAuthority,
+  createIdentityManager,
   createIstioCaClient,
   createLocalSigner,
+  createWorkloadApiIdentities,
+  createWorkloadApiSource,
+  type IdentityManager,
+  type Revocations,
 } from '@ambient/identity'
 import type { PolicyStore } from '@ambient/policy'
 import type { ZtunnelConfig } from './config/config.ts'
+import { ZtunnelError } from './errors.ts'
 
 /** `undefined` when the configuration names no xDS server. */
 export function createDiscoveryClient(options: {
@@ -33,7 +39,57 @@ export function createDiscoveryClient(options: {
   return createAdsClient({ ...client, node, directory, policies, clock, logger, meter })
 }
 
-export function createSigner(config: ZtunnelConfig, clock: Clock, logger: Logger): CertificateSigner {
+export interface Identities {
+  readonly manager: IdentityManager
+  /** Closes what was made here, and leaves the caller's alone. */
+  close(): Promise<void>
+}
+
+/**
+ * Who we are: what the caller gives, else what the configuration names.
+ * @throws ZtunnelError `AMBIENT_E_CONFIG`
+ */
+export function createIdentities(options: {
+  readonly config: ZtunnelConfig
+  readonly identities: IdentityManager | undefined
+  readonly signer: CertificateSigner | undefined
+  readonly revocations: Revocations
+  readonly clock: Clock
+  readonly logger: Logger
+}): Identities {
+  const { config, identities, signer, revocations, clock, logger } = options
+  if (identities !== undefined) {
+    if (signer !== undefined)
+      throw new ZtunnelError('AMBIENT_E_CONFIG', 'only one of identities and signer may be given')
+    if (config.crl !== undefined)
+      throw new ZtunnelError(
+        'AMBIENT_E_CONFIG',
+        'CRL_PATH has no hold on identities that are given: give their maker the revocations',
+      )
+    return { manager: identities, close: async () => {} }
+  }
+  if (signer === undefined && config.workloadApi !== undefined) {
+    const source = createWorkloadApiSource({ address: config.workloadApi, revocations, clock, logger })
+    return owned(createWorkloadApiIdentities(source, { clock, logger }), source)
+  }
+  const ttlMs = config.secretTtlMs
+  if (signer !== undefined)
+    return owned(createIdentityManager({ signer, ttlMs, revocations, clock, logger }), undefined)
+  const own = createSigner(config, clock, logger)
+  return owned(createIdentityManager({ signer: own, ttlMs, revocations, clock, logger }), own)
+}
+
+function owned(manager: IdentityManager, below: { close(): Promise<void> } | undefined): Identities {
+  return {
+    manager,
+    async close() {
+      await manager.close()
+      await below?.close()
+    },
+  }
+}
+
+function createSigner(config: ZtunnelConfig, clock: Clock, logger: Logger): CertificateSigner {
   const client = controlPlaneClient(config.ca, config)
   if (client === undefined) return inProcessSigner(config, clock)
   return createIstioCaClient({ ...client, impersonate: config.mode === 'shared', logger })

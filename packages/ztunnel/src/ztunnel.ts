@@ -30,7 +30,6 @@ import {
 import type { Rejudge } from '@ambient/hbone'
 import {
   type CertificateSigner,
-  createIdentityManager,
   type IdentityManager,
   createRevocationGuard,
   type RevocationGuard,
@@ -39,7 +38,7 @@ import { createPolicyStore, type PolicyStore } from '@ambient/policy'
 import { configDump, type DumpedProxy } from './admin/config-dump.ts'
 import { followIdentities } from './certificates.ts'
 import type { WorkloadName, ZtunnelConfig } from './config/config.ts'
-import { createDiscoveryClient, createSigner } from './control-plane.ts'
+import { createDiscoveryClient, createIdentities, type Identities } from './control-plane.ts'
 import { ZtunnelError } from './errors.ts'
 import { createFleet, type Fleet } from './fleet.ts'
 import { createLocalWorkload, findByName } from './local-workload.ts'
@@ -56,6 +55,12 @@ export interface ZtunnelOptions {
   readonly discovery?: { readonly directory: WritableDirectory; readonly policies: PolicyStore }
   /** Signs certificates instead of the CA that the configuration names. The caller closes it. */
   readonly signer?: CertificateSigner
+  /**
+   * Who its workloads are, instead of certificates that a CA signs: a Workload API's (`createWorkloadApiIdentities`), or
+   * a manager of the caller's. The caller closes it, and gives it the revocations: not together with `signer` or
+   * `CRL_PATH`.
+   */
+  readonly identities?: IdentityManager
   /**
    * Listens on sockets that a supervisor holds, so that a successor accepts on them as well: the endpoints are then
    * left to it as soon as this ztunnel closes. Default: sockets of our own.
@@ -89,7 +94,10 @@ export interface Ztunnel {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** Wires a ztunnel; no I/O before `start`. */
+/**
+ * Wires a ztunnel; no I/O before `start`.
+ * @throws ZtunnelError `AMBIENT_E_CONFIG` for options that exclude one another
+ */
 export function createZtunnel(options: ZtunnelOptions): Ztunnel {
   return new LiveZtunnel(options)
 }
@@ -104,9 +112,8 @@ class LiveZtunnel implements Ztunnel {
   readonly #directory: WritableDirectory
   readonly #policies: PolicyStore
   readonly #revocations: RevocationGuard
-  readonly #identities: IdentityManager
+  readonly #identities: Identities
   readonly #discovery: AdsClient | undefined
-  readonly #ownedSigner: CertificateSigner | undefined
   readonly #endpoints: ProxyEndpoints
   readonly #bind: Bind | undefined
   #fleet: Fleet | undefined
@@ -125,9 +132,6 @@ class LiveZtunnel implements Ztunnel {
     this.#directory = options.discovery?.directory ?? createDirectory({ localNode: config.nodeName })
     this.#policies = options.discovery?.policies ?? createPolicyStore()
     const logger = this.#log.scope('identity')
-    this.#ownedSigner = options.signer === undefined ? createSigner(config, this.#clock, logger) : undefined
-    const signer = options.signer ?? this.#ownedSigner
-    if (signer === undefined) throw new ZtunnelError('AMBIENT_E_CONFIG', 'no source of certificates')
     this.#revocations = createRevocationGuard({
       config: config.crl,
       recheck: () => this.recheckPeers(),
@@ -135,10 +139,11 @@ class LiveZtunnel implements Ztunnel {
       logger,
       meter: this.#metrics,
     })
-    this.#identities = createIdentityManager({
-      signer,
+    this.#identities = createIdentities({
+      config,
+      identities: options.identities,
+      signer: options.signer,
       revocations: this.#revocations.revocations,
-      ttlMs: config.secretTtlMs,
       clock: this.#clock,
       logger,
     })
@@ -188,7 +193,7 @@ class LiveZtunnel implements Ztunnel {
   async #start(): Promise<void> {
     const logger = this.#log.scope('app')
     registerProcessMetrics(this.#metrics, 'ztunnel', this.#config.version)
-    registerCertificateExpiry(this.#metrics, () => this.#identities.list())
+    registerCertificateExpiry(this.#metrics, () => this.#identities.manager.list())
     for (const { name, severity, reason } of this.#config.ignored)
       logger[severity]({ variable: name }, `environment variable without effect: ${reason}`)
     const synced = this.#readiness.task('state manager')
@@ -230,7 +235,7 @@ class LiveZtunnel implements Ztunnel {
           directory: this.#directory,
           nodeName: this.#config.nodeName,
           trustDomain: this.#config.trustDomain,
-          manager: this.#identities,
+          manager: this.#identities.manager,
         })
         this.#fleet = this.#createFleet()
         await this.#fleet.start()
@@ -250,7 +255,6 @@ class LiveZtunnel implements Ztunnel {
     await this.#discovery?.close()
     await this.#revocations.close()
     await this.#identities.close()
-    await this.#ownedSigner?.close()
     await this.#endpoints.close()
     this.#log.scope('app').info({}, 'shutdown complete')
     this.#log.flush()
@@ -278,7 +282,7 @@ class LiveZtunnel implements Ztunnel {
           workloads,
           services,
           policies: this.#policies.list(),
-          certificates: this.#identities.list(),
+          certificates: this.#identities.manager.list(),
           proxies: this.#proxies(),
         })
       },
@@ -356,7 +360,7 @@ class LiveZtunnel implements Ztunnel {
       }),
       directory,
       policies: this.#policies,
-      credentials: this.#identities,
+      credentials: this.#identities.manager,
       onPeerRefused: (reporter, error) => this.#revocations.failed(reporter, error),
       ledger: createLedger({ metrics: this.#metrics, log: this.#log, clock }),
       dial:

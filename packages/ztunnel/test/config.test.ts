@@ -57,6 +57,11 @@ describe('malformed values', () => {
     ['LOCAL_XDS_PATH', '/nowhere.yaml', 'no such file'],
     ['XDS_ROOT_CA', '/nowhere.pem', 'no such file'],
     ['PROXY_WORKLOAD_INFO', 'a/b', 'expected namespace/name/serviceAccount'],
+    [
+      'SPIFFE_ENDPOINT_SOCKET',
+      '/run/agent.sock',
+      'address: "/run/agent.sock": the scheme is neither unix nor tcp',
+    ],
   ])('%s=%s', (name, value, reason) => {
     expect(() => read({ [name]: value })).toThrow(`invalid env var ${name}=${value} (${reason})`)
   })
@@ -161,5 +166,28 @@ describe('durations', () => {
     ['-5s', undefined],
   ])('%s', (text, expected) => {
     expect(readDurationMs(text)).toBe(expected)
+  })
+})
+
+describe('SPIFFE_ENDPOINT_SOCKET', () => {
+  const SPIFFE_ENDPOINT_SOCKET = 'unix:///run/agent.sock'
+
+  it('takes the place of the CA', () => {
+    const { ca, workloadApi } = configFromEnvironment(
+      { SPIFFE_ENDPOINT_SOCKET, XDS_ADDRESS: '' },
+      { read: () => undefined },
+    )
+    expect(ca.address).toBeUndefined()
+    expect(workloadApi).toBe(SPIFFE_ENDPOINT_SOCKET)
+    expect(read({}).workloadApi).toBeUndefined()
+  })
+
+  it.each([
+    ['CA_ADDRESS', 'https://istiod:15012'],
+    ['FAKE_CA', 'true'],
+  ])('and %s exclude one another', (name, value) => {
+    expect(() => read({ SPIFFE_ENDPOINT_SOCKET, [name]: value })).toThrow(
+      `only one of SPIFFE_ENDPOINT_SOCKET and ${name} may be set`,
+    )
   })
 })

@@ -119,7 +119,7 @@ async function startNode(options: {
   const config = configFromEnvironment(
     {
       XDS_ADDRESS: '',
-      FAKE_CA: 'true',
+      FAKE_CA: options.env['SPIFFE_ENDPOINT_SOCKET'] === undefined ? 'true' : 'false',
       NODE_NAME: options.name,
       INSTANCE_IP: ip,
       SOCKS5_SECRETS_DIR: options.secrets,
@@ -132,7 +132,8 @@ async function startNode(options: {
   const ztunnel = createZtunnel({
     config,
     discovery: { directory: options.directory, policies: options.policies },
-    signer: createLocalSigner(options.ca),
+    // Else what the configuration names.
+    ...(config.workloadApi === undefined ? { signer: createLocalSigner(options.ca) } : {}),
     clock: options.clock,
     write: lines => {
       text += lines

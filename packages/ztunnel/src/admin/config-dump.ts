@@ -186,6 +186,7 @@ function dumpConfig(config: ZtunnelConfig): Json {
     xdsAddress: config.xds.address ?? null,
     caAddress: config.ca.address ?? null,
     fakeCa: config.fakeCa,
+    ...optional('workloadApi', config.workloadApi),
     secretTtl: { secs: Math.floor(config.secretTtlMs / 1_000), nanos: (config.secretTtlMs % 1_000) * 1e6 },
     selfTerminationDeadline: {
       secs: Math.floor(config.terminationDeadlineMs / 1_000),

@@ -56,6 +56,8 @@ export interface ZtunnelConfig {
   readonly xds: ControlPlaneAddress
   readonly ca: ControlPlaneAddress
   readonly fakeCa: boolean
+  /** `unix:///PATH` or `tcp://IP:PORT`: certificates come from this SPIFFE Workload API, and no CA is asked. */
+  readonly workloadApi: string | undefined
   readonly authToken: AuthToken
   readonly localXds: LocalXds | undefined
   /** A file of certificate revocation lists; `require` refuses whom no list in force speaks of. */

@@ -2,7 +2,7 @@
  * ztunnel's environment (its names, defaults and precedence), read into one frozen configuration. Pure but for the
  * version of this package: what it needs of the file system is given to it.
  */
-import { readHostPort } from '@ambient/core'
+import { messageOf, readHostPort } from '@ambient/core'
 import {
   boolean,
   type ConfigFiles,
@@ -18,6 +18,7 @@ import {
   text,
   withScheme,
 } from '@ambient/core/proxy'
+import { readWorkloadApiAddress } from '@ambient/identity'
 import { defaults, ports } from '../defaults.ts'
 import { type ProxyConfig, readProxyConfig } from './proxy-config.ts'
 import { packageVersion } from './version.ts'
@@ -63,7 +64,6 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Ztu
   const inpod = text(env, 'INPOD_UDS')
   if (mode === 'shared' && inpod !== undefined)
     invalid('INPOD_UDS', inpod, 'in-pod mode needs kernel capture, which is not built yet; unset it')
-  const fakeCa = boolean(env, 'FAKE_CA', false)
   const from = { files, rootCertPath: defaults.rootCertPath }
   return Object.freeze({
     ...identityOfProcess(env),
@@ -84,8 +84,7 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Ztu
     }),
     nodeRelay: readRelay(env),
     xds: readControlPlane(env, { ...from, prefix: 'XDS', address: xdsAddress(env, proxyConfig) }),
-    ca: readControlPlane(env, { ...from, prefix: 'CA', address: fakeCa ? undefined : caAddress(env) }),
-    fakeCa,
+    ...readIssuer(env, from),
     authToken: readAuthToken(env, files, defaults.tokenPath),
     localXds: readLocalXds(env, files),
     crl: readCrl(env),
@@ -178,6 +177,30 @@ function xdsAddress(env: Environment, proxyConfig: ProxyConfig): string | undefi
 
 function caAddress(env: Environment): string {
   return withScheme('CA_ADDRESS', text(env, 'CA_ADDRESS') ?? defaultIstiod(env))
+}
+
+function readIssuer(
+  env: Environment,
+  from: { readonly files: ConfigFiles; readonly rootCertPath: string },
+): Pick<ZtunnelConfig, 'ca' | 'fakeCa' | 'workloadApi'> {
+  const fakeCa = boolean(env, 'FAKE_CA', false)
+  const workloadApi = readWorkloadApi(env, fakeCa)
+  const address = fakeCa || workloadApi !== undefined ? undefined : caAddress(env)
+  return { ca: readControlPlane(env, { ...from, prefix: 'CA', address }), fakeCa, workloadApi }
+}
+
+/** SPIFFE's own name for it. One issuer: which of two is meant cannot be guessed. */
+function readWorkloadApi(env: Environment, fakeCa: boolean): string | undefined {
+  const name = 'SPIFFE_ENDPOINT_SOCKET'
+  const address = text(env, name)
+  if (address === undefined) return undefined
+  const other = fakeCa ? 'FAKE_CA' : text(env, 'CA_ADDRESS') === undefined ? undefined : 'CA_ADDRESS'
+  if (other !== undefined) return invalid(name, address, `only one of ${name} and ${other} may be set`)
+  try {
+    return readWorkloadApiAddress(address).text
+  } catch (error) {
+    return invalid(name, address, messageOf(error))
+  }
 }
 
 function readLocalXds(env: Environment, files: ConfigFiles): LocalXds | undefined {
