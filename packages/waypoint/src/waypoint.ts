@@ -37,14 +37,13 @@ import {
 } from '@ambient/discovery'
 import {
   type CertificateSigner,
-  createIdentityManager,
   type IdentityManager,
   createRevocationGuard,
   type RevocationGuard,
 } from '@ambient/identity'
 import { configDump } from './admin/config-dump.ts'
 import type { WaypointConfig } from './config/config.ts'
-import { createDiscoveryClient, createSigner } from './control-plane.ts'
+import { createDiscoveryClient, createIdentities, type Identities } from './control-plane.ts'
 import { WaypointError } from './errors.ts'
 import { createProxy, type WaypointProxy } from './proxy.ts'
 import { createSpanExporter, type SpanExporter } from './telemetry/otlp.ts'
@@ -57,6 +56,11 @@ export interface WaypointOptions {
   readonly discovery?: { readonly directory: WritableDirectory; readonly configuration: ConfigStore }
   /** Signs certificates instead of the CA that the configuration names. The caller closes it. */
   readonly signer?: CertificateSigner
+  /**
+   * Who it is, instead of a certificate that a CA signs: a Workload API's (`createWorkloadApiIdentities`), or a manager
+   * of the caller's. The caller closes it, and gives it the revocations: not together with `signer` or `CRL_PATH`.
+   */
+  readonly identities?: IdentityManager
   /** How upstreams are dialled. Default: plain TCP. */
   readonly dial?: Dial
   /** How sockets come to listen. Default: bound by this process. */
@@ -85,7 +89,7 @@ export interface Waypoint {
 
 /**
  * Wires a waypoint; no I/O before `start`.
- * @throws WaypointError `AMBIENT_E_CONFIG` when nothing signs certificates
+ * @throws WaypointError `AMBIENT_E_CONFIG` when nothing gives certificates, or for options that exclude one another
  */
 export function createWaypoint(options: WaypointOptions): Waypoint {
   return new LiveWaypoint(options)
@@ -102,9 +106,8 @@ class LiveWaypoint implements Waypoint {
   readonly #directory: WritableDirectory
   readonly #store: ConfigStore
   readonly #revocations: RevocationGuard
-  readonly #identities: IdentityManager
+  readonly #identities: Identities
   readonly #discovery: AdsClient | undefined
-  readonly #ownedSigner: CertificateSigner | undefined
   readonly #spans: SpanExporter | undefined
   readonly #drain: Drain
   readonly #proxy: WaypointProxy
@@ -128,8 +131,6 @@ class LiveWaypoint implements Waypoint {
     const own = options.discovery === undefined ? createConfigStore() : undefined
     this.#store = options.discovery?.configuration ?? own ?? createConfigStore()
     this.#discovery = own === undefined ? undefined : this.#createDiscovery(own)
-    this.#ownedSigner =
-      options.signer === undefined ? createSigner(config, this.#log.scope('identity')) : undefined
     this.#revocations = createRevocationGuard({
       config: config.crl,
       recheck: () => this.#proxy.recheckPeers(),
@@ -137,7 +138,14 @@ class LiveWaypoint implements Waypoint {
       logger: this.#log.scope('identity'),
       meter: this.#metrics,
     })
-    this.#identities = this.#createIdentities(options.signer ?? this.#ownedSigner)
+    this.#identities = createIdentities({
+      config,
+      identities: options.identities,
+      signer: options.signer,
+      revocations: this.#revocations.revocations,
+      clock: this.#clock,
+      logger: this.#log.scope('identity'),
+    })
     this.#spans = this.#createSpans()
     this.#drain = createDrain(this.#clock)
     this.#proxy = this.#createProxy()
@@ -182,7 +190,7 @@ class LiveWaypoint implements Waypoint {
   async #start(): Promise<void> {
     const { ports, gateway, version } = this.#config
     registerProcessMetrics(this.#metrics, 'proxy', version)
-    registerCertificateExpiry(this.#metrics, () => this.#identities.list())
+    registerCertificateExpiry(this.#metrics, () => this.#identities.manager.list())
     const tasks = ['discovery', 'certificate', 'listener'].map(name => this.#readiness.task(name))
     await this.#endpoints.listen('readiness', ports.readiness, readinessHandler(this.#readiness))
     await this.#endpoints.listen('admin', ports.admin, this.#adminHandler())
@@ -191,7 +199,7 @@ class LiveWaypoint implements Waypoint {
       .scope('app')
       .info({ gateway: `${gateway.namespace}/${gateway.name}`, identity: this.#self.uri }, 'waypoint started')
     await this.#revocations.start()
-    this.#identities.prefetch(this.#self)
+    this.#identities.manager.prefetch(this.#self)
     this.#discovery?.start()
     this.#becomingReady = this.#becomeReady(tasks)
   }
@@ -222,8 +230,8 @@ class LiveWaypoint implements Waypoint {
   /** The first one, however often the CA has to be asked. */
   #ownCertificate(): Promise<void> {
     return new Promise(resolve => {
-      if (this.#identities.current(this.#self) !== undefined) return resolve()
-      const unwatch = this.#identities.watch(this.#self, () => {
+      if (this.#identities.manager.current(this.#self) !== undefined) return resolve()
+      const unwatch = this.#identities.manager.watch(this.#self, () => {
         unwatch()
         resolve()
       })
@@ -252,7 +260,6 @@ class LiveWaypoint implements Waypoint {
     await this.#discovery?.close()
     await this.#revocations.close()
     await this.#identities.close()
-    await this.#ownedSigner?.close()
     await this.#spans?.close()
     await this.#endpoints.close()
     this.#log.scope('app').info({}, 'shutdown complete')
@@ -267,18 +274,6 @@ class LiveWaypoint implements Waypoint {
       clock: this.#clock,
       logger: this.#log.scope('xds'),
       meter: this.#metrics,
-    })
-  }
-
-  #createIdentities(signer: CertificateSigner | undefined): IdentityManager {
-    if (signer === undefined)
-      throw new WaypointError('AMBIENT_E_CONFIG', 'no source of certificates: CA_ADDRESS is empty')
-    return createIdentityManager({
-      signer,
-      ttlMs: this.#config.secretTtlMs,
-      revocations: this.#revocations.revocations,
-      clock: this.#clock,
-      logger: this.#log.scope('identity'),
     })
   }
 
@@ -306,7 +301,7 @@ class LiveWaypoint implements Waypoint {
       self: this.#self,
       directory: this.#directory,
       store: this.#store,
-      credentials: this.#identities,
+      credentials: this.#identities.manager,
       onPeerRefused: (reporter, error) => this.#revocations.failed(reporter, error),
       metrics: this.#metrics,
       log: this.#log,
@@ -332,7 +327,7 @@ class LiveWaypoint implements Waypoint {
           directory: this.#directory,
           services: this.#directory.snapshot().services,
           store: this.#store,
-          certificates: this.#identities.list(),
+          certificates: this.#identities.manager.list(),
           proxy: this.#proxy,
           discovery: this.#discovery?.status(),
         }),

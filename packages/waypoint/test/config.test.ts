@@ -121,3 +121,21 @@ describe('what cannot be used is refused with its name', () => {
     expect(() => read({ [name]: value })).toThrow(name)
   })
 })
+
+describe('SPIFFE_ENDPOINT_SOCKET', () => {
+  const SPIFFE_ENDPOINT_SOCKET = 'unix:///run/agent.sock'
+
+  it('takes the place of the CA', () => {
+    const { ca, workloadApi } = read({ SPIFFE_ENDPOINT_SOCKET, CA_ADDRESS: '' })
+    expect(ca.address).toBeUndefined()
+    expect(workloadApi).toBe(SPIFFE_ENDPOINT_SOCKET)
+    expect(read({}).workloadApi).toBeUndefined()
+  })
+
+  it('must be an address, and the only issuer', () => {
+    expect(() => read({ SPIFFE_ENDPOINT_SOCKET: 'agent.sock' })).toThrow('the scheme is neither unix nor tcp')
+    expect(() => read({ SPIFFE_ENDPOINT_SOCKET, CA_ADDRESS: 'https://istiod:15012' })).toThrow(
+      'only one of SPIFFE_ENDPOINT_SOCKET and CA_ADDRESS may be set',
+    )
+  })
+})

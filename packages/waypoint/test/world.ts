@@ -22,7 +22,7 @@ import {
   type Tunnel,
   type TunnelRequest,
 } from '@ambient/hbone'
-import { createLocalSigner } from '@ambient/identity'
+import { createLocalSigner, type IdentityManager } from '@ambient/identity'
 import { createTestIdentities, type TestIdentities } from '@ambient/identity/testing'
 import type { AuthorizationPolicy } from '@ambient/policy'
 import { afterEach } from 'vitest'
@@ -108,6 +108,8 @@ export interface WorldOptions {
   readonly policies?: readonly AuthorizationPolicy[]
   readonly clock?: Clock
   readonly random?: () => number
+  /** Who the waypoint is, over the world's CA. Default: a certificate that the CA signs. */
+  readonly identitiesOf?: (identities: TestIdentities) => Promise<IdentityManager>
 }
 
 /** `client` calls the service `web` (port 80) through the waypoint `default/waypoint`. */
@@ -131,6 +133,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const store = createTestStore(options.policies ?? [])
   const tunnels = await startDestination(identities, serverIp)
   const log = collectLines()
+  const given = await options.identitiesOf?.(identities)
   const waypoint = createWaypoint({
     config: configFromEnvironment(
       {
@@ -144,7 +147,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       },
       { read: () => undefined },
     ),
-    signer: createLocalSigner(identities.ca),
+    ...(given === undefined ? { signer: createLocalSigner(identities.ca) } : { identities: given }),
     discovery: { directory, configuration: store },
     write: log.write,
     ...(options.clock === undefined ? {} : { clock: options.clock }),

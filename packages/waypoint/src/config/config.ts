@@ -44,6 +44,8 @@ export interface WaypointConfig {
   }
   readonly xds: ControlPlaneAddress
   readonly ca: ControlPlaneAddress
+  /** `unix:///PATH` or `tcp://IP:PORT`: the certificate comes from this SPIFFE Workload API, and no CA is asked. */
+  readonly workloadApi: string | undefined
   readonly authToken: AuthToken
   /** A file of certificate revocation lists; `require` refuses whom no list in force speaks of. */
   readonly crl: { readonly path: string; readonly mode: 'allow-unknown' | 'require' } | undefined

@@ -1,5 +1,5 @@
 /** The environment of a waypoint (the names that Istio's proxies know), read into one frozen configuration. */
-import { readSpiffeId, trustDomainProblem, workloadIdentityOf } from '@ambient/core'
+import { messageOf, readSpiffeId, trustDomainProblem, workloadIdentityOf } from '@ambient/core'
 import {
   boolean,
   type ConfigFiles,
@@ -14,6 +14,7 @@ import {
   text,
   withScheme,
 } from '@ambient/core/proxy'
+import { readWorkloadApiAddress } from '@ambient/identity'
 import { defaults, ports } from '../defaults.ts'
 import { WaypointError } from '../errors.ts'
 import type { GatewayName, WaypointConfig } from './config.ts'
@@ -31,10 +32,11 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Way
     name: required(env, 'GATEWAY_NAME', 'the name of the Gateway that this process serves'),
   })
   const trustDomain = readTrustDomain(env)
+  const workloadApi = readWorkloadApi(env)
   const control = (prefix: 'XDS' | 'CA') =>
     readControlPlane(env, {
       prefix,
-      address: addressOf(env, prefix),
+      address: prefix === 'CA' && workloadApi !== undefined ? undefined : addressOf(env, prefix),
       files,
       rootCertPath: defaults.rootCertPath,
     })
@@ -53,6 +55,7 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Way
     ports,
     xds: control('XDS'),
     ca: control('CA'),
+    workloadApi,
     authToken: readAuthToken(env, files, defaults.tokenPath),
     crl: readCrl(env),
     secretTtlMs: durationMs(env, 'SECRET_TTL', defaults.secretTtlMs),
@@ -95,6 +98,20 @@ function readCrl(env: Environment): WaypointConfig['crl'] {
   const path = text(env, 'CRL_PATH')
   const mode = oneOf(env, 'CRL_MODE', 'allow-unknown', ['allow-unknown', 'require'] as const)
   return path === undefined ? undefined : Object.freeze({ path, mode })
+}
+
+/** SPIFFE's own name for it, as for a ztunnel: one issuer, which of two is meant cannot be guessed. */
+function readWorkloadApi(env: Environment): string | undefined {
+  const name = 'SPIFFE_ENDPOINT_SOCKET'
+  const address = text(env, name)
+  if (address === undefined) return undefined
+  if (text(env, 'CA_ADDRESS') !== undefined)
+    return invalid(name, address, `only one of ${name} and CA_ADDRESS may be set`)
+  try {
+    return readWorkloadApiAddress(address).text
+  } catch (error) {
+    return invalid(name, address, messageOf(error))
+  }
 }
 
 /** An empty XDS_ADDRESS is a statement: no xDS at all, somebody else fills the directory. */
