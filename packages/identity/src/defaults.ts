@@ -29,7 +29,7 @@ export const verifyLimits = Object.freeze({
 export const caDefaults = Object.freeze({
   /** Istio's default workload certificate lifetime. */
   defaultTtlMs: 24 * HOUR,
-  /** Istio's maximum; longer requests are refused, not shortened. */
+  /** Istio's maximum. Who asks for more gets this, and reads it in the certificate; istiod refuses. */
   maxTtlMs: 90 * DAY,
   /** Istio's self-signed root. */
   rootTtlMs: 3650 * DAY,

@@ -59,7 +59,7 @@ export interface CertificateAuthorityOptions {
   readonly trustDomain: string
   /** Default 24 h. */
   readonly defaultTtlMs?: number
-  /** Default 90 days; longer requests are refused. */
+  /** Default 90 days; who asks for more gets this. */
   readonly maxTtlMs?: number
   /** Default 3650 days. No certificate outlives the root. */
   readonly rootTtlMs?: number

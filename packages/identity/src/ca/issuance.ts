@@ -115,15 +115,11 @@ function checkIdentity({ trustDomain }: IssuancePolicy, id: SpiffeId): void {
     throw new IdentityError('AMBIENT_E_CA_IDENTITY', `${id.uri}: ${problem}`, { layer: 'identity' })
 }
 
-/** istiod's rules: nothing asked gives the default, too much is refused. */
+/** Nothing asked gives the default, as at istiod; too much gives the most there is, where istiod refuses. */
 function lifetimeOf({ defaultTtlMs, maxTtlMs }: IssuancePolicy, ttlMs = 0): number {
-  if (Number.isNaN(ttlMs) || ttlMs > maxTtlMs)
-    throw new IdentityError(
-      'AMBIENT_E_CA_TTL',
-      `a lifetime of ${ttlMs} ms is more than this CA gives, ${maxTtlMs} ms`,
-      { layer: 'identity' },
-    )
-  return ttlMs <= 0 ? defaultTtlMs : ttlMs
+  if (Number.isNaN(ttlMs))
+    throw new IdentityError('AMBIENT_E_CA_TTL', 'a lifetime that is no number', { layer: 'identity' })
+  return ttlMs <= 0 ? defaultTtlMs : Math.min(ttlMs, maxTtlMs)
 }
 
 /** The root that signed it, or itself; a folder's reader has proven that there is one. */
