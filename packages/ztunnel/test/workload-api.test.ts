@@ -1,5 +1,5 @@
 /** Ztunnels whose certificates come from a SPIFFE Workload API: no CA is asked, and no SPIRE is needed. */
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseSpiffeId, type Workload } from '@ambient/core'
@@ -74,7 +74,10 @@ interface SpiffeWorld {
 }
 
 /** `client` and `stranger` on node a, `server` behind `web` on node b; an agent for each node. */
-async function spiffeWorld(accountsOfA: readonly string[] = ['client', 'stranger']): Promise<SpiffeWorld> {
+async function spiffeWorld(
+  accountsOfA: readonly string[] = ['client', 'stranger'],
+  envOfB: Record<string, string> = {},
+): Promise<SpiffeWorld> {
   const serverIp = loopbackAddress()
   const app = await serve(echo, { host: serverIp })
   const web = service('web', loopbackAddress(), { ports: new Map([[80, app.port]]) })
@@ -86,7 +89,7 @@ async function spiffeWorld(accountsOfA: readonly string[] = ['client', 'stranger
   const agentB = await startAgent(mesh, 'server')
   const [a, b] = await Promise.all([
     mesh.node('a', { SPIFFE_ENDPOINT_SOCKET: agentA.address }),
-    mesh.node('b', { SPIFFE_ENDPOINT_SOCKET: agentB.address }),
+    mesh.node('b', { SPIFFE_ENDPOINT_SOCKET: agentB.address, ...envOfB }),
   ])
   return { mesh, client, stranger, agentA, agentB, a, b }
 }
@@ -171,6 +174,25 @@ describe('a mesh without a CA of its own', () => {
     agentB.give()
     await b.line(/the identity was withdrawn/)
     expect((await mesh.connect(client, 'web', 80)).reply).not.toBe(0)
+  })
+})
+
+describe('CRL_PATH with a Workload API', () => {
+  it('cuts and refuses whom the list names', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'ztunnel-wl-crl-'))
+    cleanup(() => rm(folder, { recursive: true }))
+    const CRL_PATH = join(folder, 'crl.pem')
+    const world = await spiffeWorld(['client', 'stranger'], { CRL_PATH })
+    const { mesh, client, stranger, agentA, b } = world
+    const open = await mesh.connect(client, 'web', 80)
+    expect(open.reply).toBe(0)
+    const { certificateChain } = await agentA.issuer.get(idOf('client'))
+    await writeFile(`${CRL_PATH}.next`, await mesh.revocationList([certificateChain]))
+    await rename(`${CRL_PATH}.next`, CRL_PATH)
+    await b.line(/revocation lists are in force/)
+    expect((await readAll(open.socket)).end).toBe('reset')
+    expect((await mesh.connect(client, 'web', 80)).reply).not.toBe(0)
+    await carries(world, stranger)
   })
 })
 
