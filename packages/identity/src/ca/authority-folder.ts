@@ -66,6 +66,8 @@ export interface CertificateAuthorityFolder extends CertificateAuthority {
   readonly nextRotationStep: RootRotationStep
   /** PEM, one each, the signer first. */
   readonly intermediates: readonly string[]
+  /** Those that were replaced while this process had the folder open, the last one first. */
+  readonly formerIntermediates: readonly string[]
   /** Reads the folder again if another process changed it; while it cannot be read, the last contents stand. */
   refresh(): Promise<void>
   /**
@@ -128,6 +130,9 @@ export async function openCertificateAuthority(
   return new AuthorityFolder(options.dir, issuancePolicy(contents.state.trustDomain, options), contents)
 }
 
+/** More than two rotations within the life of a leaf are none that waited for it. */
+const MAX_FORMER = 2
+
 class AuthorityFolder implements CertificateAuthorityFolder {
   readonly dir: string
   readonly revocations: Revocations = Object.freeze({
@@ -139,6 +144,7 @@ class AuthorityFolder implements CertificateAuthorityFolder {
   #contents: FolderContents
   #issuer: Issuer
   #reading: Promise<void> | undefined
+  #former: readonly string[] = []
 
   constructor(dir: string, policy: IssuancePolicy, contents: FolderContents) {
     this.dir = dir
@@ -157,6 +163,10 @@ class AuthorityFolder implements CertificateAuthorityFolder {
 
   get intermediates(): readonly string[] {
     return this.#contents.intermediates
+  }
+
+  get formerIntermediates(): readonly string[] {
+    return this.#former
   }
 
   get nextRotationStep(): RootRotationStep {
@@ -253,6 +263,8 @@ class AuthorityFolder implements CertificateAuthorityFolder {
     const isSame =
       before.signer.certificatePem === contents.signer.certificatePem && before.rootsPem === contents.rootsPem
     if (isSame) return
+    const replaced = before.intermediates.filter(pem => !contents.intermediates.includes(pem))
+    this.#former = [...replaced, ...this.#former].slice(0, MAX_FORMER)
     this.#issuer.thread.close()
     this.#issuer = this.#issuerOf(contents)
     for (const listener of [...this.#listeners]) this.#tell(listener)

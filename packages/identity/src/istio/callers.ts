@@ -27,6 +27,7 @@ export interface CallerAuthentication {
   /** Whose identities are asked for, and whose certificates callers may show. */
   readonly ca: Pick<CertificateAuthority, 'rootPem' | 'trustDomain'> & {
     readonly intermediates?: readonly string[]
+    readonly formerIntermediates?: readonly string[]
     readonly revocations?: Revocations
     readonly refresh?: () => Promise<void>
   }
@@ -85,8 +86,9 @@ async function byCertificate(
     return { ok: false, reason: `no token${certificates ? ' and no certificate' : ''} was shown` }
   // What another process has revoked counts from now on.
   await ca.refresh?.()
-  // An intermediate that was replaced only the caller still has; what it left out may be ours.
-  const own = (ca.intermediates ?? []).flatMap(pem => readPemCertificates(pem))
+  // The caller has the intermediate of its time; what it left out, or the platform did not show, may be ours.
+  const known = [...(ca.intermediates ?? []), ...(ca.formerIntermediates ?? [])]
+  const own = known.flatMap(pem => readPemCertificates(pem))
   const above = [...issuers, ...own.filter(der => !issuers.some(issuer => sameBytes(issuer, der)))]
   const verdict = verifyPeerChain({
     chain: [certificate, ...above].slice(0, verifyLimits.maxPathLength),

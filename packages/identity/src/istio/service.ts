@@ -107,12 +107,12 @@ async function handle(
 ): Promise<IstioCertificateResponse> {
   const impersonated = impersonatedOf(call.request)
   const token = bearerOf(call)
-  const certificate = call.getAuthContext().sslPeerCertificate?.raw
+  const [certificate, ...issuers] = chainOfCall(call)
   const shown = {
     clusterId: textOf(call, 'clusterid'),
     impersonated,
     certificate,
-    issuers: certificate === undefined ? [] : chainOfCall(call).slice(1),
+    issuers,
     csrPem: call.request.csr,
     peer: call.getPeer(),
   }

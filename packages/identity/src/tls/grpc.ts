@@ -58,11 +58,21 @@ export function peerOfCall(call: object): SpiffeId | undefined {
   return peerIdentity(sessionOf(call))
 }
 
-/** DER, leaf first, of what the caller's end of the connection showed; nothing of it is proven. */
+const chains = new WeakMap<Session, readonly Uint8Array[]>()
+
+/**
+ * DER, leaf first, of what the caller showed, when the platform led it to a root; nothing else of it is proven. Node 24 was
+ * seen to give the leaf alone. Read once for each connection.
+ */
 export function chainOfCall(call: object): readonly Uint8Array[] {
-  const socket = sessionOf(call)?.socket
+  const session = sessionOf(call)
+  if (session === undefined) return []
+  const { socket } = session
   // HTTP/2 shows a proxy of it, which `instanceof` sees through.
-  return socket instanceof TLSSocket ? chainOfPeer(socket.getPeerCertificate(true)) : []
+  const isProven = socket instanceof TLSSocket && socket.authorized
+  const chain = chains.get(session) ?? (isProven ? chainOfPeer(socket.getPeerCertificate(true)) : [])
+  chains.set(session, chain)
+  return chain
 }
 
 class IdentityChannelCredentials extends ChannelCredentials {
