@@ -10,7 +10,10 @@ import { prove } from './peer-identity.ts'
 export interface SecureServerOptions {
   /** Which clients may connect. Default: the workloads of our own trust domain. */
   readonly expect?: Expectation
-  /** A client that was not believed. The server emits `tlsClientError` for it as well. */
+  /**
+   * A client that was not believed. The server emits `tlsClientError` for it as well. As with any listener of a server,
+   * what it throws is uncaught, and any stranger makes it run.
+   */
   readonly onRefused?: (refused: { readonly error: IdentityError; readonly socket: TLSSocket }) => void
 }
 
