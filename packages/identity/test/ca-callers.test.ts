@@ -177,8 +177,8 @@ describe('a caller', () => {
 describe('a file of tokens', () => {
   it('says which line is wrong, and never quotes a token', () => {
     for (const [text, reason] of [
-      ['secret', /tokens, line 1: /],
-      [`ok ${WEB.uri}\n\nsecret not-an-id`, /tokens, line 3: /],
+      ['secret', /tokens, line 1: expected TOKEN SPIFFE_ID or TOKEN node NAME$/],
+      [`ok ${WEB.uri}\n\nsecret not-an-id`, /tokens, line 3: expected a SPIFFE ID: scheme/],
       ['secret node', /expected the name of a node/],
       ['secret spiffe://cluster.local', /names a trust domain, not a workload/],
       [`secret ${WEB.uri}\nsecret ${DB.uri}`, /line 2: the token of an earlier line/],

@@ -133,7 +133,7 @@ async function write(path: string, text: string, mode: number): Promise<void> {
     if (mode !== 0o600) await chmod(temporary, mode)
     await rename(temporary, path)
   } catch (error) {
-    await rm(temporary, { force: true })
+    await rm(temporary, { force: true }).catch(() => {})
     throw new CliError('AMBIENT_E_CLI_WRITE', `${path}: ${messageOf(error)}`, { cause: error })
   }
 }

@@ -55,12 +55,12 @@ function callerOf(words: readonly string[], wrong: (what: string) => IdentityErr
   const [first = '', second, ...more] = words
   const idOf = (text: string): Extract<ReturnType<typeof readSpiffeId>, { ok: true }>['id'] => {
     const read = readSpiffeId(text)
-    if (!read.ok) throw wrong(read.reason)
+    if (!read.ok) throw wrong(`expected a SPIFFE ID: ${read.reason}`)
     if (read.id.path === '') throw wrong('names a trust domain, not a workload')
     return read.id
   }
   if (first !== 'node') {
-    if (second !== undefined) throw wrong('expected TOKEN SPIFFE_ID or TOKEN node NAME')
+    if (first === '' || second !== undefined) throw wrong('expected TOKEN SPIFFE_ID or TOKEN node NAME')
     return { id: idOf(first) }
   }
   if (second === undefined) throw wrong('expected the name of a node')
