@@ -146,14 +146,24 @@ describe('ambient ca init and cert issue', () => {
     const refused = await issue('spiffe://other/ns/a/sa/b', at('db.csr'), '-o', 'json')
     expect(refused).toMatchObject({ code: 1 })
     expect(JSON.parse(refused.out)).toMatchObject({ issued: false, code: 'AMBIENT_E_CA_IDENTITY' })
+    // One that is too long is cut to what the CA gives.
+    expect(await issue(WEB.uri, at('db.csr'), '--ttl', '9000h')).toMatchObject({ code: 0 })
     for (const more of [
-      ['--ttl', '9000h'],
       ['--ttl', 'x'],
       ['--ttl', '0s'],
     ])
       expect(await issue(WEB.uri, at('db.csr'), ...more), more.join(' ')).toMatchObject({ code: 1 })
     expect(await issue('not an id')).toMatchObject({ code: 1 })
     expect(await issue(WEB.uri, at('missing.csr'))).toMatchObject({ code: 1 })
+  })
+
+  it('name the file that cannot be written', async () => {
+    const { dir, at } = await newCa()
+    writeFileSync(at('file'), '')
+    const issue = ['cert', 'issue', '--dir', dir, '--id', WEB.uri, '--out', at('file')]
+    const { code, err } = await run(...issue)
+    expect([code, err]).toEqual([1, expect.stringMatching(/file\/key\.pem: .* \[AMBIENT_E_CLI_WRITE\]/)])
+    expect(JSON.parse((await run(...issue, '-o', 'json')).out)).toMatchObject({ code: 'AMBIENT_E_CLI_WRITE' })
   })
 
   it('say that a command line is not understood by exit code 2, and only that', async () => {
