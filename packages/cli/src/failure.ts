@@ -5,7 +5,15 @@ import { HboneError } from '@ambient/hbone'
 export function describeFailure(error: unknown): string {
   const code = isAmbientError(error) ? ` [${error.code}]` : ''
   const help = hintFor(error)
-  return `error: ${messageOf(error)}${code}${help === undefined ? '' : `\nhint: ${help}`}`
+  return `error: ${printable(messageOf(error))}${code}${help === undefined ? '' : `\nhint: ${help}`}`
+}
+
+/** Messages may quote what somebody else wrote: nothing of it steers a terminal. */
+function printable(message: string): string {
+  return message.replace(
+    /[^\P{Cc}\n\t]/gu,
+    control => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /** What to do, where the message does not say it. */

@@ -214,6 +214,13 @@ describe('cert verify', () => {
     expect(await run('cert', 'verify', ...question(), '--strict')).toMatchObject({ code: 2, out: '' })
   })
 
+  it('prints nothing of a file that steers a terminal', async () => {
+    writeFileSync(at('escape.json'), '[\u001b[31mred')
+    const { code, err } = await run('cert', 'verify', '--batch', at('escape.json'))
+    expect([code, err]).toEqual([1, expect.stringContaining('\\u001b[31mred')])
+    expect(err).not.toContain('\u001b')
+  })
+
   it('explains a chain rule by rule', async () => {
     const { code, out } = await run('cert', 'verify', ...question())
     expect(code).toBe(0)
