@@ -23,8 +23,9 @@ Examples:
   $ ambient ca revoke --dir ca --cert web/cert-chain.pem
   $ ambient ca revoke --dir ca --serial 5f0c…
 
-Of a file the first certificate is revoked. Proxies read DIR/crl.pem (--crl,
-CRL_PATH); it holds a list of each authority of the folder.
+Of a file the first certificate is revoked. DIR/crl.pem holds a list of each
+authority of the folder: proxies read it (CRL_PATH), and \`ambient cert verify\`
+and \`show\` (--crl).
 `
 
 export function registerCaRevoke(ca: Command, context: CommandContext): void {
