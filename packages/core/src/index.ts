@@ -101,3 +101,4 @@ export {
   type TopicListener,
   topics,
 } from './telemetry.ts'
+export { wordsFor } from './found.ts'

@@ -1,4 +1,5 @@
 /** What callers without types get wrong is said by the name of the option, before anything is opened. */
+import { wordsFor } from '@ambient/core'
 import { HboneError } from './errors.ts'
 
 /** @throws HboneError `AMBIENT_E_HBONE_OPTION`, unless it is an object of options. */
@@ -70,17 +71,4 @@ function isPort(value: unknown): boolean {
 function mismatch(name: string, expected: string, found: unknown): HboneError {
   const message = `${name}: expected ${expected}, found ${wordsFor(found)}`
   return new HboneError('AMBIENT_E_HBONE_OPTION', message, { layer: 'config' })
-}
-
-/** Of objects their shape only, and nothing of a long text: it may be a key. */
-function wordsFor(value: unknown): string {
-  if (typeof value === 'string')
-    return value.length <= 100 && !value.includes('\n')
-      ? JSON.stringify(value)
-      : `a text of ${value.length} characters`
-  if (typeof value === 'function') return 'a function'
-  if (Array.isArray(value)) return `an array of ${value.length}`
-  if (!isObject(value)) return String(value)
-  const names = Object.keys(value).slice(0, 5)
-  return names.length === 0 ? 'an object' : `an object with ${names.join(', ')}`
 }

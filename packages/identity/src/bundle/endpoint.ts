@@ -1,6 +1,7 @@
 /** Publishes a bundle over HTTPS, for the federation of others. Source: SPIFFE Federation §5. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { formatSpiffeBundle, type SpiffeBundle } from './spiffe-bundle.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface BundleEndpointOptions {
   /** As it is now: asked at each request. */
@@ -13,10 +14,11 @@ export interface BundleEndpointOptions {
  * A listener for `https.createServer`: for `https_spiffe` with an X.509-SVID (`createTlsOptions`), for `https_web` with a
  * certificate that browsers believe.
  */
-export function createBundleEndpoint({
-  bundle,
-  path = '/',
-}: BundleEndpointOptions): (request: IncomingMessage, response: ServerResponse) => void {
+export function createBundleEndpoint(
+  options: BundleEndpointOptions,
+): (request: IncomingMessage, response: ServerResponse) => void {
+  checkOptions(options, { bundle: 'function' })
+  const { bundle, path = '/' } = options
   return (request, response) => {
     const [requested] = (request.url ?? '').split('?')
     if (requested !== path) return answer(response, 404)

@@ -12,6 +12,7 @@ import { federationDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import { type BundleEndpointProfile, fetchBundle, readEndpointUrl } from './fetch-bundle.ts'
 import { bundlePem, type SpiffeBundle } from './spiffe-bundle.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface FederatedEndpoint {
   readonly trustDomain: string
@@ -62,6 +63,9 @@ export interface Federation {
 
 /** @throws IdentityError `AMBIENT_E_IDENTITY_OPTION` */
 export function createFederation(options: FederationOptions): Federation {
+  checkOptions(options, { endpoints: 'list' })
+  for (const endpoint of options.endpoints)
+    checkOptions(endpoint, { trustDomain: 'text', url: 'text', profile: 'object' })
   return new Endpoints(options)
 }
 

@@ -36,6 +36,7 @@ import { createIssuer, type IssuancePolicy, type Issuer, signServer, signWorkloa
 import { createKeyOwners } from './key-owners.ts'
 import type { RevokedEntry } from './folder-state.ts'
 import { readSerial } from './revocation-list.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface AuthorityFolderOptions
   extends Pick<CertificateAuthorityOptions, 'clock' | 'defaultTtlMs' | 'logger' | 'maxTtlMs'> {
@@ -102,6 +103,7 @@ export interface CertificateAuthorityFolder extends CertificateAuthority {
  * @throws IdentityError `AMBIENT_E_IDENTITY_OPTION`; `AMBIENT_E_CA_FILES` for a folder that holds one already
  */
 export async function createCertificateAuthorityFiles(options: NewAuthorityOptions): Promise<void> {
+  checkOptions(options, { dir: 'text', trustDomain: 'text' })
   const { dir, trustDomain, clock = systemClock } = options
   issuancePolicy(trustDomain, {})
   const { rootTtlMs = caDefaults.rootTtlMs, intermediateTtlMs = caDefaults.intermediateTtlMs } = options
@@ -125,6 +127,7 @@ export async function createCertificateAuthorityFiles(options: NewAuthorityOptio
 export async function openCertificateAuthority(
   options: AuthorityFolderOptions,
 ): Promise<CertificateAuthorityFolder> {
+  checkOptions(options, { dir: 'text' })
   await settleFolder(options.dir)
   const contents = await readFolder(options.dir, options.trustDomain)
   return new AuthorityFolder(options.dir, issuancePolicy(contents.state.trustDomain, options), contents)

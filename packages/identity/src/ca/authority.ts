@@ -13,6 +13,7 @@ import type { JsonGeneralNames } from '../x509/peculiar.ts'
 import { createIntermediate, createRoot, type IssuingAuthority, newCommonName } from './ca-certificates.ts'
 import { createIssuer, type IssuancePolicy, signServer, signWorkload } from './issuance.ts'
 import { type CaKeyType, caKeyTypes } from './key-algorithms.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface SignedCertificate {
   /** PEM: leaf, intermediates, and last the root. */
@@ -85,6 +86,7 @@ export async function createCertificateAuthority(
 export async function createMemoryAuthority(
   options: CertificateAuthorityOptions,
 ): Promise<{ readonly ca: CertificateAuthority; readonly signer: IssuingAuthority }> {
+  checkOptions(options, { trustDomain: 'text' })
   const { trustDomain, rootTtlMs = caDefaults.rootTtlMs } = options
   const policy = issuancePolicy(trustDomain, options)
   const keyType = caKeyType(options.keyType)

@@ -11,6 +11,7 @@ import type { IssuingAuthority } from './ca-certificates.ts'
 import type { ServerCertificate, SignedCertificate, SignRequest } from './authority.ts'
 import { createKeyOwners, type KeyOwners } from './key-owners.ts'
 import { createSigningThread, type SigningThread } from './signing-thread.ts'
+import { checkOptions } from '../option-checks.ts'
 
 /** What a CA gives, whoever signs at the moment. */
 export interface IssuancePolicy {
@@ -59,8 +60,10 @@ export function createIssuer(
 export async function signWorkload(
   policy: IssuancePolicy,
   issuer: Issuer,
-  { id, csrPem, ttlMs }: SignRequest,
+  request: SignRequest,
 ): Promise<SignedCertificate> {
+  checkOptions(request, { id: 'id', csrPem: 'text' })
+  const { id, csrPem, ttlMs } = request
   checkIdentity(policy, id)
   const lifetimeMs = lifetimeOf(policy, ttlMs)
   const publicKey = readRequestedKey(csrPem)

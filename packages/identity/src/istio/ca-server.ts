@@ -7,6 +7,7 @@ import type { CertificateAuthority } from '../ca/authority.ts'
 import { caDefaults, caServerDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import { type CaServiceOptions, createCaService } from './service.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface CaServerOptions extends Omit<CaServiceOptions, 'ca'> {
   readonly ca: CertificateAuthority & {
@@ -34,6 +35,7 @@ export interface CaServer {
 }
 
 export function createCaServer(options: CaServerOptions): CaServer {
+  checkOptions(options, { ca: 'authority', authorize: 'function', host: 'text', port: 'number' })
   return new GrpcCaServer(options)
 }
 

@@ -12,6 +12,7 @@ import { readPemCertificates } from '../x509/pem.ts'
 import { type ProjectedTokens, projectedTokenReader } from './projected-tokens.ts'
 import type { CaAuthorization, CaCall } from './service.ts'
 import { hashOfToken, type TokenTable } from './token-file.ts'
+import { checkOptions } from '../option-checks.ts'
 
 /** What a caller has proven of itself. */
 export interface Caller {
@@ -48,6 +49,7 @@ type Known = { readonly ok: true; readonly caller: Caller } | { readonly ok: fal
 export function authenticateCallers(
   options: CallerAuthentication,
 ): (call: CaCall) => Promise<CaAuthorization> {
+  checkOptions(options, { ca: 'trust' })
   const projected =
     options.projectedTokens === undefined
       ? undefined

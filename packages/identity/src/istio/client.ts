@@ -11,6 +11,7 @@ import { type IstioCertificateRequest, IstioCertificateRequestSchema } from '../
 import { checkIssuedChain } from './issued-chain.ts'
 import { readPemCertificates } from '../x509/pem.ts'
 import type { CertificateSigner, SigningRequest } from '../manager/signer.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface IstioCaClientOptions {
   /** `https://HOST:PORT`; the host may be an IP address. */
@@ -50,6 +51,7 @@ const REACHABILITY: readonly status[] = [status.UNAVAILABLE, status.DEADLINE_EXC
  * signal's reason.
  */
 export function createIstioCaClient(options: IstioCaClientOptions): CertificateSigner {
+  checkOptions(options, { address: 'text', rootPem: 'function', clusterId: 'text' })
   return new IstioCaClient(options)
 }
 

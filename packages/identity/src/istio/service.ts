@@ -11,6 +11,7 @@ import {
 } from '../gen/istio-ca_pb.ts'
 import { redacted } from '../svid/redact.ts'
 import { chainOfCall } from '../tls/grpc.ts'
+import { checkOptions } from '../option-checks.ts'
 
 /** What is known of a caller; who that is, and what it may ask for, the authorizer decides. */
 export interface CaCall {
@@ -71,6 +72,7 @@ const IMPERSONATION_REFUSED = 'request impersonation authentication failure'
  * UNAUTHENTICATED with istiod's opaque texts, unusable requests and lifetimes INVALID_ARGUMENT.
  */
 export function createCaService(options: CaServiceOptions): CaService {
+  checkOptions(options, { ca: 'authority', authorize: 'function' })
   const resolved = { onIssued: () => {}, logger: silentLogger, ...options }
   return {
     addTo(server) {

@@ -6,6 +6,7 @@ import { SignJWT } from 'jose'
 import { jwtDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import { redacted } from '../svid/redact.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface JwtAuthorityOptions {
   readonly trustDomain: string
@@ -51,6 +52,7 @@ const ALGORITHM = 'ES256'
 
 /** An authority with a fresh P-256 key. @throws IdentityError `AMBIENT_E_IDENTITY_OPTION` */
 export async function createJwtAuthority(options: JwtAuthorityOptions): Promise<JwtAuthority> {
+  checkOptions(options, { trustDomain: 'text' })
   const { trustDomain, ttlMs = jwtDefaults.ttlMs, clock = systemClock } = options
   const problem = trustDomainProblem(trustDomain)
   if (problem !== undefined) throw optionError(`trustDomain: ${problem}`)

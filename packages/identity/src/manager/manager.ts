@@ -22,6 +22,7 @@ import type { X509Source } from '../sources/x509-source.ts'
 import { managedSource } from './managed-source.ts'
 import { createSigningQueue, priorities } from './signing-queue.ts'
 import { createTurns } from './turns.ts'
+import { checkOption, checkOptions } from '../option-checks.ts'
 
 export interface IdentityManagerOptions {
   /** Called, never closed. */
@@ -103,6 +104,7 @@ class Manager implements IdentityManager {
   #closed = false
 
   constructor(options: IdentityManagerOptions) {
+    checkOptions(options, { signer: 'signer' })
     const {
       ttlMs = managerDefaults.ttlMs,
       maxConcurrent = managerDefaults.maxConcurrent,
@@ -190,6 +192,7 @@ class Manager implements IdentityManager {
   }
 
   x509Source(id: SpiffeId): X509Source {
+    checkOption('id', id, 'id')
     return managedSource(this, id)
   }
 
@@ -206,6 +209,7 @@ class Manager implements IdentityManager {
   }
 
   #identity(id: SpiffeId): ManagedIdentity {
+    checkOption('id', id, 'id')
     if (this.#closed) throw closedError(id)
     const known = this.#identities.get(id.uri)
     if (known !== undefined) return known

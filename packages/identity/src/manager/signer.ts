@@ -1,6 +1,7 @@
 /** Who signs certificates for the manager: the embedded CA in this process, or Istio's over gRPC. */
 import type { SpiffeId } from '@ambient/core'
 import type { CertificateAuthority } from '../ca/authority.ts'
+import { checkOption } from '../option-checks.ts'
 
 export interface SigningRequest {
   readonly id: SpiffeId
@@ -20,6 +21,7 @@ export interface CertificateSigner {
 
 /** Signs with a CA of this process: for a mesh of one process, and for tests. */
 export function createLocalSigner(ca: CertificateAuthority): CertificateSigner {
+  checkOption('ca', ca, 'authority')
   return {
     async sign({ id, csrPem, ttlMs, signal }) {
       signal?.throwIfAborted()

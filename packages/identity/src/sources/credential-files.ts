@@ -9,6 +9,7 @@ import type { Revocations } from '../crl/revocations.ts'
 import { fileSourceDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
 import { createCredentials } from '../svid/credentials.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface CredentialFilePaths {
   /** PEM, leaf first, then intermediates. */
@@ -40,6 +41,7 @@ export interface CredentialFileReader {
 
 /** Nothing is opened yet. @throws IdentityError `AMBIENT_E_IDENTITY_OPTION` for a trust domain that is none. */
 export function createCredentialFileReader(options: CredentialFileOptions): CredentialFileReader {
+  checkOptions(options, { certificate: 'text', privateKey: 'text', trustBundle: 'text' })
   const federated = Object.entries(options.federatedBundles ?? {})
   for (const [domain] of federated) {
     const problem = trustDomainProblem(domain)

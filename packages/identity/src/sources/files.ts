@@ -15,6 +15,7 @@ import {
 import { type FolderWatch, watchFolders } from '../files/folder-watch.ts'
 import { HeldSvid } from './held-svid.ts'
 import type { X509Source } from './x509-source.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface FileSourceOptions extends CredentialFileOptions {
   /** The files are looked at this often, also when the system tells of no change. Default 10 s. */
@@ -28,6 +29,7 @@ export interface FileSourceOptions extends CredentialFileOptions {
  * @throws IdentityError `AMBIENT_E_IDENTITY_OPTION`
  */
 export function createFileSource(options: FileSourceOptions): X509Source {
+  checkOptions(options)
   return new FileSource(options)
 }
 

@@ -2,6 +2,7 @@
 import type { Credentials, CredentialsSource, SpiffeId } from '@ambient/core'
 import { IdentityError } from '../errors.ts'
 import type { X509Source } from './x509-source.ts'
+import { checkOption } from '../option-checks.ts'
 
 /**
  * What `@ambient/hbone` and a dedicated proxy ask for credentials, over one X509Source: PEM files, the Workload API, a
@@ -9,6 +10,7 @@ import type { X509Source } from './x509-source.ts'
  * `AMBIENT_E_IDENTITY_NOT_HELD`, and never seen by `current` or `watch`.
  */
 export function credentialsSourceOf(source: X509Source): CredentialsSource {
+  checkOption('source', source, 'source')
   return Object.freeze({
     async get(id: SpiffeId, options?: { readonly signal?: AbortSignal }) {
       const credentials = await source.get(options)

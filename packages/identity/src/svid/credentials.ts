@@ -9,6 +9,7 @@ import { checkLeaf } from './leaf-rules.ts'
 import { formatPemCertificate, readPemCertificates } from '../x509/pem.ts'
 import { redacted } from './redact.ts'
 import { verifyWithAnchors } from './verify.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface CredentialsOptions {
   /** PEM, leaf first, then intermediates. */
@@ -32,6 +33,7 @@ export interface CredentialsOptions {
  * @throws IdentityError `AMBIENT_E_CERTIFICATE`, `AMBIENT_E_PRIVATE_KEY`, `AMBIENT_E_TRUST_BUNDLE`
  */
 export function createCredentials(options: CredentialsOptions): Credentials {
+  checkOptions(options, { certificateChain: 'text', privateKey: 'text', trustBundle: 'text' })
   const { clock = systemClock, generation = 1, revocations = nothingRevoked } = options
   const federatedBundles = new Map(options.federatedBundles)
   const chain = readPemCertificates(options.certificateChain)

@@ -13,7 +13,9 @@ import {
   judgeChain,
   readPresented,
   type VerifyPeerOptions,
+  VERIFY_OPTIONS,
 } from './verify.ts'
+import { checkOptions } from '../option-checks.ts'
 
 /** One rule, asked of one certificate. */
 export interface ExplainedRule {
@@ -41,6 +43,7 @@ type Rows = ExplainedRule[]
 
 /** Never throws, as `verifyPeerChain`, whose options it takes. */
 export function explainChain(options: VerifyPeerOptions): ChainExplanation {
+  checkOptions(options, VERIFY_OPTIONS)
   const { trustBundle, federatedBundles, revocations = nothingRevoked, ...rest } = options
   const domains = trustedDomains(options.ownTrustDomain, trustBundle, federatedBundles)
   const verdict = judgeChain({ ...rest, domains, revocations })

@@ -11,6 +11,16 @@ import { checkLeaf } from './leaf-rules.ts'
 import { findPath, type Labelled, noLeaf } from './path.ts'
 import { chainKey, holdsAt, type ProvenPath, provenPath } from './proven-paths.ts'
 import { type BrokenChainRule, brokenRule, firstBroken, plainLabel } from './rules.ts'
+import { checkOptions } from '../option-checks.ts'
+
+/** For {@link checkOptions}: what every verdict needs. */
+export const VERIFY_OPTIONS = {
+  chain: 'list',
+  trustBundle: 'text',
+  ownTrustDomain: 'text',
+  expect: 'object',
+  now: 'number',
+} as const
 
 export interface VerifyPeerOptions {
   /** DER, leaf first, as the peer sent it. */
@@ -41,6 +51,7 @@ export interface VerifyWithAnchors {
  * the rule. Rules: SPIFFE X509-SVID, RFC 5280 §6, and the limits of `defaults.ts`.
  */
 export function verifyPeerChain(options: VerifyPeerOptions): PeerVerdict {
+  checkOptions(options, VERIFY_OPTIONS)
   const { trustBundle, federatedBundles, revocations = nothingRevoked, ...rest } = options
   const domains = trustedDomains(options.ownTrustDomain, trustBundle, federatedBundles)
   return verifyWithAnchors({ ...rest, domains, revocations })

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls'
 import type { X509Source } from '../sources/x509-source.ts'
 import { connectTls, type ConnectTlsOptions, type TlsTarget } from './connect-tls.ts'
 import { checkExpectation } from './expectation.ts'
+import { checkOption } from '../option-checks.ts'
 
 export interface TlsClientRules extends Pick<ConnectTlsOptions, 'expect' | 'timeoutMs' | 'clock'> {}
 
@@ -18,6 +19,8 @@ type OnSocket = (error: Error | null, socket: Duplex) => void
  * @throws IdentityError `AMBIENT_E_IDENTITY_OPTION`
  */
 export function createHttpsAgent(source: X509Source, rules: TlsClientRules, options?: AgentOptions): Agent {
+  checkOption('source', source, 'source')
+  checkOption('rules', rules, 'object')
   checkExpectation(rules.expect)
   return new IdentityAgent(source, rules, options)
 }
@@ -62,6 +65,8 @@ export type UndiciConnector = (
  * @throws IdentityError `AMBIENT_E_IDENTITY_OPTION`
  */
 export function createUndiciConnector(source: X509Source, rules: TlsClientRules): UndiciConnector {
+  checkOption('source', source, 'source')
+  checkOption('rules', rules, 'object')
   checkExpectation(rules.expect)
   return ({ hostname, port, protocol, servername, localAddress }, callback) => {
     if (protocol !== undefined && protocol !== 'https:')

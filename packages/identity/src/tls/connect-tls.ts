@@ -7,6 +7,7 @@ import type { X509Source } from '../sources/x509-source.ts'
 import { contextOf } from './contexts.ts'
 import { checkExpectation, type Expectation } from './expectation.ts'
 import { prove } from './peer-identity.ts'
+import { checkOption, checkOptions } from '../option-checks.ts'
 
 /** Where to, as `tls.connect` takes it: `host` and `port`, `path`, or a `socket` that is connected. */
 export type TlsTarget = Pick<
@@ -29,6 +30,8 @@ export interface ConnectTlsOptions extends TlsTarget {
  *   `AMBIENT_E_IDENTITY_OPTION`; what `source.get` rejects with; the signal's reason.
  */
 export async function connectTls(source: X509Source, options: ConnectTlsOptions): Promise<TLSSocket> {
+  checkOption('source', source, 'source')
+  checkOptions(options)
   const {
     expect,
     signal,

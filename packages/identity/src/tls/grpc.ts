@@ -20,6 +20,7 @@ import { connectTls } from './connect-tls.ts'
 import { anchorsOf, contextOptions } from './contexts.ts'
 import { checkExpectation, type Expectation } from './expectation.ts'
 import { chainOfPeer, peerIdentity, prove } from './peer-identity.ts'
+import { checkOption } from '../option-checks.ts'
 
 /** As grpc-js names it. */
 type SecureContextOptions = ReturnType<ServerCredentials['_getSecureContextOptions']>
@@ -34,6 +35,8 @@ export function createGrpcChannelCredentials(
   source: X509Source,
   rules: { readonly expect: Expectation },
 ): ChannelCredentials {
+  checkOption('source', source, 'source')
+  checkOption('rules', rules, 'object')
   checkExpectation(rules.expect)
   return new IdentityChannelCredentials(source, rules.expect)
 }
@@ -48,6 +51,7 @@ export function createGrpcServerCredentials(
   source: X509Source,
   rules: { readonly expect?: Expectation } = {},
 ): ServerCredentials {
+  checkOption('source', source, 'source')
   const { expect = { kind: 'own-trust-domain' } } = rules
   checkExpectation(expect)
   return new IdentityServerCredentials(source, expect)

@@ -6,6 +6,7 @@ import type { X509Source } from '../sources/x509-source.ts'
 import { contextOptions } from './contexts.ts'
 import { checkExpectation, type Expectation } from './expectation.ts'
 import { prove } from './peer-identity.ts'
+import { checkOption } from '../option-checks.ts'
 
 export interface SecureServerOptions {
   /** Which clients may connect. Default: the workloads of our own trust domain. */
@@ -31,6 +32,8 @@ export function secureServer<S extends Server>(
   source: X509Source,
   options: SecureServerOptions = {},
 ): S {
+  checkOption('server', server, 'object')
+  checkOption('source', source, 'source')
   const { expect = { kind: 'own-trust-domain' }, onRefused } = options
   checkExpectation(expect)
   if (secured.has(server)) throw optionError('server: it was secured before')

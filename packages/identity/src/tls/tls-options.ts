@@ -7,6 +7,7 @@ import { redacted } from '../svid/redact.ts'
 import { anchorsOf, checkingContextOf, contextOptions } from './contexts.ts'
 import { checkExpectation, type Expectation, judge, refusal } from './expectation.ts'
 import { chainOfPeer } from './peer-identity.ts'
+import { checkOption } from '../option-checks.ts'
 
 export type TlsOptionsRequest =
   | { readonly expect: Expectation; readonly role?: 'client' }
@@ -48,6 +49,8 @@ export function createTlsOptions(
   source: X509Source,
   request: TlsOptionsRequest,
 ): TlsClientOptions | TlsOptions {
+  checkOption('source', source, 'source')
+  checkOption('request', request, 'object')
   if (request.role === 'server') {
     if (request.expect !== undefined)
       throw optionError("expect: a server's options do not enforce it, give it to secureServer")
@@ -65,8 +68,11 @@ export function createTlsOptions(
  */
 export function createServerIdentityCheck(
   source: X509Source,
-  { expect }: { readonly expect: Expectation },
+  rules: { readonly expect: Expectation },
 ): ServerIdentityCheck {
+  checkOption('source', source, 'source')
+  checkOption('rules', rules, 'object')
+  const { expect } = rules
   checkExpectation(expect)
   return (hostname, certificate) => {
     const credentials = source.current()

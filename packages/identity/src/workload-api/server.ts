@@ -21,6 +21,7 @@ import type { AttestWorkload, WorkloadCaller } from './caller.ts'
 import { loadPeerCredentials, type ReadPeerCredentials } from './peer-credentials.ts'
 import { addWorkloadApi, type WorkloadApiHost } from './server-methods.ts'
 import { type BoundSocket, bindSocket, ownerOfSocketFolder } from './socket-folder.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface WorkloadApiServerOptions {
   /** `unix:///ABSOLUTE/PATH`, one or several: where the kernel does not tell who connects, one per workload does. */
@@ -65,6 +66,7 @@ export interface WorkloadApiServer {
 
 /** Nothing is bound before `start`. @throws IdentityError `AMBIENT_E_IDENTITY_OPTION` */
 export function createWorkloadApiServer(options: WorkloadApiServerOptions): WorkloadApiServer {
+  checkOptions(options, { attest: 'function', credentials: 'credentials' })
   return new ApiServer(options)
 }
 

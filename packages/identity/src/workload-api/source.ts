@@ -28,6 +28,7 @@ import {
 } from './jwt-calls.ts'
 import { workloadApi } from './protocol.ts'
 import { readX509Snapshot, type WorkloadSvid, type X509Snapshot } from './snapshot.ts'
+import { checkOptions } from '../option-checks.ts'
 
 export interface WorkloadApiSourceOptions {
   /** `unix:///ABSOLUTE/PATH` or `tcp://IP:PORT`; usually what the environment has in `SPIFFE_ENDPOINT_SOCKET`. */
@@ -67,6 +68,7 @@ export interface WorkloadApiSource extends X509Source {
  * @throws IdentityError `AMBIENT_E_IDENTITY_OPTION`
  */
 export function createWorkloadApiSource(options: WorkloadApiSourceOptions): WorkloadApiSource {
+  checkOptions(options, { address: 'text' })
   return new Source(options)
 }
 

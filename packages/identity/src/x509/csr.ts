@@ -14,6 +14,7 @@ import {
   Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
 } from './peculiar.ts'
+import { checkOption } from '../option-checks.ts'
 
 export interface CertificateRequest {
   readonly csrPem: string
@@ -23,6 +24,7 @@ export interface CertificateRequest {
 
 /** A fresh P-256 key and a request for it: empty subject, one critical SAN with the ID. */
 export async function createCertificateRequest(id: SpiffeId): Promise<CertificateRequest> {
+  checkOption('id', id, 'id')
   const keys = await generateKeys()
   const request = await Pkcs10CertificateRequestGenerator.create(
     {
