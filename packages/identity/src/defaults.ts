@@ -51,6 +51,8 @@ export const caDefaults = Object.freeze({
 
 /** A CA that lives in a folder. */
 export const caFileDefaults = Object.freeze({
+  /** Whose certificates may still be renewed: more rotations within the life of a leaf are none that waited for it. */
+  maxFormerIntermediates: 2,
   /** How long a revocation list counts as fresh; written again by every change and by whoever serves the CA. */
   crlTtlMs: 7 * DAY,
   /** Whoever serves the CA writes its lists again this often. */

@@ -221,6 +221,19 @@ describe('the rotation of a root', () => {
     expect(verdict(after.chain, before.roots)).toBe('ok')
   })
 
+  it('knows the intermediates that were replaced, also when it is opened anew', async () => {
+    const ca = await newCa()
+    const [first = ''] = ca.intermediates
+    await ca.rotateIntermediate()
+    const [second = ''] = ca.intermediates
+    expect(ca.formerIntermediates).toEqual([first])
+    expect((await openAt(ca.dir)).formerIntermediates).toEqual([first])
+    await ca.rotateRoot()
+    await ca.rotateRoot()
+    const { formerIntermediates } = await openAt(ca.dir)
+    expect([...formerIntermediates].sort()).toEqual([first, second].sort())
+  })
+
   it('is done by one process at a time', async () => {
     const ca = await newCa()
     const others = await Promise.all(Array.from({ length: 3 }, () => openAt(ca.dir)))

@@ -67,7 +67,7 @@ export interface CertificateAuthorityFolder extends CertificateAuthority {
   readonly nextRotationStep: RootRotationStep
   /** PEM, one each, the signer first. */
   readonly intermediates: readonly string[]
-  /** Those that were replaced while this process had the folder open, the last one first. */
+  /** Those that were replaced last, the last one first. */
   readonly formerIntermediates: readonly string[]
   /** Reads the folder again if another process changed it; while it cannot be read, the last contents stand. */
   refresh(): Promise<void>
@@ -133,9 +133,6 @@ export async function openCertificateAuthority(
   return new AuthorityFolder(options.dir, issuancePolicy(contents.state.trustDomain, options), contents)
 }
 
-/** More than two rotations within the life of a leaf are none that waited for it. */
-const MAX_FORMER = 2
-
 class AuthorityFolder implements CertificateAuthorityFolder {
   readonly dir: string
   readonly revocations: Revocations = Object.freeze({
@@ -147,7 +144,6 @@ class AuthorityFolder implements CertificateAuthorityFolder {
   #contents: FolderContents
   #issuer: Issuer
   #reading: Promise<void> | undefined
-  #former: readonly string[] = []
 
   constructor(dir: string, policy: IssuancePolicy, contents: FolderContents) {
     this.dir = dir
@@ -169,7 +165,7 @@ class AuthorityFolder implements CertificateAuthorityFolder {
   }
 
   get formerIntermediates(): readonly string[] {
-    return this.#former
+    return this.#contents.formerIntermediates
   }
 
   get nextRotationStep(): RootRotationStep {
@@ -266,8 +262,6 @@ class AuthorityFolder implements CertificateAuthorityFolder {
     const isSame =
       before.signer.certificatePem === contents.signer.certificatePem && before.rootsPem === contents.rootsPem
     if (isSame) return
-    const replaced = before.intermediates.filter(pem => !contents.intermediates.includes(pem))
-    this.#former = [...replaced, ...this.#former].slice(0, MAX_FORMER)
     this.#issuer.thread.close()
     this.#issuer = this.#issuerOf(contents)
     for (const listener of [...this.#listeners]) this.#tell(listener)

@@ -1,6 +1,6 @@
 /** A CA's folder as it is read: files that belong together, a chain that leads to a root, a key that is the signer's. */
 import { createHash, createPrivateKey } from 'node:crypto'
-import { stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '@ambient/core'
 import { caDefaults, caFileDefaults } from '../defaults.ts'
@@ -19,6 +19,8 @@ export interface FolderContents {
   readonly signer: IssuingAuthority
   /** PEM, one each, the signer first; empty when a root signs. */
   readonly intermediates: readonly string[]
+  /** PEM, one each, the last one first: what they signed is still good, though they sign no more. */
+  readonly formerIntermediates: readonly string[]
   readonly rootsPem: string
 }
 
@@ -68,7 +70,8 @@ async function readOnce(dir: string, trustDomain: string | undefined): Promise<F
   if (!isKeyOf(key, certificate, join(dir, caFiles.key))) return undefined
   const signer = { certificatePem, signing: await importSigningKey(key, join(dir, caFiles.key)) }
   const intermediates = intermediatesOf(dir, certificate, rootsPem, chainPem)
-  return { state, version, signer, intermediates, rootsPem }
+  const formerIntermediates = await retiredIntermediates(dir)
+  return { state, version, signer, intermediates, formerIntermediates, rootsPem }
 }
 
 /** Somebody else's folder: no rotation has begun, and nothing says what it speaks for. */
@@ -103,6 +106,23 @@ function intermediatesOf(
     below = others.find(candidate => !path.some(one => same(one, candidate)) && issued(candidate, current))
   }
   throw filesError(`${join(dir, caFiles.certificate)}: no certificate of ${caFiles.roots} leads to it`)
+}
+
+async function retiredIntermediates(dir: string): Promise<readonly string[]> {
+  const names = await readdir(join(dir, caFiles.retired)).catch(() => [])
+  const found = await Promise.all(
+    names
+      .filter(name => name.endsWith('-cert.pem'))
+      .map(async name => {
+        const file = join(caFiles.retired, name)
+        return onlyCertificate(await readPublic(dir, file), join(dir, file))
+      }),
+  )
+  return found
+    .filter(certificate => !issued(certificate, certificate))
+    .sort((a, b) => b.notBefore - a.notBefore)
+    .slice(0, caFileDefaults.maxFormerIntermediates)
+    .map(pem)
 }
 
 /** Did `above` sign `below`, by name and by signature? */
