@@ -244,6 +244,28 @@ describe('ambient ca serve', () => {
     )
   })
 
+  it('warns of tokens that nobody can use', async () => {
+    const { dir, at } = await newCa()
+    writeFileSync(at('empty'), '# none yet\n')
+    expect((await serve('--dir', dir, '--tokens', at('empty'))).err()).toMatch(
+      /warn the token file has no token/,
+    )
+    writeFileSync(at('foreign'), 'secret spiffe://other/ns/a/sa/b\n')
+    const { err } = await serve('--dir', dir, '--tokens', at('foreign'))
+    expect(err()).toMatch(/warn a token is for another trust domain.* id=spiffe:\/\/other\/ns\/a\/sa\/b/)
+    expect(err()).not.toMatch(/secret/)
+  })
+
+  it('says that its address is taken, in one line', async () => {
+    const { dir } = await newCa()
+    const { address } = await serve('--dir', dir)
+    const second = await run('ca', 'serve', '--dir', dir, '--listen', address)
+    expect(second).toMatchObject({ code: 1, out: '' })
+    expect(second.err).toContain(address)
+    expect(second.err).toMatch(/EADDRINUSE|in use/)
+    expect(second.err).not.toMatch(/No address added/)
+  })
+
   it('writes the revocation lists again before it serves', async () => {
     const { dir } = await newCa()
     const lists = (): string => readFileSync(join(dir, 'crl.pem'), 'utf8')

@@ -8,6 +8,7 @@ import {
   createCaServer,
   createTokenFile,
   openCertificateAuthority,
+  type TokenTable,
 } from '@ambient/identity'
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
@@ -88,10 +89,23 @@ async function authorizer(
   }
   const read = createTokenFile(tokens)
   const table = await read()
-  for (const { node, workloads } of table.values())
+  warnOfTokens(table, ca.trustDomain, logger)
+  return authenticateCallers({ ca, tokens: read, runsOn: () => true })
+}
+
+/** What a token file says that its author can hardly have meant. */
+function warnOfTokens(table: TokenTable, trustDomain: string, logger: Logger): void {
+  if (table.size === 0) logger.warn({}, 'the token file has no token: nobody gets a certificate by one')
+  for (const { id, node, workloads } of table.values()) {
     if (node !== undefined && workloads === undefined)
       logger.warn({ node }, 'a token lists no workloads of its node: it may ask for any of the trust domain')
-  return authenticateCallers({ ca, tokens: read, runsOn: () => true })
+    for (const foreign of [id, ...(workloads ?? [])])
+      if (foreign !== undefined && foreign.trustDomain !== trustDomain)
+        logger.warn(
+          { id: foreign.uri, trustDomain },
+          'a token is for another trust domain: it will be refused',
+        )
+  }
 }
 
 /** At once as well: a CA that is started anew every day would otherwise let its lists grow stale. */

@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import { formatHostPort, type Logger, messageOf, silentLogger, systemClock, type Timer } from '@ambient/core'
+import { listen } from '@ambient/core/node'
 import type { CertificateAuthority } from '../ca/authority.ts'
 import { caDefaults, caServerDefaults } from '../defaults.ts'
 import { IdentityError } from '../errors.ts'
@@ -26,7 +27,7 @@ export interface CaServerOptions extends Omit<CaServiceOptions, 'ca'> {
 export interface CaServer {
   /**
    * Binds. @returns the port
-   * @throws IdentityError `AMBIENT_E_CA_UNREACHABLE` when it is taken or not ours
+   * @throws CoreError `AMBIENT_E_LISTEN` when the address is taken or not ours
    */
   start(): Promise<number>
   /** Lets calls end, for `graceMs` at most. Idempotent. */
@@ -37,6 +38,12 @@ export interface CaServer {
 export function createCaServer(options: CaServerOptions): CaServer {
   checkOptions(options, { ca: 'authority', authorize: 'function', host: 'text', port: 'number' })
   return new GrpcCaServer(options)
+}
+
+/** Before gRPC tries: it writes to the console by itself, and does not say what is wrong. */
+async function checkFree(host: string, port: number): Promise<void> {
+  const probe = await listen({ host, port, onConnection: socket => socket.destroy() })
+  await probe.close()
 }
 
 /** Clients may show a certificate; whether it is worth anything `authorize` decides. */
@@ -71,6 +78,7 @@ class GrpcCaServer implements CaServer {
 
   async start(): Promise<number> {
     const { host, port, ca } = this.#options
+    await checkFree(host, port)
     const credentials = new FollowingCredentials(await this.#context())
     this.#credentials = credentials
     const bound = await new Promise<number>((resolve, reject) =>
