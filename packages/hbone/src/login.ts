@@ -22,7 +22,9 @@ export function askLogin(check: CheckLogin, question: LoginQuestion): Promise<bo
   const { username, password, socket, timeoutMs, clock } = question
   return new Promise((resolve, reject) => {
     const onClose = (): void =>
-      settle(() => reject(new HboneError('AMBIENT_E_CLOSED', 'the client left during the check of its login')))
+      settle(() =>
+        reject(new HboneError('AMBIENT_E_CLOSED', 'the client left during the check of its login')),
+      )
     const timer = clock.after(timeoutMs, () =>
       settle(() => reject(loginError(`got no verdict within ${timeoutMs} ms`))),
     )
