@@ -23,6 +23,27 @@ export type {
   PeerAuthentication,
   PeerAuthenticationSpec,
 } from './documents/peer-authentication.ts'
+export type {
+  JwtRule,
+  RequestAuthentication,
+  RequestAuthenticationSpec,
+} from './documents/request-authentication.ts'
+export type {
+  PolicyRequest,
+  RequestDestination,
+  RequestHttp,
+  RequestSource,
+} from './evaluator/request.ts'
+export type {
+  ClauseTrace,
+  DryRunVerdict,
+  Enforcer,
+  FieldTrace,
+  PolicyDialect,
+  PolicyTrace,
+  PolicyVerdict,
+  RuleTrace,
+} from './evaluator/verdict.ts'
 export { readAuthorizationPolicy } from './documents/read-authorization-policy.ts'
 export { readPeerAuthentication } from './documents/read-peer-authentication.ts'
 export { parsePolicies, type PolicyDocuments, readPolicies } from './documents/read-policies.ts'

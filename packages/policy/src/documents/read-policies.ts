@@ -1,6 +1,7 @@
 /** A whole text of policies at once: for files that hold nothing else, and for programs that want one call. */
 import type { AuthorizationPolicy } from './authorization-policy.ts'
 import type { PeerAuthentication } from './peer-authentication.ts'
+import type { RequestAuthentication } from './request-authentication.ts'
 import { readAuthorizationPolicy } from './read-authorization-policy.ts'
 import { readPeerAuthentication } from './read-peer-authentication.ts'
 import { documentError } from '../errors.ts'
@@ -10,6 +11,7 @@ import { readYaml } from '../yaml/read-yaml.ts'
 export interface PolicyDocuments {
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
   readonly peerAuthentications: readonly PeerAuthentication[]
+  readonly requestAuthentications: readonly RequestAuthentication[]
   readonly problems: readonly Problem[]
 }
 
@@ -23,7 +25,7 @@ export function readPolicies(text: string, file: string): PolicyDocuments {
     else if (kind === 'PeerAuthentication') add(peerAuthentications, readPeerAuthentication(root))
     else root.problem(`expected kind AuthorizationPolicy or PeerAuthentication, found ${quote(kind)}`)
   }
-  return { authorizationPolicies, peerAuthentications, problems }
+  return { authorizationPolicies, peerAuthentications, requestAuthentications: [], problems }
 }
 
 /**
