@@ -83,6 +83,11 @@ export {
   type WorkloadApiSource,
   type WorkloadApiSourceOptions,
 } from './workload-api/source.ts'
+export {
+  createProxyIdentities,
+  type ProxyIdentities,
+  type ProxyIdentitiesOptions,
+} from './proxy-identities.ts'
 export { createWorkloadApiIdentities, type WorkloadApiIdentitiesOptions } from './workload-api/identities.ts'
 export { readWorkloadApiAddress, type WorkloadApiAddress } from './workload-api/address.ts'
 export type { WorkloadSvid } from './workload-api/snapshot.ts'

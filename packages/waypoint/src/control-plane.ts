@@ -4,12 +4,10 @@ import { controlPlaneClient } from '@ambient/core/proxy'
 import { type AdsClient, type ConfigSink, createAdsClient, type WritableDirectory } from '@ambient/discovery'
 import {
   type CertificateSigner,
-  createIdentityManager,
   createIstioCaClient,
-  createWorkloadApiIdentities,
-  createWorkloadApiSource,
-  type IdentityManager,
-  type Revocations,
+  createProxyIdentities,
+  type ProxyIdentities,
+  type ProxyIdentitiesOptions,
 } from '@ambient/identity'
 import { createPolicyStore } from '@ambient/policy'
 import type { WaypointConfig } from './config/config.ts'
@@ -33,62 +31,29 @@ export function createDiscoveryClient(options: {
   return createAdsClient({ ...client, node, directory, policies, configuration, clock, logger, meter })
 }
 
-export interface Identities {
-  readonly manager: IdentityManager
-  /** Closes what was made here, and leaves the caller's alone. */
-  close(): Promise<void>
-}
-
 /**
  * Who we are: what the caller gives, else what the configuration names.
  * @throws WaypointError `AMBIENT_E_CONFIG`
  */
-export function createIdentities(options: {
-  readonly config: WaypointConfig
-  readonly identities: IdentityManager | undefined
-  readonly signer: CertificateSigner | undefined
-  readonly revocations: Revocations
-  readonly clock: Clock
-  readonly logger: Logger
-}): Identities {
-  const { config, identities, signer, revocations, clock, logger } = options
-  if (identities !== undefined) {
-    if (signer !== undefined)
-      throw new WaypointError('AMBIENT_E_CONFIG', 'only one of identities and signer may be given')
-    if (config.crl !== undefined)
-      throw new WaypointError(
-        'AMBIENT_E_CONFIG',
-        'CRL_PATH has no hold on identities that are given: give their maker the revocations',
-      )
-    return { manager: identities, close: async () => {} }
-  }
-  if (signer === undefined && config.workloadApi !== undefined) {
-    const source = createWorkloadApiSource({ address: config.workloadApi, revocations, clock, logger })
-    return owned(createWorkloadApiIdentities(source, { clock, logger }), source)
-  }
-  const ttlMs = config.secretTtlMs
-  if (signer !== undefined)
-    return owned(createIdentityManager({ signer, ttlMs, revocations, clock, logger }), undefined)
-  const own = createSigner(config, logger)
-  if (own === undefined)
-    throw new WaypointError('AMBIENT_E_CONFIG', 'no source of certificates: CA_ADDRESS is empty')
-  return owned(createIdentityManager({ signer: own, ttlMs, revocations, clock, logger }), own)
+export function createIdentities(
+  options: Omit<ProxyIdentitiesOptions, 'config' | 'createSigner' | 'invalid'> & {
+    readonly config: WaypointConfig
+  },
+): ProxyIdentities {
+  const { config, logger } = options
+  return createProxyIdentities({
+    ...options,
+    createSigner: () => createSigner(config, logger),
+    invalid: message => new WaypointError('AMBIENT_E_CONFIG', message),
+  })
 }
 
-function owned(manager: IdentityManager, below: { close(): Promise<void> } | undefined): Identities {
-  return {
-    manager,
-    async close() {
-      await manager.close()
-      await below?.close()
-    },
-  }
-}
-
-/** Only ever for its own identity: no impersonation. `undefined` when the configuration names no CA. */
-function createSigner(config: WaypointConfig, logger: Logger): CertificateSigner | undefined {
+/** Only ever for its own identity: no impersonation. */
+function createSigner(config: WaypointConfig, logger: Logger): CertificateSigner {
   const client = controlPlaneClient(config.ca, config)
-  return client === undefined ? undefined : createIstioCaClient({ ...client, impersonate: false, logger })
+  if (client === undefined)
+    throw new WaypointError('AMBIENT_E_CONFIG', 'no source of certificates: CA_ADDRESS is empty')
+  return createIstioCaClient({ ...client, impersonate: false, logger })
 }
 
 /** `waypoint~IP~POD.NAMESPACE~NAMESPACE.svc.DOMAIN`, as Istio's. */

@@ -43,7 +43,7 @@ import {
 } from '@ambient/identity'
 import { configDump } from './admin/config-dump.ts'
 import type { WaypointConfig } from './config/config.ts'
-import { createDiscoveryClient, createIdentities, type Identities } from './control-plane.ts'
+import { createDiscoveryClient, createIdentities } from './control-plane.ts'
 import { WaypointError } from './errors.ts'
 import { createProxy, type WaypointProxy } from './proxy.ts'
 import { createSpanExporter, type SpanExporter } from './telemetry/otlp.ts'
@@ -106,7 +106,7 @@ class LiveWaypoint implements Waypoint {
   readonly #directory: WritableDirectory
   readonly #store: ConfigStore
   readonly #revocations: RevocationGuard
-  readonly #identities: Identities
+  readonly #identities: ReturnType<typeof createIdentities>
   readonly #discovery: AdsClient | undefined
   readonly #spans: SpanExporter | undefined
   readonly #drain: Drain

@@ -11,13 +11,11 @@ import {
 import {
   type CertificateSigner,
   createCertificateAuthority,
-  createIdentityManager,
   createIstioCaClient,
   createLocalSigner,
-  createWorkloadApiIdentities,
-  createWorkloadApiSource,
-  type IdentityManager,
-  type Revocations,
+  createProxyIdentities,
+  type ProxyIdentities,
+  type ProxyIdentitiesOptions,
 } from '@ambient/identity'
 import type { PolicyStore } from '@ambient/policy'
 import type { ZtunnelConfig } from './config/config.ts'
@@ -39,54 +37,21 @@ export function createDiscoveryClient(options: {
   return createAdsClient({ ...client, node, directory, policies, clock, logger, meter })
 }
 
-export interface Identities {
-  readonly manager: IdentityManager
-  /** Closes what was made here, and leaves the caller's alone. */
-  close(): Promise<void>
-}
-
 /**
  * Who we are: what the caller gives, else what the configuration names.
  * @throws ZtunnelError `AMBIENT_E_CONFIG`
  */
-export function createIdentities(options: {
-  readonly config: ZtunnelConfig
-  readonly identities: IdentityManager | undefined
-  readonly signer: CertificateSigner | undefined
-  readonly revocations: Revocations
-  readonly clock: Clock
-  readonly logger: Logger
-}): Identities {
-  const { config, identities, signer, revocations, clock, logger } = options
-  if (identities !== undefined) {
-    if (signer !== undefined)
-      throw new ZtunnelError('AMBIENT_E_CONFIG', 'only one of identities and signer may be given')
-    if (config.crl !== undefined)
-      throw new ZtunnelError(
-        'AMBIENT_E_CONFIG',
-        'CRL_PATH has no hold on identities that are given: give their maker the revocations',
-      )
-    return { manager: identities, close: async () => {} }
-  }
-  if (signer === undefined && config.workloadApi !== undefined) {
-    const source = createWorkloadApiSource({ address: config.workloadApi, revocations, clock, logger })
-    return owned(createWorkloadApiIdentities(source, { clock, logger }), source)
-  }
-  const ttlMs = config.secretTtlMs
-  if (signer !== undefined)
-    return owned(createIdentityManager({ signer, ttlMs, revocations, clock, logger }), undefined)
-  const own = createSigner(config, clock, logger)
-  return owned(createIdentityManager({ signer: own, ttlMs, revocations, clock, logger }), own)
-}
-
-function owned(manager: IdentityManager, below: { close(): Promise<void> } | undefined): Identities {
-  return {
-    manager,
-    async close() {
-      await manager.close()
-      await below?.close()
-    },
-  }
+export function createIdentities(
+  options: Omit<ProxyIdentitiesOptions, 'config' | 'createSigner' | 'invalid'> & {
+    readonly config: ZtunnelConfig
+  },
+): ProxyIdentities {
+  const { config, clock, logger } = options
+  return createProxyIdentities({
+    ...options,
+    createSigner: () => createSigner(config, clock, logger),
+    invalid: message => new ZtunnelError('AMBIENT_E_CONFIG', message),
+  })
 }
 
 function createSigner(config: ZtunnelConfig, clock: Clock, logger: Logger): CertificateSigner {

@@ -38,7 +38,7 @@ import { createPolicyStore, type PolicyStore } from '@ambient/policy'
 import { configDump, type DumpedProxy } from './admin/config-dump.ts'
 import { followIdentities } from './certificates.ts'
 import type { WorkloadName, ZtunnelConfig } from './config/config.ts'
-import { createDiscoveryClient, createIdentities, type Identities } from './control-plane.ts'
+import { createDiscoveryClient, createIdentities } from './control-plane.ts'
 import { ZtunnelError } from './errors.ts'
 import { createFleet, type Fleet } from './fleet.ts'
 import { createLocalWorkload, findByName } from './local-workload.ts'
@@ -112,7 +112,7 @@ class LiveZtunnel implements Ztunnel {
   readonly #directory: WritableDirectory
   readonly #policies: PolicyStore
   readonly #revocations: RevocationGuard
-  readonly #identities: Identities
+  readonly #identities: ReturnType<typeof createIdentities>
   readonly #discovery: AdsClient | undefined
   readonly #endpoints: ProxyEndpoints
   readonly #bind: Bind | undefined
