@@ -26,6 +26,8 @@ export type CliErrorCode =
   | 'AMBIENT_E_CLI_CREDENTIALS'
   /** What a command was given to read is not what it reads. */
   | 'AMBIENT_E_CLI_INPUT'
+  /** Policy documents with mistakes, each told with its place; exit code 2. */
+  | 'AMBIENT_E_CLI_DOCUMENTS'
   /** A connection through the mesh was refused or cut. */
   | 'AMBIENT_E_CLI_CONNECT'
 

@@ -3,6 +3,8 @@ import { isAmbientError, messageOf } from '@ambient/core'
 import { HboneError } from '@ambient/hbone'
 
 export function describeFailure(error: unknown): string {
+  // Each of its lines begins with a place: what editors and scripts look for.
+  if (isAmbientError(error) && error.code === 'AMBIENT_E_CLI_DOCUMENTS') return printable(messageOf(error))
   const code = isAmbientError(error) ? ` [${error.code}]` : ''
   const help = hintFor(error)
   return `error: ${printable(messageOf(error))}${code}${help === undefined ? '' : `\nhint: ${help}`}`

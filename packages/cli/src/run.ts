@@ -11,6 +11,7 @@ import { registerGet } from './get.ts'
 import { registerHbone } from './hbone/command.ts'
 import { registerLabel } from './label.ts'
 import type { OutputFormat } from './output.ts'
+import { registerPolicy } from './policy/command.ts'
 import { registerRun } from './run-program.ts'
 import { registerStatus } from './status.ts'
 import { registerUp } from './up.ts'
@@ -27,7 +28,7 @@ Examples:
 `
 
 /** Errors that say that the command line, not the work, was wrong. */
-const USAGE_ERRORS = ['AMBIENT_E_CLI_USAGE', 'AMBIENT_E_MESH_OPTIONS']
+const USAGE_ERRORS = ['AMBIENT_E_CLI_USAGE', 'AMBIENT_E_CLI_DOCUMENTS', 'AMBIENT_E_MESH_OPTIONS']
 
 /**
  * Runs one command. Never rejects.
@@ -69,6 +70,7 @@ function createProgram(context: CommandContext): Command {
   registerHbone(program, context)
   registerCa(program, context)
   registerCert(program, context)
+  registerPolicy(program, context)
   addCommand(program, 'version', 'print versions', context)
     .addOption(outputOption())
     .addHelpText('after', '\nExamples:\n  $ ambient version\n  $ ambient version -o json\n')

@@ -44,6 +44,8 @@ export type {
   PolicyVerdict,
   RuleTrace,
 } from './evaluator/verdict.ts'
+export { positionsOf, rememberPositions } from './documents/positions.ts'
+export type { ReadOptions } from './documents/read-spec.ts'
 export { readAuthorizationPolicy } from './documents/read-authorization-policy.ts'
 export { readPeerAuthentication } from './documents/read-peer-authentication.ts'
 export { parsePolicies, type PolicyDocuments, readPolicies } from './documents/read-policies.ts'

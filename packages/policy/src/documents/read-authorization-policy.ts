@@ -11,7 +11,7 @@ import type {
   SourceField,
 } from './authorization-policy.ts'
 import { conditionProblem, operationProblem, sourceProblem } from './policy-values.ts'
-import { openObject, readSelector, readTargetRefs } from './read-spec.ts'
+import { openObject, type ReadOptions, readSelector, readTargetRefs } from './read-spec.ts'
 import { parseDryRun } from './dry-run.ts'
 import { limits } from '../limits.ts'
 import { quote } from '../yaml/problem.ts'
@@ -56,12 +56,15 @@ const NOT_WITH_CUSTOM_KEY = /^(source\.(namespace|serviceAccount|trustDomain|pri
  * Reads one document of `security.istio.io/v1` or `v1beta1`.
  * @returns `undefined` when it holds an error; every mistake is recorded, not only the first.
  */
-export function readAuthorizationPolicy(reader: YamlReader): AuthorizationPolicy | undefined {
+export function readAuthorizationPolicy(
+  reader: YamlReader,
+  options: ReadOptions = {},
+): AuthorizationPolicy | undefined {
   const before = reader.errorCount
   const opened = openObject(reader, 'AuthorizationPolicy')
   if (opened === undefined) return undefined
   checkDryRun(reader, opened.metadata.annotations['istio.io/dry-run'])
-  const spec = opened.spec === undefined ? {} : readSpec(opened.spec)
+  const spec = opened.spec === undefined ? {} : readSpec(opened.spec, options)
   if (spec === undefined || reader.errorCount > before) return undefined
   return { kind: 'AuthorizationPolicy', metadata: opened.metadata, source: opened.source, spec }
 }
@@ -73,10 +76,10 @@ function checkDryRun(reader: YamlReader, written: string | undefined): void {
   annotations?.get('istio.io/dry-run')?.problem(`expected "true" or "false", found ${quote(written)}`)
 }
 
-function readSpec(reader: YamlReader): AuthorizationPolicySpec | undefined {
+function readSpec(reader: YamlReader, options: ReadOptions): AuthorizationPolicySpec | undefined {
   const spec = reader.object(SPEC_FIELDS)
   if (spec === undefined) return undefined
-  const selector = readSelector(spec.get('selector'), 'refused')
+  const selector = readSelector(spec.get('selector'), options.emptySelector ?? 'refused')
   const targetRefs = readTargetRefs(spec)
   if (selector !== undefined && targetRefs !== undefined)
     spec.problemAt('selector', 'expected only one of selector and targetRefs')

@@ -17,6 +17,15 @@ const TARGETS = new Set([
 const EMPTY_SELECTOR =
   'an empty selector selects no workload in ambient mode, so nothing would be enforced; leave `selector` out to mean every workload of the namespace'
 
+/** How strictly a document is read. */
+export interface ReadOptions {
+  /**
+   * A selector without labels: refused by default, because nothing would be enforced; `warned` takes it as Istio does,
+   * for whoever wants to know what Istio makes of it.
+   */
+  readonly emptySelector?: 'refused' | 'warned'
+}
+
 interface OpenedObject {
   readonly metadata: ObjectMeta
   readonly source: SourcePosition
@@ -41,7 +50,7 @@ export function openObject(reader: YamlReader, kind: string): OpenedObject | und
  */
 export function readSelector(
   reader: YamlReader | undefined,
-  empty: 'refused' | 'allowed',
+  empty: 'refused' | 'warned' | 'allowed',
 ): WorkloadSelector | undefined {
   const object = reader?.object(['matchLabels'])
   if (reader === undefined || object === undefined) return undefined
@@ -52,7 +61,8 @@ export function readSelector(
     if (key.includes('*') || value.includes('*'))
       labels?.problem(`wildcards are not supported in a selector: ${quote(`${key}: ${value}`)}`)
   }
-  if (empty === 'refused' && Object.keys(matchLabels).length === 0) reader.problem(EMPTY_SELECTOR)
+  if (empty !== 'allowed' && Object.keys(matchLabels).length === 0)
+    reader.problem(EMPTY_SELECTOR, empty === 'refused' ? 'error' : 'warning')
   return { matchLabels }
 }
 
