@@ -2,11 +2,13 @@
 import type { AuthorizationPolicy } from './authorization-policy.ts'
 import type { PeerAuthentication } from './peer-authentication.ts'
 import type { RequestAuthentication } from './request-authentication.ts'
+import { rememberPositions } from './positions.ts'
 import { readAuthorizationPolicy } from './read-authorization-policy.ts'
 import { readPeerAuthentication } from './read-peer-authentication.ts'
 import { documentError } from '../errors.ts'
 import { type Problem, quote } from '../yaml/problem.ts'
 import { readYaml } from '../yaml/read-yaml.ts'
+import type { YamlReader } from '../yaml/reader.ts'
 
 export interface PolicyDocuments {
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
@@ -21,7 +23,7 @@ export function readPolicies(text: string, file: string): PolicyDocuments {
   const authorizationPolicies: AuthorizationPolicy[] = []
   const peerAuthentications: PeerAuthentication[] = []
   for (const { kind, root } of documents) {
-    if (kind === 'AuthorizationPolicy') add(authorizationPolicies, readAuthorizationPolicy(root))
+    if (kind === 'AuthorizationPolicy') add(authorizationPolicies, readWithPositions(root))
     else if (kind === 'PeerAuthentication') add(peerAuthentications, readPeerAuthentication(root))
     else root.problem(`expected kind AuthorizationPolicy or PeerAuthentication, found ${quote(kind)}`)
   }
@@ -37,6 +39,12 @@ export function parsePolicies(text: string, file: string): PolicyDocuments {
   const errors = result.problems.filter(problem => problem.severity === 'error')
   if (errors.length > 0) throw documentError(errors)
   return result
+}
+
+function readWithPositions(root: YamlReader): AuthorizationPolicy | undefined {
+  const policy = readAuthorizationPolicy(root)
+  if (policy !== undefined) rememberPositions(policy, root)
+  return policy
 }
 
 function add<T>(list: T[], item: T | undefined): void {

@@ -52,6 +52,8 @@ export interface YamlObject {
   get(key: string): YamlReader | undefined
   /** Like `get`, and a missing field is a problem. */
   required(key: string): YamlReader | undefined
+  /** Where a key is written; where the map begins when it has no such key. */
+  keyPosition(key: string): SourcePosition
   /** Records a problem at the key itself. */
   problemAt(key: string, message: string, severity?: Problem['severity']): void
 }
@@ -133,6 +135,10 @@ function createObject(
       }
       return value
     },
+    keyPosition: key => ({
+      file: sink.file,
+      ...sink.position(node.entries.get(key)?.keyOffset ?? node.offset),
+    }),
     problemAt(key, message, severity = 'error') {
       addProblem(sink, node.entries.get(key)?.keyOffset ?? node.offset, join(path, key), message, severity)
     },
