@@ -2,95 +2,73 @@
  * The packed `@ambient/hbone`, installed alone without a network: a client and a server in ten lines, as ESM, as CommonJS and as
  * TypeScript, with `@ambient/core` as its only relative. Says how much that is.
  */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createTestIdentities } from '@ambient/identity/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { INSTALL_FLAGS, packInto, strictTypes } from './packed.ts'
-import { type Ending, runProgram } from './run-program.ts'
-import { root } from './workspace.ts'
+import { installedIn, installPacked, kibOf, type PackedProject } from './packed-project.ts'
 
 const TIME_LIMIT_MS = 120_000
 /** What a user downloads for HBONE: both packages, code in two module systems, types and source maps. */
-const MAX_UNPACKED_BYTES = 4 << 20
+const MAX_UNPACKED_KIB = 4 << 10
 
-let folder = ''
-let project = ''
-let offline = ''
+let project: PackedProject
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'ambient-pack-hbone-'))
-  project = join(folder, 'project')
-  mkdirSync(project)
-  const [core, hbone] = await Promise.all(
-    ['core', 'hbone'].map(name => packInto(join(folder, `tarball-${name}`), name)),
-  )
-  if (core === undefined || hbone === undefined) {
-    offline = 'pnpm is not here and the npm registry cannot be reached'
-    return
-  }
-  write('package.json', JSON.stringify({ private: true }))
-  const installed = await runProgram('npm', ['install', '--offline', ...INSTALL_FLAGS, core, hbone], {
-    cwd: project,
-    timeoutMs: TIME_LIMIT_MS,
-  })
-  expect(installed).toMatchObject({ code: 0 })
-  await writeIdentities()
+  project = await installPacked(['core', 'hbone'], { flags: ['--offline'], timeoutMs: TIME_LIMIT_MS })
+  if (project.offline === '') await writeIdentities()
 }, TIME_LIMIT_MS)
 
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+afterAll(() => project?.remove())
 
 describe('@ambient/hbone, packed and installed alone', () => {
   it('is small, and brings @ambient/core and nothing else', context => {
-    context.skip(offline !== '', offline)
-    const modules = join(project, 'node_modules')
-    const packages = readdirSync(modules, { recursive: true, encoding: 'utf8' })
-      .filter(path => path.endsWith('package.json') && !path.includes('dist'))
-      .map(path => path.slice(0, -'/package.json'.length))
-    const bytes = sizeOf(join(modules, '@ambient'))
-    const own = sizeOf(join(modules, '@ambient', 'hbone'))
+    context.skip(project.offline !== '', project.offline)
+    const { modules } = project
+    const packages = installedIn(modules)
+    const all = kibOf(join(modules, '@ambient'))
     console.log(
-      `@ambient/hbone: ${kib(own)} KiB unpacked, ${kib(bytes)} KiB with its ${packages.length - 1} dependency`,
+      `@ambient/hbone: ${kibOf(join(modules, '@ambient', 'hbone'))} KiB unpacked, ` +
+        `${all} KiB with its ${packages.length - 1} dependency`,
     )
-    expect(packages.sort()).toEqual(['@ambient/core', '@ambient/hbone'])
-    expect(bytes).toBeLessThan(MAX_UNPACKED_BYTES)
+    expect(packages).toEqual(['@ambient/core', '@ambient/hbone'])
+    expect(all).toBeLessThan(MAX_UNPACKED_KIB)
   })
 
-  it.each([
+  it.for([
     ['ESM', 'main.mjs', asModule()],
     ['CommonJS', 'main.cjs', asCommonJs()],
-  ])('gives a client and a server in ten lines, as %s', async (_, file, program) => {
-    if (offline !== '') return
+  ] as const)('gives a client and a server in ten lines, as %s', async ([, file, program], context) => {
+    context.skip(project.offline !== '', project.offline)
     expect(linesOf(program)).toBeLessThanOrEqual(20)
-    write(file, program)
-    expect(await run(file)).toEqual({ code: 0, output: OUTPUT })
+    project.write(file, program)
+    expect(await project.run(file)).toEqual({ code: 0, output: OUTPUT })
   })
 
   it('gives a client and a server in ten lines, as TypeScript, for both module systems', async context => {
-    context.skip(offline !== '', offline)
+    context.skip(project.offline !== '', project.offline)
     const program = asModule()
-    write('typed.mts', program)
+    project.write('typed.mts', program)
     // CommonJS has no top-level await.
     const [imports, body] = splitImports(program)
-    write('typed.cts', `${imports}\nasync function main(): Promise<void> {\n${body}\n}\nvoid main()\n`)
-    write('tsconfig.json', JSON.stringify(strictTypes(['typed.mts', 'typed.cts'], { noEmit: false })))
-    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-    expect(await run(tsc, '-p', 'tsconfig.json')).toEqual({ code: 0, output: '' })
-    expect(await run('typed.mjs')).toEqual({ code: 0, output: OUTPUT })
-    expect(await run('typed.cjs')).toEqual({ code: 0, output: OUTPUT })
+    project.write(
+      'typed.cts',
+      `${imports}\nasync function main(): Promise<void> {\n${body}\n}\nvoid main()\n`,
+    )
+    await project.compile(['typed.mts', 'typed.cts'])
+    expect(await project.run('typed.mjs')).toEqual({ code: 0, output: OUTPUT })
+    expect(await project.run('typed.cjs')).toEqual({ code: 0, output: OUTPUT })
   })
 
   it('says what to install for gRPC and undici', async context => {
-    context.skip(offline !== '', offline)
-    write(
+    context.skip(project.offline !== '', project.offline)
+    project.write(
       'peers.mjs',
       `import { createHboneChannelCredentials } from '@ambient/hbone/grpc'
 import { createHboneDispatcher } from '@ambient/hbone/undici'
 for (const create of [createHboneChannelCredentials, createHboneDispatcher])
   try { create({ open() {} }) } catch (error) { console.log(error.code, error.message) }`,
     )
-    const { code, output } = await run('peers.mjs')
+    const { code, output } = await project.run('peers.mjs')
     expect(code).toBe(0)
     expect(output.trim().split('\n')).toEqual([
       expect.stringMatching(/^AMBIENT_E_HBONE_DEPENDENCY .*grpc-js is not installed: npm install/),
@@ -150,11 +128,11 @@ async function writeIdentities(): Promise<void> {
   const identities = await createTestIdentities()
   for (const serviceAccount of ['web', 'db']) {
     const made = await identities.credentials({ namespace: 'shop', serviceAccount })
-    write(`${serviceAccount}.pem`, made.certificateChain)
-    write(`${serviceAccount}.key`, made.privateKey())
-    write('root.pem', made.trustBundle)
+    project.write(`${serviceAccount}.pem`, made.certificateChain)
+    project.write(`${serviceAccount}.key`, made.privateKey())
+    project.write('root.pem', made.trustBundle)
   }
-  write(
+  project.write(
     'credentials.cjs',
     `const { X509Certificate } = require('node:crypto')
 const { readFileSync } = require('node:fs')
@@ -177,28 +155,10 @@ exports.credentialsOf = name => {
   return { id: idOf(leaf), generation: 1, ...files, ...timesOf(leaf), privateKey, verifyPeer }
 }`,
   )
-  write(
+  project.write(
     'credentials.d.cts',
     `import type { Credentials } from '@ambient/core'\nexport declare function credentialsOf(name: string): Credentials`,
   )
-}
-
-function write(file: string, text: string): void {
-  writeFileSync(join(project, file), `${text}\n`)
-}
-
-function run(file: string, ...args: readonly string[]): Promise<Ending> {
-  return runProgram(process.execPath, [file, ...args], { cwd: project, timeoutMs: 60_000 })
-}
-
-function sizeOf(path: string): number {
-  const entries = readdirSync(path, { recursive: true, withFileTypes: true })
-  const files = entries.filter(entry => entry.isFile())
-  return files.reduce((sum, file) => sum + statSync(join(file.parentPath, file.name)).size, 0)
-}
-
-function kib(bytes: number): number {
-  return Math.round(bytes / 1024)
 }
 
 function linesOf(program: string): number {

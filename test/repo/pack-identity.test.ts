@@ -2,67 +2,41 @@
  * The packed `@ambient/identity`, installed in an empty project: an `https` server and client with rotating SVIDs from the
  * embedded CA in ten lines, as ESM, as CommonJS and as TypeScript. Says how much that is.
  */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { INSTALL_FLAGS, isNetworkProblem, packInto, strictTypes } from './packed.ts'
-import { type Ending, runProgram } from './run-program.ts'
-import { root } from './workspace.ts'
+import { installedIn, installPacked, kibOf, type PackedProject } from './packed-project.ts'
 
 const TIME_LIMIT_MS = 180_000
 /** What a user downloads of ours: both packages, code in two module systems, types and source maps. */
-const MAX_UNPACKED_BYTES = 6 << 20
+const MAX_UNPACKED_KIB = 6 << 10
 
-let folder = ''
-let project = ''
-let offline = ''
+let project: PackedProject
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'ambient-pack-identity-'))
-  project = join(folder, 'project')
-  mkdirSync(project)
-  const [core, identity] = await Promise.all(
-    ['core', 'identity'].map(name => packInto(join(folder, `tarball-${name}`), name)),
-  )
-  if (core === undefined || identity === undefined) {
-    offline = 'pnpm is not here and the npm registry cannot be reached'
-    return
-  }
-  write('package.json', JSON.stringify({ private: true }))
-  const installed = await runProgram('npm', ['install', ...INSTALL_FLAGS, core, identity], {
-    cwd: project,
-    timeoutMs: TIME_LIMIT_MS,
-  })
-  if (isNetworkProblem(installed)) offline = 'the npm registry cannot be reached'
-  else expect(installed).toMatchObject({ code: 0 })
+  project = await installPacked(['core', 'identity'], { timeoutMs: TIME_LIMIT_MS })
 }, TIME_LIMIT_MS)
 
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+afterAll(() => project?.remove())
 
 describe('@ambient/identity, packed and installed alone', () => {
   it('says how large it is, and what it brings', context => {
-    context.skip(offline !== '', offline)
-    const modules = join(project, 'node_modules')
-    const packages = readdirSync(modules, { recursive: true, encoding: 'utf8' }).filter(path =>
-      /(^|node_modules\/)(@[^/]+\/)?[^/@]+\/package\.json$/.test(path),
-    )
-    const ours = sizeOf(join(modules, '@ambient'))
+    context.skip(project.offline !== '', project.offline)
+    const { modules } = project
     console.log(
-      `@ambient/identity: ${kib(sizeOf(join(modules, '@ambient', 'identity')))} KiB unpacked, ` +
-        `${kib(sizeOf(modules))} KiB with its ${packages.length - 1} dependencies`,
+      `@ambient/identity: ${kibOf(join(modules, '@ambient', 'identity'))} KiB unpacked, ` +
+        `${kibOf(modules)} KiB with its ${installedIn(modules).length - 1} dependencies`,
     )
-    expect(ours).toBeLessThan(MAX_UNPACKED_BYTES)
-    expect(readdirSync(join(modules, '@ambient')).sort()).toEqual(['core', 'identity'])
+    expect(kibOf(join(modules, '@ambient'))).toBeLessThan(MAX_UNPACKED_KIB)
+    expect(installedIn(join(modules, '@ambient'))).toEqual(['core', 'identity'])
   })
 
-  it.each([
+  it.for([
     ['ESM', 'main.mjs', asModule()],
     ['CommonJS', 'main.cjs', asCommonJs()],
-  ])('gives an https server and client in ten lines, as %s', async (_, file, program) => {
-    if (offline !== '') return
-    write(file, program)
-    expect(await run(file)).toEqual({ code: 0, output: OUTPUT })
+  ] as const)('gives an https server and client in ten lines, as %s', async ([, file, program], context) => {
+    context.skip(project.offline !== '', project.offline)
+    project.write(file, program)
+    expect(await project.run(file)).toEqual({ code: 0, output: OUTPUT })
   })
 
   it('needs ten lines for that, of which the last asks again after each rotation', () => {
@@ -70,16 +44,17 @@ describe('@ambient/identity, packed and installed alone', () => {
   })
 
   it('gives them as TypeScript, for both module systems', async context => {
-    context.skip(offline !== '', offline)
-    write('typed.mts', asModule())
+    context.skip(project.offline !== '', project.offline)
+    project.write('typed.mts', asModule())
     // CommonJS has no top-level await.
     const body = `${PROGRAM}\n${ENDING}`
-    write('typed.cts', `${IMPORTS}\nasync function main(): Promise<void> {\n${body}\n}\nvoid main()\n`)
-    write('tsconfig.json', JSON.stringify(strictTypes(['typed.mts', 'typed.cts'], { noEmit: false })))
-    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-    expect(await run(tsc, '-p', 'tsconfig.json')).toEqual({ code: 0, output: '' })
-    expect(await run('typed.mjs')).toEqual({ code: 0, output: OUTPUT })
-    expect(await run('typed.cjs')).toEqual({ code: 0, output: OUTPUT })
+    project.write(
+      'typed.cts',
+      `${IMPORTS}\nasync function main(): Promise<void> {\n${body}\n}\nvoid main()\n`,
+    )
+    await project.compile(['typed.mts', 'typed.cts'])
+    expect(await project.run('typed.mjs')).toEqual({ code: 0, output: OUTPUT })
+    expect(await project.run('typed.cjs')).toEqual({ code: 0, output: OUTPUT })
   })
 })
 
@@ -118,22 +93,4 @@ function asModule(): string {
 function asCommonJs(): string {
   const required = IMPORTS.replace(/import (?:\* as )?(.+) from ('.+')/g, 'const $1 = require($2)')
   return `${required}\nvoid (async () => {\n${PROGRAM}\n${ENDING}\n})()\n`
-}
-
-function write(file: string, text: string): void {
-  writeFileSync(join(project, file), `${text}\n`)
-}
-
-function run(file: string, ...args: readonly string[]): Promise<Ending> {
-  return runProgram(process.execPath, [file, ...args], { cwd: project, timeoutMs: 60_000 })
-}
-
-function sizeOf(path: string): number {
-  const entries = readdirSync(path, { recursive: true, withFileTypes: true })
-  const files = entries.filter(entry => entry.isFile())
-  return files.reduce((sum, file) => sum + statSync(join(file.parentPath, file.name)).size, 0)
-}
-
-function kib(bytes: number): number {
-  return Math.round(bytes / 1024)
 }
