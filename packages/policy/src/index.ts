@@ -48,6 +48,7 @@ export { positionsOf, rememberPositions } from './documents/positions.ts'
 export type { ReadOptions } from './documents/read-spec.ts'
 export { readAuthorizationPolicy } from './documents/read-authorization-policy.ts'
 export { readPeerAuthentication } from './documents/read-peer-authentication.ts'
+export { readRequestAuthentication } from './documents/read-request-authentication.ts'
 export { parsePolicies, type PolicyDocuments, readPolicies } from './documents/read-policies.ts'
 export {
   type Authorization,

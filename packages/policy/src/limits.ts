@@ -15,4 +15,6 @@ export const limits = Object.freeze({
   maxServiceAccountLength: 320,
   /** Istio's limit on `targetRefs`. */
   maxTargetRefs: 16,
+  /** A key set of more keys is no issuer's: each key without `kid` is tried in turn. */
+  maxJwksKeys: 100,
 })

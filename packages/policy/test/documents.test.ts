@@ -343,7 +343,7 @@ describe('a text of policies', () => {
     const { authorizationPolicies, peerAuthentications, problems } = readPolicies(text, 'all.yaml')
     expect([authorizationPolicies.length, peerAuthentications.length]).toEqual([1, 1])
     expect(problems.map(formatProblem)).toEqual([
-      'all.yaml:9:1: error: expected kind AuthorizationPolicy or PeerAuthentication, found "Pod"',
+      'all.yaml:9:1: error: expected kind AuthorizationPolicy, PeerAuthentication or RequestAuthentication, found "Pod"',
     ])
   })
   it('is whole or nothing with parsePolicies', () => {

@@ -5,10 +5,13 @@ import type { RequestAuthentication } from './request-authentication.ts'
 import { rememberPositions } from './positions.ts'
 import { readAuthorizationPolicy } from './read-authorization-policy.ts'
 import { readPeerAuthentication } from './read-peer-authentication.ts'
+import { readRequestAuthentication } from './read-request-authentication.ts'
 import { documentError } from '../errors.ts'
 import { type Problem, quote } from '../yaml/problem.ts'
 import { readYaml } from '../yaml/read-yaml.ts'
 import type { YamlReader } from '../yaml/reader.ts'
+
+const KINDS = 'AuthorizationPolicy, PeerAuthentication or RequestAuthentication'
 
 export interface PolicyDocuments {
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
@@ -22,12 +25,14 @@ export function readPolicies(text: string, file: string): PolicyDocuments {
   const { documents, problems } = readYaml(text, file)
   const authorizationPolicies: AuthorizationPolicy[] = []
   const peerAuthentications: PeerAuthentication[] = []
+  const requestAuthentications: RequestAuthentication[] = []
   for (const { kind, root } of documents) {
     if (kind === 'AuthorizationPolicy') add(authorizationPolicies, readWithPositions(root))
     else if (kind === 'PeerAuthentication') add(peerAuthentications, readPeerAuthentication(root))
-    else root.problem(`expected kind AuthorizationPolicy or PeerAuthentication, found ${quote(kind)}`)
+    else if (kind === 'RequestAuthentication') add(requestAuthentications, readRequestAuthentication(root))
+    else root.problem(`expected kind ${KINDS}, found ${quote(kind)}`)
   }
-  return { authorizationPolicies, peerAuthentications, requestAuthentications: [], problems }
+  return { authorizationPolicies, peerAuthentications, requestAuthentications, problems }
 }
 
 /**

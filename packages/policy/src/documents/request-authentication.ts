@@ -15,6 +15,7 @@ export interface RequestAuthenticationSpec {
 
 /** A token whose `iss` is `issuer` has to satisfy the rest of the rule. */
 export interface JwtRule {
+  /** Empty with a `jwksUri` only: a token of any issuer, if one of its keys has signed it. */
   readonly issuer: string
   /** One of them has to be in `aud`; any audience when absent or empty. */
   readonly audiences?: readonly string[]
