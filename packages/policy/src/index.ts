@@ -94,6 +94,14 @@ export type { WaypointTarget } from './waypoint/attachment.ts'
 export type { WaypointPolicyOptions } from './waypoint/attached-policies.ts'
 export type { HttpRequestFacts } from './waypoint/facts.ts'
 export type { WaypointDecision, WaypointDialect, WaypointDryRun } from './waypoint/decision.ts'
+export {
+  type CustomMatch,
+  type CustomMatches,
+  type CustomRequirement,
+  type ProviderState,
+  requireProviders,
+  type RequirementOptions,
+} from './custom/requirement.ts'
 export { createWaypointPolicies, type WaypointPolicies } from './waypoint/waypoint-policies.ts'
 export type {
   WaypointClauseFailure,

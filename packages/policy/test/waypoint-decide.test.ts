@@ -269,7 +269,7 @@ describe('the TCP dialect', () => {
     expect(overTcp({ from: [{ source: { trustDomains: ['td2'] } }] }, 'ALLOW').allowed).toBe(false)
     expect(overTcp({ from: [{ source: { remoteIpBlocks: ['10.0.0.0/24'] } }] }, 'ALLOW').allowed).toBe(true)
     const sni = waypoint([forWeb({ rules: [{ when: [{ key: 'connection.sni', values: ['*.a.io'] }] }] })])
-    expect(sni.decideConnection(target, connection(), 'x.a.io').allowed).toBe(true)
+    expect(sni.decideConnection(target, connection(), { sni: 'x.a.io' }).allowed).toBe(true)
     expect(sni.decideConnection(target, connection()).allowed).toBe(false)
   })
 })

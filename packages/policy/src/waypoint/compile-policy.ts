@@ -44,6 +44,8 @@ export interface CompiledWaypointRule {
   readonly by: PolicyRule & { readonly rule: number }
   /** istiod's name of the rule; rules are asked in its order. */
   readonly id: string
+  /** Of a CUSTOM policy: who has to be asked. */
+  readonly provider?: string
   /** And-ed. Empty matches everything. */
   readonly clauses: readonly CompiledClause[]
   /** Why the rule is not asked at all. */
@@ -149,6 +151,7 @@ function compileRule(
     dropped,
     matches: facts => allClausesHold(clauses, facts),
     verdict,
+    ...(custom ? { provider } : {}),
     ...(skipped === undefined ? {} : { skipped }),
   }
 }

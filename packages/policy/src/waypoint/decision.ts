@@ -38,6 +38,8 @@ export const waypointReasons = Object.freeze({
   noAllowPolicies: 'no allow policies, allow',
   noProvider: (policy: string, provider: string) =>
     `CUSTOM policy ${policy} asks the provider ${provider}, which this proxy does not have: denied`,
+  severalProviders: (policy: string, providers: readonly string[]) =>
+    `CUSTOM policy ${policy} is one of several with different providers (${providers.join(', ')}), and only one may be asked for a target: denied`,
 })
 
 const nothing: readonly string[] = Object.freeze([])

@@ -6,8 +6,16 @@ import type { AuthorizationAction } from '../documents/authorization-policy.ts'
 
 type Rules = readonly CompiledWaypointRule[]
 
+/** The CUSTOM rules of one provider. */
+export interface CustomLane {
+  readonly provider: string
+  readonly rules: Rules
+}
+
 export interface WaypointLanes {
   readonly custom: Rules
+  /** The same by provider, in the order of their names. Empty where no CUSTOM policy is enforced. */
+  readonly customBy: readonly CustomLane[]
   readonly audit: Rules
   readonly deny: Rules
   readonly allow: Rules
@@ -27,8 +35,10 @@ export function lanesOf(policies: readonly CompiledWaypointPolicy[]): WaypointLa
   const enforced = policies.filter(({ dryRun }) => !dryRun)
   const shadow = policies.filter(({ dryRun, action }) => dryRun && action !== 'AUDIT')
   const allows = enforced.filter(({ action }) => action === 'ALLOW').map(({ key }) => key)
+  const custom = rulesOf(enforced, 'CUSTOM')
   const lanes: WaypointLanes = {
-    custom: rulesOf(enforced, 'CUSTOM'),
+    custom,
+    customBy: byProvider(custom),
     audit: rulesOf(enforced, 'AUDIT'),
     deny: rulesOf(enforced, 'DENY'),
     allow: rulesOf(enforced, 'ALLOW'),
@@ -47,9 +57,22 @@ export function lanesOf(policies: readonly CompiledWaypointPolicy[]): WaypointLa
   }
 }
 
-/** CUSTOM, AUDIT, DENY, ALLOW. Gives an object made beforehand unless there are audit marks or dry runs to report. */
-export function judge(lanes: WaypointLanes, facts: WaypointFacts): WaypointDecision {
-  const denial = firstMatch(lanes.custom, facts)
+/** The first CUSTOM rule that matches, of each provider: whose answer is needed before anything else is judged. */
+export function matchCustom(lanes: WaypointLanes, facts: WaypointFacts): Rules {
+  if (lanes.customBy.length === 0) return noRules
+  return lanes.customBy.flatMap(({ rules }) => firstMatch(rules, facts) ?? [])
+}
+
+/**
+ * CUSTOM, AUDIT, DENY, ALLOW. Gives an object made beforehand unless there are audit marks or dry runs to report.
+ * @param custom `passed`: every provider has been asked and allows it; otherwise a CUSTOM rule that matches is a denial.
+ */
+export function judge(
+  lanes: WaypointLanes,
+  facts: WaypointFacts,
+  custom: 'deny' | 'passed' = 'deny',
+): WaypointDecision {
+  const denial = custom === 'passed' ? undefined : firstMatch(lanes.custom, facts)
   // CUSTOM ends the request before anything else has been asked.
   const verdict = denial ?? firstMatch(lanes.deny, facts) ?? firstMatch(lanes.allow, facts)
   const decision = verdict?.verdict ?? lanes.otherwise
@@ -70,6 +93,23 @@ function rulesOf(policies: readonly CompiledWaypointPolicy[], action: Authorizat
     .flatMap(({ rules }) => rules)
     .filter(({ skipped }) => skipped === undefined)
     .sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+const noRules: Rules = Object.freeze([])
+
+function byProvider(rules: Rules): readonly CustomLane[] {
+  const lanes = new Map<string, CompiledWaypointRule[]>()
+  for (const rule of rules) {
+    const { provider = '' } = rule
+    const others = lanes.get(provider)
+    if (others === undefined) lanes.set(provider, [rule])
+    else others.push(rule)
+  }
+  return [...lanes].map(([provider, own]) => ({ provider, rules: own })).sort(byProviderName)
+}
+
+function byProviderName(a: CustomLane, b: CustomLane): number {
+  return a.provider < b.provider ? -1 : 1
 }
 
 function firstMatch(rules: Rules, facts: WaypointFacts): CompiledWaypointRule | undefined {
