@@ -116,3 +116,32 @@ export {
   type RequiredWaypoint,
   type RequireWaypointOptions,
 } from './waypoint/require-waypoint.ts'
+export {
+  allow,
+  audit,
+  type AuthorizationPolicyBuilder,
+  custom,
+  deny,
+} from './builders/authorization-policy.ts'
+export {
+  peerAuthentication,
+  type PeerAuthenticationBuilder,
+  requestAuthentication,
+  type RequestAuthenticationBuilder,
+} from './builders/authentication.ts'
+export { type PolicyManifest, type SecurityDocument, toManifest, toYaml } from './builders/manifest.ts'
+export type {
+  AddressTerms,
+  ConditionKey,
+  ConditionTerms,
+  HttpMethod,
+  MetadataTerms,
+  ObjectName,
+  OneOrMore,
+  OperationTerms,
+  PrincipalTerms,
+  ServiceAccountTerms,
+  SourceTerms,
+  TargetTerms,
+  UnjudgedConditionKey,
+} from './builders/terms.ts'
