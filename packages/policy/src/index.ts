@@ -93,7 +93,16 @@ export { type NormalizedPath, normalizePath, type PathNormalization } from './wa
 export type { WaypointTarget } from './waypoint/attachment.ts'
 export type { WaypointPolicyOptions } from './waypoint/attached-policies.ts'
 export type { HttpRequestFacts } from './waypoint/facts.ts'
+export type { JwtClaims } from './waypoint/jwt-claims.ts'
 export type { WaypointDecision, WaypointDialect, WaypointDryRun } from './waypoint/decision.ts'
+export { defaultMeshConfig, type MeshConfig, parseMeshConfig, readMeshConfig } from './custom/mesh-config.ts'
+export {
+  type AuthorizationProvider,
+  type CheckedBody,
+  type GrpcAuthorizationProvider,
+  headerMatcher,
+  type HttpAuthorizationProvider,
+} from './custom/provider.ts'
 export {
   type CustomMatch,
   type CustomMatches,

@@ -1,6 +1,15 @@
 /** What a rule can ask about, by `when` key: how its values match, and what the request has. */
 import { type Cidr, CoreError, cidrContains, parseCidr } from '@ambient/core'
 import { asciiLowerCase, type WaypointFacts } from './facts.ts'
+import {
+  claimPathOf,
+  type ClaimsTest,
+  claimTest,
+  type JwtClaims,
+  requestPrincipalTest,
+  shownClaim,
+  shownPrincipal,
+} from './jwt-claims.ts'
 import { isPathTemplate, pathTemplateTest } from './path-template.ts'
 import { globTest, type TextTest, textTest } from './text-match.ts'
 import { expandPrincipals, expandTrustDomains, type TrustDomains } from './trust-domains.ts'
@@ -130,12 +139,15 @@ const paths: Attribute = {
   actual: ({ path }) => path,
 }
 
-/** Claims of a JWT: none is verified here, so none is there. */
-const requestAuth: Attribute = {
+const requestPrincipal: Attribute = {
   http: true,
-  matcher: () => never,
-  actual: () => '(no verified JWT)',
+  matcher: values => onClaims(requestPrincipalTest(values)),
+  actual: facts => ofClaims(facts, shownPrincipal),
 }
+
+const audiences = claimAttribute(['aud'])
+
+const presenter = claimAttribute(['azp'])
 
 /** Dynamic metadata of Envoy's filters, which are not here. */
 const filterMetadata: Attribute = {
@@ -156,15 +168,15 @@ const ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map([
   ['destination.ip', destinationIp],
   ['destination.port', destinationPort],
   ['connection.sni', sni],
-  ['request.auth.principal', requestAuth],
-  ['request.auth.audiences', requestAuth],
-  ['request.auth.presenter', requestAuth],
+  ['request.auth.principal', requestPrincipal],
+  ['request.auth.audiences', audiences],
+  ['request.auth.presenter', presenter],
 ])
 
 /** Fields of a source or an operation, which are attributes too. */
 export const fieldAttributes = Object.freeze({
   principals: principal,
-  requestPrincipals: requestAuth,
+  requestPrincipals: requestPrincipal,
   namespaces: namespace,
   ipBlocks: sourceIp,
   remoteIpBlocks: remoteIp,
@@ -182,7 +194,8 @@ export function attributeOf(key: string): Attribute | undefined {
   if (fixed !== undefined) return fixed
   const header = /^request\.headers\[([^[\]]+)\]$/.exec(key)?.[1]
   if (header !== undefined) return headerAttribute(asciiLowerCase(header))
-  if (/^request\.auth\.claims(\[[^[\]]+\])+$/.test(key)) return requestAuth
+  const claim = claimPathOf(key)
+  if (claim !== undefined) return claimAttribute(claim)
   return /^experimental\.envoy\.filters\.[^[\]]+\[[^[\]]+\]$/.test(key) ? filterMetadata : undefined
 }
 
@@ -190,6 +203,23 @@ export function attributeOf(key: string): Attribute | undefined {
 export function shownValues(field: string, values: readonly string[]): readonly string[] {
   const header = /^request\.headers\[(.+)\]$/.exec(field)?.[1]
   return header !== undefined && isSecretHeader(header) ? [NOT_SHOWN] : values
+}
+
+/** Without a verified token nothing matches. */
+function claimAttribute(path: readonly string[]): Attribute {
+  return {
+    http: true,
+    matcher: values => onClaims(claimTest(path, values)),
+    actual: facts => ofClaims(facts, claims => shownClaim(claims, path)),
+  }
+}
+
+function onClaims(test: ClaimsTest): Test {
+  return ({ request }) => request?.jwt !== undefined && test(request.jwt)
+}
+
+function ofClaims({ request }: WaypointFacts, show: (claims: JwtClaims) => string): string {
+  return request?.jwt === undefined ? '(no verified JWT)' : show(request.jwt)
 }
 
 /** Value by value: a repeated header matches when one of its values does. */

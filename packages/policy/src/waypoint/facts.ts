@@ -1,5 +1,6 @@
 /** What a waypoint's policies know of a request, derived when a rule first asks for it. */
 import { type Connection, ipToBytes, type SpiffeId, workloadIdentityOf } from '@ambient/core'
+import type { JwtClaims } from './jwt-claims.ts'
 
 /** One request as the waypoint is about to forward it. */
 export interface HttpRequestFacts {
@@ -15,6 +16,8 @@ export interface HttpRequestFacts {
    * header that a client can set.
    */
   readonly remoteAddress?: string
+  /** Of a token that was verified for this target; absent without one, and every rule that asks for it fails. */
+  readonly jwt?: JwtClaims
   /** Each field of the name (lower case), not joined; empty when there is none. */
   header(name: string): readonly string[]
 }
@@ -25,6 +28,8 @@ export class WaypointFacts {
   readonly request: HttpRequestFacts | undefined
   /** Of a TLS connection that passes through; empty when there is none. */
   readonly sni: string
+  /** Where a trusted proxy says that a connection without HTTP comes from. */
+  readonly #remoteSource: string | undefined
   /** `spiffe://…`; absent in plaintext. */
   readonly uri: string | undefined
   #account: string | null | undefined
@@ -34,8 +39,9 @@ export class WaypointFacts {
   #remote: Uint8Array | undefined
   #destination: Uint8Array | undefined
 
-  constructor(connection: Connection, request?: HttpRequestFacts, sni = '') {
+  constructor(connection: Connection, request?: HttpRequestFacts, sni = '', remoteAddress?: string) {
     this.connection = connection
+    this.#remoteSource = remoteAddress
     this.request = request
     this.sni = sni
     this.uri = connection.source.identity?.uri
@@ -76,7 +82,7 @@ export class WaypointFacts {
   }
 
   get remoteAddress(): string {
-    return this.request?.remoteAddress ?? this.connection.source.address
+    return this.request?.remoteAddress ?? this.#remoteSource ?? this.connection.source.address
   }
 
   get remoteIp(): Uint8Array {
