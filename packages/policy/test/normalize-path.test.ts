@@ -35,6 +35,13 @@ describe('BASE', () => {
     ['/..;.\\b/c', '/c'],
     ['/a;x/../b', '/b'],
     ['/%zz%', '/%zz%'],
+    // What is unescaped makes no new escape with a percent sign before it.
+    ['/%%61%61', '/%25aa'],
+    ['/%%36%31', '/%2561'],
+    ['/%a%61', '/%25aa'],
+    ['/%%61b', '/%25ab'],
+    ['/%%%61a', '/%%25aa'],
+    ['/%%67%61', '/%ga'],
     ['/a?{"x":1}', '/a?{"x":1}'],
     ['/a?b?c', '/a?b?c'],
     ['/?', '/?'],
@@ -91,6 +98,8 @@ describe('whatever comes', () => {
     '%61',
     ';',
     '%',
+    '%36',
+    '1',
     '{',
     '//',
     '?',
@@ -110,6 +119,17 @@ describe('whatever comes', () => {
         if (how !== 'BASE' && path !== '//') expect(path).not.toContain('//')
       }),
       { numRuns: 2000 },
+    )
+  })
+
+  it('is the same after a second time, but for dots with a parameter that were hidden the first time', () => {
+    fc.assert(
+      fc.property(target, mode, (text, how) => {
+        const once = normalizePath(text, how)
+        if (!once.ok || /\/\.{1,2};/.test(once.path)) return
+        expect(normalizePath(once.path, how)).toEqual(once)
+      }),
+      { numRuns: 5000 },
     )
   })
 

@@ -215,6 +215,10 @@ describe('trust domain aliases', () => {
     [{ principals: ['td*/ns/a/sa/b'] }, 'td1/ns/a/sa/b', true],
     [{ trustDomains: ['old-td'] }, 'td1/ns/a/sa/b', true],
     [{ trustDomains: ['td3'] }, 'td1/ns/a/sa/b', false],
+    // A pointer in principals only.
+    [{ trustDomains: ['cluster.local'] }, 'td1/ns/a/sa/b', false],
+    [{ notTrustDomains: ['cluster.local'] }, 'td1/ns/a/sa/b', true],
+    [{ trustDomains: ['cluster.local'] }, 'cluster.local/ns/a/sa/b', true],
     [{ notPrincipals: ['td1/ns/a/sa/b'] }, 'old-td/ns/a/sa/b', false],
   ])('%j of %s: %s', (source, principal, expected) => {
     expect(decide(source, principal)).toBe(expected)

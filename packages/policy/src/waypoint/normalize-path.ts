@@ -82,11 +82,20 @@ function mergeSlashes(path: string): string {
   return /^\/{2,}$/.test(path) ? '//' : path.replace(/\/{2,}/g, '/')
 }
 
-/** Unreserved characters unescaped, forbidden ones escaped; other escapes keep their case. */
+/** Stands for a percent sign that begins no escape. What is refused never comes this far. */
+const LONE_PERCENT = '\u0000'
+
+/**
+ * Unreserved characters unescaped, forbidden ones escaped; other escapes keep their case. A lone percent sign stays, unless
+ * what is unescaped behind it would make it an escape: `%%61%61` is `%25aa`, not `%aa`.
+ */
 function canonicalSegment(segment: string): string {
-  return segment.replace(/%[0-9A-Fa-f]{2}|[ "<>^`{|}]/g, found => {
+  const text = segment.replace(/%[0-9A-Fa-f]{2}|[ "<>^`{|}%]/g, found => {
+    if (found === '%') return LONE_PERCENT
     if (ESCAPED.has(found)) return `%${found.charCodeAt(0).toString(16).toUpperCase()}`
     const character = String.fromCharCode(Number.parseInt(found.slice(1), 16))
     return UNRESERVED.test(character) ? character : found
   })
+  if (!text.includes(LONE_PERCENT)) return text
+  return text.replace(/\0(?=[0-9A-Fa-f]{2})/g, '%25').replaceAll(LONE_PERCENT, '%')
 }

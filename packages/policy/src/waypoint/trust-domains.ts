@@ -22,10 +22,9 @@ export function expandPrincipals(principals: readonly string[], members: TrustDo
   return [...new Set(principals.flatMap(principal => expandPrincipal(principal, members)))]
 }
 
-/** Each member as all members; all others as they stand. */
+/** Each member as all members; all others as they stand: here `cluster.local` is a name like any other. */
 export function expandTrustDomains(values: readonly string[], members: TrustDomains): readonly string[] {
-  const expand = (value: string): readonly string[] =>
-    value === LOCAL_POINTER || members.includes(value) ? members : [value]
+  const expand = (value: string): readonly string[] => (members.includes(value) ? members : [value])
   return [...new Set(values.flatMap(expand))]
 }
 
