@@ -145,6 +145,7 @@ export {
   type EnvironmentVariable,
   type IpFamily,
   type KubernetesObject,
+  type MeshConfigResource,
   type NamespaceResource,
   type NodeResource,
   noResources,

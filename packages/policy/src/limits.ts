@@ -15,6 +15,18 @@ export const limits = Object.freeze({
   maxServiceAccountLength: 320,
   /** Istio's limit on `targetRefs`. */
   maxTargetRefs: 16,
+  /** Cases of one file of tests, after lists became combinations: five lists of ten would be 100 000. */
+  maxTestCases: 10_000,
+  /** An evaluator keeps which policies concern whom; past this many enforcers it begins anew. */
+  maxKnownEnforcers: 1_000,
   /** A key set of more keys is no issuer's: each key without `kid` is tried in turn. */
   maxJwksKeys: 100,
+  /** Istio's limit on the name of an extension provider: a DNS label. */
+  maxProviderName: 63,
+  /** DNS's limit on a name. */
+  maxHostLength: 253,
+  /** Istio's default is the longest that a provider may take: each check holds a request and its caller. */
+  maxProviderTimeoutMs: 600_000,
+  /** Of a request's body that a provider sees: it is held in memory until the answer, for each request. */
+  maxCheckedBodyBytes: 4 * 1024 * 1024,
 })

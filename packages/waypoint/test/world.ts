@@ -106,6 +106,7 @@ export interface WorldOptions {
   readonly protocol?: AppProtocol | undefined
   readonly env?: Record<string, string>
   readonly policies?: readonly AuthorizationPolicy[]
+  readonly meshConfig?: ConfigStore['meshConfig']
   readonly clock?: Clock
   readonly random?: () => number
   /** Who the waypoint is, over the world's CA. Default: a certificate that the CA signs. */
@@ -130,7 +131,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const client = workload('client', { addresses: [clientIp] })
   const directory = createDirectory()
   directory.replace({ workloads: [client, server], services: [web] })
-  const store = createTestStore(options.policies ?? [])
+  const store = createTestStore(options.policies ?? [], options.meshConfig)
   const tunnels = await startDestination(identities, serverIp)
   const log = collectLines()
   const given = await options.identitiesOf?.(identities)
@@ -280,15 +281,23 @@ async function startDestination(identities: TestIdentities, host: string): Promi
 }
 
 export interface TestStore extends ConfigStore {
-  set(parts: Partial<Pick<ConfigStore, 'authorizationPolicies' | 'virtualServices' | 'httpRoutes'>>): void
+  set(
+    parts: Partial<
+      Pick<ConfigStore, 'authorizationPolicies' | 'virtualServices' | 'httpRoutes' | 'meshConfig'>
+    >,
+  ): void
 }
 
-function createTestStore(policies: readonly AuthorizationPolicy[]): TestStore {
+function createTestStore(
+  policies: readonly AuthorizationPolicy[],
+  meshConfig: ConfigStore['meshConfig'],
+): TestStore {
   const listeners = new Set<() => void>()
   const held = {
     virtualServices: [] as ConfigStore['virtualServices'],
     httpRoutes: [] as ConfigStore['httpRoutes'],
     authorizationPolicies: policies as ConfigStore['authorizationPolicies'],
+    meshConfig,
   }
   return {
     get virtualServices() {
@@ -299,6 +308,9 @@ function createTestStore(policies: readonly AuthorizationPolicy[]): TestStore {
     },
     get authorizationPolicies() {
       return held.authorizationPolicies
+    },
+    get meshConfig() {
+      return held.meshConfig
     },
     destinationRules: [],
     gateways: [],

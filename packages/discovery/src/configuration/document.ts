@@ -6,6 +6,7 @@ import type { Resources } from '../resources/types.ts'
 
 /** What has to be known before a service or a route that depends on it: policies first of all. */
 export const supportingTypes = Object.freeze([
+  'core/v1/ConfigMap',
   'security.istio.io/v1/AuthorizationPolicy',
   'gateway.networking.k8s.io/v1/Gateway',
   'core/v1/Pod',
@@ -18,7 +19,10 @@ export const routeTypes = Object.freeze([
   'gateway.networking.k8s.io/v1/HTTPRoute',
 ] as const)
 
-/** Type URLs, as istiod's `api` generator has them; `core/v1/Pod` carries labels only. */
+/**
+ * Type URLs, as istiod's `api` generator has them; `core/v1/Pod` carries labels only, `core/v1/ConfigMap` the mesh's
+ * configuration.
+ */
 export const configTypes = Object.freeze([...supportingTypes, ...routeTypes] as const)
 export type ConfigType = (typeof configTypes)[number]
 
@@ -54,6 +58,10 @@ export function configurationOf(resources: Resources, pods: readonly LabelledPod
     ['gateway.networking.k8s.io/v1/HTTPRoute', written(resources.httpRoutes)],
     ['gateway.networking.k8s.io/v1/Gateway', written(resources.gateways)],
     ['security.istio.io/v1/AuthorizationPolicy', byName(policies)],
+    [
+      'core/v1/ConfigMap',
+      byName(resources.meshConfigs.map(({ metadata, text }) => ({ metadata, spec: { mesh: text } }))),
+    ],
     ['core/v1/Pod', byName(pods.map(podDocument))],
   ])
 }

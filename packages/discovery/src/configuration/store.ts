@@ -1,5 +1,11 @@
 /** What a waypoint knows beside WDS: configuration objects as they were last good, read as manifests are. */
-import { type AuthorizationPolicy, readYaml, type YamlReader } from '@ambient/policy'
+import {
+  type AuthorizationPolicy,
+  type MeshConfig,
+  readMeshConfig,
+  readYaml,
+  type YamlReader,
+} from '@ambient/policy'
 import type { DestinationRuleResource } from '../resources/destination-rule-types.ts'
 import type { GatewayResource } from '../resources/gateway-types.ts'
 import type { HttpRouteResource } from '../resources/http-route-types.ts'
@@ -17,6 +23,8 @@ export interface ConfigStore {
   readonly gateways: readonly GatewayResource[]
   /** Those with `targetRefs`. */
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
+  /** What the mesh says of itself; `undefined` when the control plane says nothing. The same object until it changes. */
+  readonly meshConfig: MeshConfig | undefined
   /** `undefined` for a pod that is not known. */
   podLabels(namespace: string, name: string): Readonly<Record<string, string>> | undefined
   /** Called after each change. Returns the function that ends the watch. */
@@ -71,6 +79,7 @@ class MemoryConfigStore implements WritableConfigStore {
   readonly #objects = new Map<ConfigType, Map<string, Partial<Lists>>>()
   readonly #lists = new Map<keyof Resources, readonly unknown[]>()
   readonly #pods = new Map<string, Readonly<Record<string, string>>>()
+  readonly #meshConfigs = new Map<string, MeshConfig>()
   readonly #listeners = new Set<() => void>()
 
   get virtualServices(): readonly VirtualServiceResource[] {
@@ -93,6 +102,10 @@ class MemoryConfigStore implements WritableConfigStore {
     return this.#list('security.istio.io/v1/AuthorizationPolicy', 'authorizationPolicies')
   }
 
+  get meshConfig(): MeshConfig | undefined {
+    return this.#meshConfigs.values().next().value
+  }
+
   podLabels(namespace: string, name: string): Readonly<Record<string, string>> | undefined {
     return this.#pods.get(`${namespace}/${name}`)
   }
@@ -111,7 +124,7 @@ class MemoryConfigStore implements WritableConfigStore {
   replace(configuration: Configuration): readonly ResourceProblem[] {
     const problems = configTypes.flatMap(type => {
       const upsert = configuration.get(type) ?? new Map<string, ConfigDocument>()
-      const present = type === 'core/v1/Pod' ? this.#pods : this.#objects.get(type)
+      const present = this.#present(type)
       const remove = [...(present?.keys() ?? [])].filter(name => !upsert.has(name))
       return this.#take(type, { upsert, remove })
     })
@@ -119,11 +132,17 @@ class MemoryConfigStore implements WritableConfigStore {
     return problems
   }
 
+  #present(type: ConfigType): ReadonlyMap<string, unknown> | undefined {
+    if (type === 'core/v1/Pod') return this.#pods
+    return type === 'core/v1/ConfigMap' ? this.#meshConfigs : this.#objects.get(type)
+  }
+
   #announce(): void {
     for (const listener of [...this.#listeners]) listener()
   }
 
   #take(type: ConfigType, { upsert, remove }: ConfigUpdate): readonly ResourceProblem[] {
+    if (type === 'core/v1/ConfigMap') return this.#takeMeshConfig({ upsert, remove })
     const kind = kinds.get(type)
     if (kind === undefined) {
       for (const name of remove) this.#pods.delete(name)
@@ -146,6 +165,16 @@ class MemoryConfigStore implements WritableConfigStore {
       }
     }
     return problems
+  }
+
+  #takeMeshConfig({ upsert, remove }: ConfigUpdate): readonly ResourceProblem[] {
+    for (const name of remove) this.#meshConfigs.delete(name)
+    return [...upsert].flatMap(([name, { spec }]): readonly ResourceProblem[] => {
+      const { value, problems } = readMeshConfig(String(spec['mesh'] ?? ''), name)
+      if (value === undefined) return [{ name, reason: problems.map(({ message }) => message).join('; ') }]
+      this.#meshConfigs.set(name, value)
+      return []
+    })
   }
 
   #list<List extends keyof Resources>(type: ConfigType, list: List): Resources[List] {

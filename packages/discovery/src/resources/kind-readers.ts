@@ -11,6 +11,7 @@ import { checkPolicyTargets, checkUseWaypoint } from './check-waypoints.ts'
 import { type ReadContext, warnWhenNothingSelected } from './context.ts'
 import { readDestinationRule } from './read-destination-rule.ts'
 import { oldGatewayNameLabel, readGateway } from './read-gateway.ts'
+import { readMeshConfigMap } from './read-mesh-config.ts'
 import { readHttpRoute } from './read-http-route.ts'
 import { readDeployment, readPod } from './read-pods.ts'
 import { readService } from './read-service.ts'
@@ -36,6 +37,7 @@ export function createCollector(context: CollectorContext): Collector {
       namespaces: [],
       serviceAccounts: [],
       nodes: [],
+      meshConfigs: [],
       services: [],
       deployments: [],
       pods: [],
@@ -53,6 +55,7 @@ export const kindReaders: ReadonlyMap<string, KindReader> = new Map<string, Kind
   ['Namespace', reader('namespaces', readNamespace)],
   ['ServiceAccount', reader('serviceAccounts', readServiceAccount)],
   ['Node', reader('nodes', readNode)],
+  ['ConfigMap', reader('meshConfigs', readMeshConfigMap)],
   ['Service', reader('services', readService)],
   ['Deployment', reader('deployments', readDeployment)],
   ['Pod', reader('pods', readPod)],

@@ -12,6 +12,7 @@ const actedKinds: ReadonlyMap<string, readonly string[]> = new Map([
   ['Namespace', ['v1']],
   ['ServiceAccount', ['v1']],
   ['Node', ['v1']],
+  ['ConfigMap', ['v1']],
   ['Service', ['v1']],
   ['Pod', ['v1']],
   ['Deployment', ['apps/v1']],

@@ -1,5 +1,11 @@
 /** Kubernetes objects as readonly data: the fields that an ambient mesh acts on, with their defaults filled in. */
-import type { AuthorizationPolicy, ObjectMeta, PeerAuthentication, SourcePosition } from '@ambient/policy'
+import type {
+  AuthorizationPolicy,
+  MeshConfig,
+  ObjectMeta,
+  PeerAuthentication,
+  SourcePosition,
+} from '@ambient/policy'
 import type { DestinationRuleResource } from './destination-rule-types.ts'
 import type { GatewayResource } from './gateway-types.ts'
 import type { HttpRouteResource } from './http-route-types.ts'
@@ -22,6 +28,14 @@ export interface ServiceAccountResource extends KubernetesObject {
 /** Its labels give the locality of the pods on it. */
 export interface NodeResource extends KubernetesObject {
   readonly kind: 'Node'
+}
+
+/** What the mesh says of itself. */
+export interface MeshConfigResource extends KubernetesObject {
+  readonly kind: 'ConfigMap'
+  readonly config: MeshConfig
+  /** As it was written: the key `mesh`. */
+  readonly text: string
 }
 
 export type IpFamily = 'IPv4' | 'IPv6'
@@ -146,6 +160,8 @@ export interface Resources {
   readonly namespaces: readonly NamespaceResource[]
   readonly serviceAccounts: readonly ServiceAccountResource[]
   readonly nodes: readonly NodeResource[]
+  /** At most one: the ConfigMap `istio` of the root namespace. Other ConfigMaps are passed over. */
+  readonly meshConfigs: readonly MeshConfigResource[]
   readonly services: readonly ServiceResource[]
   readonly deployments: readonly DeploymentResource[]
   readonly pods: readonly PodResource[]
@@ -161,6 +177,7 @@ export const noResources: Resources = Object.freeze({
   namespaces: [],
   serviceAccounts: [],
   nodes: [],
+  meshConfigs: [],
   services: [],
   deployments: [],
   pods: [],

@@ -26,6 +26,8 @@ export type YamlNode =
       readonly value: YamlScalarValue
       /** As written, when it was written without quotes. */
       readonly plain: string | undefined
+      /** Of a text behind `|`: how many characters each of its lines is moved to the right. */
+      readonly indent?: number
     }
   | { readonly kind: 'list'; readonly offset: number; readonly items: readonly YamlNode[] }
   | { readonly kind: 'object'; readonly offset: number; readonly entries: ReadonlyMap<string, YamlEntry> }
@@ -36,6 +38,11 @@ export interface YamlEntry {
 }
 
 type Report = (offset: number, message: string) => void
+
+interface Composing {
+  readonly text: string
+  readonly report: Report
+}
 
 /** Keys that assigned to an ordinary object would change its prototype. */
 const DANGEROUS_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
@@ -50,11 +57,12 @@ export function composeYaml(text: string, report: Report): readonly YamlNode[] {
       reported = true
       report(offset, message)
     }
+    const composing: Composing = { text, report: reportHere }
     // What follows a syntax error is mostly its echo.
     const [error] = document.errors
     if (error !== undefined) reportHere(error.pos[0], problemText(error.message))
     if (reported || document.contents === null) continue
-    const root = convert(document.contents, 0, reportHere)
+    const root = convert(document.contents, 0, composing)
     if (!reported && !(root.kind === 'scalar' && root.value === null)) roots.push(root)
   }
   return roots
@@ -77,7 +85,8 @@ function parseDocuments(text: string, report: Report): readonly Document.Parsed[
   }
 }
 
-function convert(node: ParsedNode, depth: number, report: Report): YamlNode {
+function convert(node: ParsedNode, depth: number, composing: Composing): YamlNode {
+  const { report } = composing
   const offset = node.range[0]
   const nothing: YamlNode = { kind: 'scalar', offset, value: null, plain: undefined }
   if (depth > limits.maxDepth) {
@@ -92,13 +101,14 @@ function convert(node: ParsedNode, depth: number, report: Report): YamlNode {
     report(offset, `the tag ${quote(node.tag)} is not allowed: expected plain YAML`)
     return nothing
   }
-  if (isMap(node)) return convertMap(node, depth, report)
+  if (isMap(node)) return convertMap(node, depth, composing)
   if (isSeq(node))
-    return { kind: 'list', offset, items: node.items.map(item => convert(item, depth + 1, report)) }
-  return isScalar(node) ? convertScalar(node, offset) : nothing
+    return { kind: 'list', offset, items: node.items.map(item => convert(item, depth + 1, composing)) }
+  return isScalar(node) ? convertScalar(node, offset, composing.text) : nothing
 }
 
-function convertMap(map: YAMLMap.Parsed, depth: number, report: Report): YamlNode {
+function convertMap(map: YAMLMap.Parsed, depth: number, composing: Composing): YamlNode {
+  const { report } = composing
   const entries = new Map<string, YamlEntry>()
   for (const { key, value } of map.items) {
     const keyOffset = key.range[0]
@@ -108,7 +118,7 @@ function convertMap(map: YAMLMap.Parsed, depth: number, report: Report): YamlNod
     else if (entries.has(name)) report(keyOffset, `duplicate key ${quote(name)}`)
     else {
       const nothing: YamlNode = { kind: 'scalar', offset: keyOffset, value: null, plain: undefined }
-      entries.set(name, { keyOffset, value: value === null ? nothing : convert(value, depth + 1, report) })
+      entries.set(name, { keyOffset, value: value === null ? nothing : convert(value, depth + 1, composing) })
     }
   }
   return { kind: 'object', offset: map.range[0], entries }
@@ -120,11 +130,19 @@ function keyText(key: ParsedNode): string | undefined {
   return typeof key.value === 'string' ? key.value : key.source
 }
 
-function convertScalar(node: Scalar, offset: number): YamlNode {
+function convertScalar(node: Scalar, offset: number, text: string): YamlNode {
   const { value } = node
   const known = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
   const plain = node.type === Scalar.PLAIN ? (node.source ?? '') : undefined
-  return { kind: 'scalar', offset, value: known ? value : null, plain }
+  const scalar = { kind: 'scalar', offset, value: known ? value : null, plain } as const
+  return node.type === Scalar.BLOCK_LITERAL ? { ...scalar, indent: indentOf(text, offset) } : scalar
+}
+
+/** Of the first line behind the `|` that is not empty. */
+function indentOf(text: string, offset: number): number {
+  const lines = /[^\n]*\n(?:[^\S\n]*\n)*( *)/y
+  lines.lastIndex = offset
+  return lines.exec(text)?.[1]?.length ?? 0
 }
 
 /** The library's first line; thousands of levels exhaust its stack, which it reports as any other mistake. */

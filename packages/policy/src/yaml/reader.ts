@@ -42,6 +42,17 @@ export interface YamlReader {
   toJson(): unknown
   /** Records a problem here: `path: message`. */
   problem(message: string, severity?: Problem['severity']): void
+  /**
+   * Reads the string as a document of its own with `read`, whose findings are recorded where they stand in this file.
+   * `undefined` when there are errors.
+   */
+  embedded<T>(read: ReadText<T>): T | undefined
+}
+
+/** What a text of its own is, and what is wrong with it, by its own lines and columns. */
+export type ReadText<T> = (text: string) => {
+  readonly value: T | undefined
+  readonly problems: readonly Problem[]
 }
 
 export interface YamlObject {
@@ -101,7 +112,27 @@ export function createYamlReader(node: YamlNode, sink: ProblemSink, path = ''): 
     },
     toJson: () => toJson(node),
     problem: (message, severity) => at(message, severity),
+    embedded(read) {
+      const text = asString('a string')
+      return text === undefined ? undefined : readEmbedded(node, sink, read(text), at)
+    },
   }
+}
+
+/** A text behind `|` stands in the file as it is; of any other, findings can only be told at its beginning. */
+function readEmbedded<T>(
+  node: YamlNode,
+  sink: ProblemSink,
+  { value, problems }: ReturnType<ReadText<T>>,
+  at: (message: string, severity: Problem['severity']) => void,
+): T | undefined {
+  const indent = node.kind === 'scalar' ? node.indent : undefined
+  const start = sink.position(node.offset).line
+  for (const { line, column, message, severity } of problems) {
+    if (indent === undefined) at(`line ${line}, column ${column}: ${message}`, severity)
+    else sink.add({ file: sink.file, line: start + line, column: column + indent, message, severity })
+  }
+  return problems.some(({ severity }) => severity === 'error') ? undefined : value
 }
 
 type Wrong = (expected: string) => undefined
