@@ -5,6 +5,7 @@ import type { Connection, Decision } from '@ambient/core'
 import {
   type Authorization,
   type AuthorizationMatch,
+  type AuthorizationScope,
   createPolicySet,
   createPolicyStore,
   decide,
@@ -78,36 +79,53 @@ const anyMatch = fc.oneof({ weight: 3, arbitrary: sparse }, match)
 const rule = fc.record({
   clauses: fc.array(fc.record({ matches: fc.array(anyMatch, { maxLength: 3 }) }), { maxLength: 3 }),
 })
-const authorization: fc.Arbitrary<Authorization> = fc.record({
-  name: fc.constantFrom(...NAMES),
-  namespace: fc.constantFrom('shop', 'root'),
-  scope: fc.constantFrom('Global', 'Namespace', 'WorkloadSelector'),
-  action: fc.constantFrom('Allow', 'Deny'),
-  dryRun: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, fc.constant(true)),
-  rules: fc.array(rule, { maxLength: 3 }),
-})
-const set = fc.uniqueArray(authorization, { maxLength: 6, selector: keyOf })
-const target: fc.Arbitrary<Connection> = fc
-  .record({
-    who: fc.option(fc.tuple(fc.constantFrom(...NAMESPACES), fc.constantFrom(...ACCOUNTS))),
-    from: fc.constantFrom(...ADDRESSES),
-    to: fc.constantFrom(...ADDRESSES),
-    port: fc.constantFrom(...PORTS),
-    named: fc.uniqueArray(
-      fc.tuple(fc.constantFrom('shop', 'root'), fc.constantFrom(...NAMES)).map(parts => parts.join('/')),
-      { maxLength: 2 },
-    ),
-    known: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)),
+const SCOPES = ['Global', 'Namespace', 'WorkloadSelector'] as const
+const authorizationNamed = (
+  names: readonly string[],
+  scopes: readonly AuthorizationScope[] = SCOPES,
+): fc.Arbitrary<Authorization> =>
+  fc.record({
+    name: fc.constantFrom(...names),
+    namespace: fc.constantFrom('shop', 'root'),
+    scope: fc.constantFrom(...scopes),
+    action: fc.constantFrom('Allow', 'Deny'),
+    dryRun: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, fc.constant(true)),
+    rules: fc.array(rule, { maxLength: 3 }),
   })
-  .map(({ who, from, to, port, named, known }) =>
-    connection({
-      principal: who === null ? null : `td/ns/${who[0]}/sa/${who[1]}`,
-      from,
-      to,
-      port,
-      workload: known ? workload({ authorizationPolicies: named }) : null,
-    }),
-  )
+const set = fc.uniqueArray(authorizationNamed(NAMES), { maxLength: 6, selector: keyOf })
+/** So many that rules share what they are found by, and a workload may name more than are walked. */
+const MANY = Array.from({ length: 80 }, (_, index) => `p${index}`)
+const mostlySelecting = [...SCOPES, ...Array.from({ length: 60 }, () => 'WorkloadSelector' as const)]
+const many = fc.uniqueArray(authorizationNamed(MANY, mostlySelecting), {
+  minLength: 40,
+  maxLength: 90,
+  selector: keyOf,
+})
+const targetOf = (names: readonly string[], mostNamed: number): fc.Arbitrary<Connection> =>
+  fc
+    .record({
+      who: fc.option(fc.tuple(fc.constantFrom(...NAMESPACES), fc.constantFrom(...ACCOUNTS))),
+      from: fc.constantFrom(...ADDRESSES),
+      to: fc.constantFrom(...ADDRESSES),
+      port: fc.constantFrom(...PORTS),
+      named: fc.uniqueArray(
+        fc.tuple(fc.constantFrom('shop', 'root'), fc.constantFrom(...names)).map(parts => parts.join('/')),
+        { minLength: Math.max(0, mostNamed - 20), maxLength: mostNamed },
+      ),
+      known: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)),
+    })
+    .map(({ who, from, to, port, named, known }) =>
+      connection({
+        principal: who === null ? null : `td/ns/${who[0]}/sa/${who[1]}`,
+        from,
+        to,
+        port,
+        workload: known ? workload({ authorizationPolicies: named }) : null,
+      }),
+    )
+
+const target = targetOf(NAMES, 2)
+const manyTargets = fc.array(targetOf(MANY, 140), { minLength: 3, maxLength: 6 })
 
 describe('decide', () => {
   it('is what a naive evaluation says', () => {
@@ -119,6 +137,37 @@ describe('decide', () => {
       { numRuns: 3000 },
     )
   })
+  it('is what a naive evaluation says of many policies, while they come and go', () => {
+    fc.assert(
+      fc.property(
+        many,
+        many,
+        fc.infiniteStream(fc.nat({ max: 120 })),
+        manyTargets,
+        (first, later, luck, to) => {
+          const store = createPolicyStore(first)
+          const left = new Map(first.map(one => [keyOf(one), one]))
+          const check = (): void => {
+            for (const one of to)
+              for (const named of [one, namingOnly(one, left)])
+                expect(summary(decide(store.policies, named))).toEqual(naive([...left.values()], named))
+          }
+          check()
+          for (const one of later) {
+            const remove = [...left.keys()].filter((_, index) => index === luck.next().value)
+            store.apply({ upsert: [one], remove })
+            for (const key of remove) left.delete(key)
+            left.set(keyOf(one), one)
+          }
+          check()
+          store.apply({ upsert: [], remove: [...left.keys()] })
+          left.clear()
+          check()
+        },
+      ),
+      { numRuns: 100 },
+    )
+  }, 60_000)
   it('is what explain says', () => {
     fc.assert(
       fc.property(
@@ -159,6 +208,14 @@ describe('decide', () => {
 
 function keyOf(policy: { readonly namespace: string; readonly name: string }): string {
   return `${policy.namespace}/${policy.name}`
+}
+
+/** The same to a workload that names no policy which is not there. */
+function namingOnly(to: Connection, policies: ReadonlyMap<string, Authorization>): Connection {
+  const { workload: destination } = to.destination
+  if (destination === undefined) return to
+  const authorizationPolicies = destination.authorizationPolicies.filter(key => policies.has(key))
+  return { ...to, destination: { ...to.destination, workload: { ...destination, authorizationPolicies } } }
 }
 
 function emptied(of: AuthorizationMatch): AuthorizationMatch {

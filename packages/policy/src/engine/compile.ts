@@ -1,4 +1,5 @@
 /** An L4 policy as closures: built once, matched without allocating. */
+import type { Decision } from '@ambient/core'
 import { attributeTests, type Test } from './attributes.ts'
 import {
   type Authorization,
@@ -12,6 +13,8 @@ export interface CompiledRule {
   /** Index in the policy. */
   readonly rule: number
   readonly matches: Test
+  /** The decision that it makes; set when it first does. */
+  verdict: Decision | undefined
 }
 
 export interface CompiledPolicy {
@@ -25,7 +28,12 @@ export function compile(authorization: Authorization): CompiledPolicy {
   const rules: CompiledRule[] = []
   const policy: CompiledPolicy = { key: authorizationKey(authorization), authorization, rules }
   for (const [index, rule] of authorization.rules.entries())
-    rules.push({ policy, rule: index, matches: compileRule(rule, authorization.action) })
+    rules.push({
+      policy,
+      rule: index,
+      matches: compileRule(rule, authorization.action),
+      verdict: undefined,
+    })
   return policy
 }
 

@@ -3,9 +3,10 @@
  * denied. Dry-run policies are asked and reported, never obeyed.
  */
 import type { Connection, Decision, Workload } from '@ambient/core'
+import type { Lane } from './bucket.ts'
 import type { CompiledRule } from './compile.ts'
-import { Facts } from './facts.ts'
-import { type IndexedPolicies, indexPolicies, type Lane, type PolicySet } from './policy-set.ts'
+import type { Facts } from './facts.ts'
+import { type IndexedPolicies, indexPolicies, type PolicySet } from './policy-set.ts'
 import { defaults } from '../defaults.ts'
 import type { Authorization } from '../ztunnel/authorization.ts'
 
@@ -60,21 +61,53 @@ export function decide(
   options: DecideOptions = {},
 ): Decision {
   const set = indexPolicies(policies)
+  const facts = set.takeFacts().read(connection)
+  const decision = judge(set, connection, facts, options)
+  set.giveBack(facts)
+  return decision
+}
+
+/** Gives an object made beforehand, unless something is missing. */
+function judge(set: IndexedPolicies, connection: Connection, facts: Facts, options: DecideOptions): Decision {
   const { workload } = connection.destination
-  const facts = new Facts(connection)
   if (options.onDryRun !== undefined) reportDryRunDeny(set, workload, facts, options.onDryRun)
   const denial = set.find(lanes.deny, workload, facts)
-  if (denial !== undefined)
-    return { allowed: false, reason: reasons.denied(denial.policy.key), by: ruleOf(denial), considered: [] }
+  if (denial !== undefined) return verdictOf(denial)
   if (options.onDryRun !== undefined) reportDryRunAllow(set, workload, facts, options.onDryRun)
   const unknown = whatIsMissing(set, connection, options)
   if (unknown !== undefined) return unknown
   const allowed = set.find(lanes.allow, workload, facts)
-  if (allowed !== undefined)
-    return { allowed: true, reason: reasons.allowed(allowed.policy.key), by: ruleOf(allowed) }
+  if (allowed !== undefined) return verdictOf(allowed)
   if (!set.has(lanes.allow, workload)) return noAllowPolicies
-  return { allowed: false, reason: reasons.noneAllowed, considered: set.keys(lanes.allow, workload) }
+  return noneAllowed(set.keys(lanes.allow, workload))
 }
+
+/** Of the rule, made when it first decides. */
+function verdictOf(rule: CompiledRule): Decision {
+  rule.verdict ??= Object.freeze(
+    rule.policy.authorization.action === 'Deny'
+      ? {
+          allowed: false,
+          reason: reasons.denied(rule.policy.key),
+          by: Object.freeze(ruleOf(rule)),
+          considered: nothing,
+        }
+      : { allowed: true, reason: reasons.allowed(rule.policy.key), by: Object.freeze(ruleOf(rule)) },
+  )
+  return rule.verdict
+}
+
+/** By the list that it names, which stays the same until a policy changes. */
+function noneAllowed(considered: readonly string[]): Decision {
+  const known = denials.get(considered)
+  if (known !== undefined) return known
+  const denial: Decision = Object.freeze({ allowed: false, reason: reasons.noneAllowed, considered })
+  denials.set(considered, denial)
+  return denial
+}
+
+const denials = new WeakMap<readonly string[], Decision>()
+const nothing: readonly string[] = Object.freeze([])
 
 function whatIsMissing(
   set: IndexedPolicies,

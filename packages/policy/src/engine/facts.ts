@@ -1,43 +1,42 @@
 /** What policy knows of a connection, prepared once per decision so that matching allocates nothing. */
-import { type Connection, ipToBytes, workloadIdentityOf } from '@ambient/core'
-
-const SCHEME_LENGTH = 'spiffe://'.length
+import type { Connection } from '@ambient/core'
+import { AddressBytes } from './address-bytes.ts'
+import { identityFacts } from './identity-facts.ts'
 
 /** Addresses become bytes when a policy first asks for them: most never do. */
 export class Facts {
   /** The SPIFFE ID without its scheme; `undefined` in plaintext. */
-  readonly principal: string | undefined
+  principal: string | undefined
   /** Of the proven identity; empty in plaintext and for IDs that are not in Istio's form. */
-  readonly namespace: string
+  namespace = ''
   /** `namespace/service-account` of the proven identity. */
-  readonly account: string | undefined
-  readonly sourceAddress: string
-  readonly destinationAddress: string
-  readonly destinationPort: number
-  #sourceIp: Uint8Array | undefined
-  #destinationIp: Uint8Array | undefined
+  account: string | undefined
+  sourceAddress = ''
+  destinationAddress = ''
+  destinationPort = 0
+  readonly #addresses = new AddressBytes()
 
-  constructor(connection: Connection) {
-    const { source, destination } = connection
-    const workload = source.identity && workloadIdentityOf(source.identity)
-    this.principal = source.identity?.uri.slice(SCHEME_LENGTH)
-    this.namespace = workload?.namespace ?? ''
-    this.account = workload && `${workload.namespace}/${workload.serviceAccount}`
+  constructor(connection?: Connection) {
+    if (connection !== undefined) this.read(connection)
+  }
+
+  /** Of another connection from now on. Keeps nothing of either but texts. */
+  read({ source, destination }: Connection): this {
+    const identity = source.identity && identityFacts(source.identity)
+    this.principal = identity?.principal
+    this.namespace = identity?.namespace ?? ''
+    this.account = identity?.account
     this.sourceAddress = source.address
     this.destinationAddress = destination.address
     this.destinationPort = destination.port
+    return this
   }
 
   get sourceIp(): Uint8Array {
-    this.#sourceIp ??= ipToBytes(this.sourceAddress) ?? noBytes
-    return this.#sourceIp
+    return this.#addresses.of(this.sourceAddress)
   }
 
   get destinationIp(): Uint8Array {
-    this.#destinationIp ??= ipToBytes(this.destinationAddress) ?? noBytes
-    return this.#destinationIp
+    return this.#addresses.of(this.destinationAddress)
   }
 }
-
-/** Of no address family, hence in no block. */
-const noBytes = new Uint8Array(0)

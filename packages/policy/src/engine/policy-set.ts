@@ -3,16 +3,11 @@
  * changed policy holds, not what the set holds.
  */
 import type { Workload } from '@ambient/core'
+import { Bucket, type Lane, laneKey, none } from './bucket.ts'
 import { type CompiledPolicy, type CompiledRule, compile } from './compile.ts'
-import type { Facts } from './facts.ts'
-import { RuleIndex } from './rule-index.ts'
+import { Facts } from './facts.ts'
+import { inLane, NamedPolicies } from './named-policies.ts'
 import type { Authorization } from '../ztunnel/authorization.ts'
-
-/** What to look for in a set. */
-export interface Lane {
-  readonly action: Authorization['action']
-  readonly dryRun: boolean
-}
 
 /** Policies and the question which of them apply. Make one with `createPolicySet` or take a store's. */
 export interface PolicySet {
@@ -34,72 +29,20 @@ export function indexPolicies(policies: PolicySet | readonly Authorization[]): I
   return set
 }
 
-/** The policies of a bucket with one action. */
-interface LanePolicies {
-  readonly index: RuleIndex
-  readonly keys: Set<string>
-  /** Sorted, made when first asked for after a change. */
-  sorted: readonly string[] | undefined
-}
-
-/** One group of policies that apply together. */
-class Bucket {
-  readonly #lanes = new Map<string, LanePolicies>()
-
-  add(policy: CompiledPolicy): void {
-    const key = laneKey(policy.authorization)
-    const lane = this.#lanes.get(key) ?? {
-      index: new RuleIndex(),
-      keys: new Set<string>(),
-      sorted: undefined,
-    }
-    lane.index.add(policy)
-    lane.keys.add(policy.key)
-    lane.sorted = undefined
-    this.#lanes.set(key, lane)
-  }
-
-  /** @returns whether the bucket is empty now. */
-  remove(policy: CompiledPolicy): boolean {
-    const key = laneKey(policy.authorization)
-    const lane = this.#lanes.get(key)
-    if (lane !== undefined) {
-      lane.index.remove(policy)
-      lane.keys.delete(policy.key)
-      lane.sorted = undefined
-    }
-    if (lane?.keys.size === 0) this.#lanes.delete(key)
-    return this.#lanes.size === 0
-  }
-
-  find(key: string, facts: Facts): CompiledRule | undefined {
-    return this.#lanes.get(key)?.index.find(facts)
-  }
-
-  has(key: string): boolean {
-    return this.#lanes.has(key)
-  }
-
-  keys(key: string): readonly string[] {
-    const lane = this.#lanes.get(key)
-    if (lane === undefined) return none
-    lane.sorted ??= Object.freeze([...lane.keys].sort())
-    return lane.sorted
-  }
-
-  allKeys(): readonly string[] {
-    return [...this.#lanes.values()].flatMap(({ keys }) => [...keys]).sort()
-  }
-}
-
-const none: readonly string[] = Object.freeze([])
-
 export class IndexedPolicies implements PolicySet {
   readonly #policies = new Map<string, CompiledPolicy>()
   readonly #namespaces = new Map<string, Bucket>()
   #global = new Bucket()
   /** Policies that apply to less than everybody. */
   #narrow = 0
+  /** Of the policies that select workloads, once a workload names many. */
+  #selecting: Bucket | undefined
+  /** Changes so far: what was derived before another number is stale. */
+  #version = 0
+  readonly #named = new WeakMap<readonly string[], { version: number; policies: NamedPolicies }>()
+  readonly #merged = new WeakMap<Workload, { version: number; lane: Lane; keys: readonly string[] }>()
+  /** For one decision at a time; whoever decides takes it. */
+  #facts: Facts | undefined
 
   get size(): number {
     return this.#policies.size
@@ -127,10 +70,12 @@ export class IndexedPolicies implements PolicySet {
   remove(key: string): void {
     const policy = this.#policies.get(key)
     if (policy === undefined) return
+    this.#version++
     this.#policies.delete(key)
     const { scope, namespace } = policy.authorization
     if (scope === 'Global') this.#global.remove(policy)
     else this.#narrow--
+    if (scope === 'WorkloadSelector') this.#selecting?.remove(policy)
     if (scope === 'Namespace' && this.#namespaces.get(namespace)?.remove(policy) === true)
       this.#namespaces.delete(namespace)
   }
@@ -139,7 +84,20 @@ export class IndexedPolicies implements PolicySet {
     this.#policies.clear()
     this.#namespaces.clear()
     this.#global = new Bucket()
+    this.#selecting = undefined
     this.#narrow = 0
+    this.#version++
+  }
+
+  /** Facts to be filled; give them back when the decision is made. */
+  takeFacts(): Facts {
+    const facts = this.#facts ?? new Facts()
+    this.#facts = undefined
+    return facts
+  }
+
+  giveBack(facts: Facts): void {
+    this.#facts = facts
   }
 
   /** The first rule of a lane that matches: namespace policies, global ones, then those that the workload names. */
@@ -155,11 +113,7 @@ export class IndexedPolicies implements PolicySet {
     if (this.#global.has(key)) return true
     if (workload === undefined) return false
     if (this.#namespaces.get(workload.namespace)?.has(key) === true) return true
-    for (const name of workload.authorizationPolicies) {
-      const policy = this.#policies.get(name)
-      if (policy !== undefined && inLane(policy.authorization, lane)) return true
-    }
-    return false
+    return this.#namedBy(workload)?.has(key) === true
   }
 
   /** Keys of a lane's policies for this workload, in the order they are asked. */
@@ -167,65 +121,76 @@ export class IndexedPolicies implements PolicySet {
     const key = laneKey(lane)
     const inNamespace = (workload && this.#namespaces.get(workload.namespace)?.keys(key)) ?? none
     const everywhere = this.#global.keys(key)
-    const named = this.#named(workload).filter(name => inLane(this.get(name), lane))
+    const isNamed = this.#namedBy(workload)?.has(key) === true
     // Thousands of policies are one group as a rule: their list is shared, not copied.
-    if (everywhere.length === 0 && named.length === 0) return inNamespace
-    return [...inNamespace, ...everywhere, ...named]
+    if (everywhere.length === 0 && !isNamed) return inNamespace
+    if (workload === undefined || (inNamespace.length === 0 && !isNamed)) return everywhere
+    const known = this.#merged.get(workload)
+    if (known !== undefined && known.version === this.#version && known.lane === lane) return known.keys
+    const named = this.#namedKeys(workload).filter(name => inLane(this.get(name), lane))
+    const keys = Object.freeze([...inNamespace, ...everywhere, ...named])
+    this.#merged.set(workload, { version: this.#version, lane, keys })
+    return keys
   }
 
   /** Keys of every policy that applies to this workload, in the order they are asked. */
   applicable(workload: Workload | undefined): readonly string[] {
     const inNamespace = (workload && this.#namespaces.get(workload.namespace)?.allKeys()) ?? none
-    return [...inNamespace, ...this.#global.allKeys(), ...this.#named(workload)]
+    return [...inNamespace, ...this.#global.allKeys(), ...this.#namedKeys(workload)]
   }
 
   /** The first policy that the workload names and that is not here. */
   firstUnknown(workload: Workload | undefined): string | undefined {
-    if (workload !== undefined)
-      for (const key of workload.authorizationPolicies) if (!this.#policies.has(key)) return key
-    return undefined
+    return this.#namedBy(workload)?.unknown
   }
 
   #put(policy: CompiledPolicy): void {
     this.remove(policy.key)
+    this.#version++
     this.#policies.set(policy.key, policy)
     const { scope, namespace } = policy.authorization
     if (scope === 'Global') this.#global.add(policy)
     else this.#narrow++
+    if (scope === 'WorkloadSelector') this.#selecting?.add(policy)
     if (scope !== 'Namespace') return
     const bucket = this.#namespaces.get(namespace) ?? new Bucket()
     bucket.add(policy)
     this.#namespaces.set(namespace, bucket)
   }
 
+  #namedBy(workload: Workload | undefined): NamedPolicies | undefined {
+    const names = workload?.authorizationPolicies
+    if (names === undefined || names.length === 0) return undefined
+    const known = this.#named.get(names)
+    if (known?.version === this.#version) return known.policies
+    const policies = new NamedPolicies(names, key => this.#policies.get(key))
+    this.#named.set(names, { version: this.#version, policies })
+    return policies
+  }
+
   /** What the workload names and does not have anyway. */
-  #named(workload: Workload | undefined): readonly string[] {
-    if (workload === undefined || workload.authorizationPolicies.length === 0) return none
-    const names = [...new Set(workload.authorizationPolicies)]
-    return names.filter(name => {
-      const policy = this.get(name)
-      if (policy === undefined || policy.scope === 'Global') return false
-      return policy.scope === 'WorkloadSelector' || policy.namespace !== workload.namespace
-    })
+  #namedKeys(workload: Workload | undefined): readonly string[] {
+    const named = this.#namedBy(workload)?.policies ?? []
+    return named.flatMap(({ key, authorization: { scope, namespace } }) =>
+      scope === 'WorkloadSelector' || (scope === 'Namespace' && namespace !== workload?.namespace)
+        ? [key]
+        : [],
+    )
   }
 
   #findNamed(lane: Lane, workload: Workload | undefined, facts: Facts): CompiledRule | undefined {
-    if (workload === undefined) return undefined
-    for (const key of workload.authorizationPolicies) {
-      const policy = this.#policies.get(key)
-      if (policy === undefined || !inLane(policy.authorization, lane)) continue
-      for (const rule of policy.rules) if (rule.matches(facts)) return rule
-    }
-    return undefined
+    const named = this.#namedBy(workload)
+    if (named === undefined) return undefined
+    if (named.isLong) this.#selecting ??= this.#indexSelecting()
+    return named.find(lane, facts, this.#selecting)
   }
-}
 
-function inLane(authorization: Authorization | undefined, lane: Lane): boolean {
-  return authorization?.action === lane.action && authorization.dryRun === lane.dryRun
-}
-
-/** Constants, so that asking allocates nothing. */
-function laneKey({ action, dryRun }: Lane): string {
-  if (action === 'Deny') return dryRun ? 'dry-run deny' : 'deny'
-  return dryRun ? 'dry-run allow' : 'allow'
+  #indexSelecting(): Bucket {
+    const bucket = new Bucket()
+    for (const key of [...this.#policies.keys()].sort()) {
+      const policy = this.#policies.get(key)
+      if (policy?.authorization.scope === 'WorkloadSelector') bucket.add(policy)
+    }
+    return bucket
+  }
 }
