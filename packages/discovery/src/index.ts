@@ -61,6 +61,7 @@ export {
   type WritableConfigStore,
 } from './configuration/store.ts'
 export type { AmbientState } from './ambient/state.ts'
+export { appProtocolOf } from './ambient/app-protocols.ts'
 export { isEnrolled } from './ambient/enrolment.ts'
 export { type DeriveInput, deriveAmbient } from './ambient/derive.ts'
 export type { PodStatus } from './ambient/pod-status.ts'

@@ -44,6 +44,14 @@ export type {
   PolicyVerdict,
   RuleTrace,
 } from './evaluator/verdict.ts'
+export { formatVerdict } from './evaluator/format-verdict.ts'
+export { readEnforcer, readPolicyRequest } from './evaluator/read-request.ts'
+export { createEvaluator } from './evaluator/create-evaluator.ts'
+export type {
+  EvaluatorDocuments,
+  EvaluatorOptions,
+  PolicyEvaluator,
+} from './evaluator/policy-evaluator.ts'
 export { positionsOf, rememberPositions } from './documents/positions.ts'
 export type { ReadOptions } from './documents/read-spec.ts'
 export { readAuthorizationPolicy } from './documents/read-authorization-policy.ts'
@@ -154,3 +162,34 @@ export type {
   TargetTerms,
   UnjudgedConditionKey,
 } from './builders/terms.ts'
+export {
+  isLintId,
+  type LintId,
+  lintPage,
+  type LintRule,
+  lintRules,
+  type LintSeverity,
+} from './lint/catalog.ts'
+export type { LintDocuments, LintFinding } from './lint/finding.ts'
+export type { SourceText } from './lint/locate.ts'
+export { type LintOptions, lintPolicies } from './lint/lint-policies.ts'
+export type {
+  MeshFacts,
+  MeshGateway,
+  MeshService,
+  MeshServicePort,
+  MeshWaypoint,
+  MeshWorkload,
+} from './where/mesh-facts.ts'
+export {
+  createJwtAuthenticator,
+  type JwtAuthenticator,
+  type JwtAuthenticatorOptions,
+  type JwtOutcome,
+  jwtRulesOf,
+} from './jwt/authenticator.ts'
+export type { JwtEdits, JwtRequest } from './jwt/request.ts'
+export { failureText, type JwtFailure, type JwtRefusal } from './jwt/status.ts'
+export { createJwksCache, type FetchText, type JwksCache, type JwksCacheOptions } from './jwt/jwks-cache.ts'
+export { type JwksReference, type JwksSource, noJwksSource } from './jwt/jwks-source.ts'
+export { type JwtKey, type JwtKeySet, readKeySet } from './jwt/key-set.ts'

@@ -1,16 +1,18 @@
 /** `ambient policy`: what would be decided, and why, before anything is deployed. */
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
+import { registerPolicyLint } from './lint.ts'
 
 const EXAMPLES = `
 Exit code 0: as asked; 1: findings; 2: the command line or a document is wrong.
 `
 
 export function registerPolicy(program: Command, context: CommandContext): void {
-  addCommand(
+  const policy = addCommand(
     program,
     'policy',
     'policies before they are deployed: what would be decided, and why',
     context,
   ).addHelpText('after', EXAMPLES)
+  registerPolicyLint(policy, context)
 }

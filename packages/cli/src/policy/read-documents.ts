@@ -12,6 +12,7 @@ import {
   type ReadOptions,
   readAuthorizationPolicy,
   readPeerAuthentication,
+  readRequestAuthentication,
   readYaml,
   type RequestAuthentication,
   type YamlDocument,
@@ -50,6 +51,9 @@ export async function readPolicyDocuments(
   const peerAuthentications = documents.flatMap(({ kind, root }) =>
     kind === 'PeerAuthentication' ? (readPeerAuthentication(root) ?? []) : [],
   )
+  const requestAuthentications = documents.flatMap(({ kind, root }) =>
+    kind === 'RequestAuthentication' ? (readRequestAuthentication(root) ?? []) : [],
+  )
   const problems = yaml.flatMap(file => file.problems)
   const errors = problems.filter(({ severity }) => severity === 'error')
   const warnings = problems.filter(({ severity }) => severity === 'warning')
@@ -59,7 +63,7 @@ export async function readPolicyDocuments(
     files,
     authorizationPolicies,
     peerAuthentications,
-    requestAuthentications: [],
+    requestAuthentications,
     others: documents.filter(({ kind }) => !POLICY_KINDS.has(kind)),
     warnings,
   }

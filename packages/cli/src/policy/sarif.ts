@@ -1,0 +1,80 @@
+/** Findings as SARIF 2.1.0: what code hosts show beside the changed lines. */
+import { type LintFinding, type LintId, lintPage, lintRules, type LintSeverity } from '@ambient/policy'
+
+const SCHEMA = 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json'
+const LEVELS: Readonly<Record<LintSeverity, 'error' | 'warning' | 'note'>> = {
+  error: 'error',
+  warning: 'warning',
+  info: 'note',
+}
+
+/** One run. Every rule is described, so that a rule without findings is known to have been looked for. */
+export function sarifOf(findings: readonly LintFinding[], version: string): unknown {
+  const ids = Object.keys(lintRules)
+  return {
+    $schema: SCHEMA,
+    version: '2.1.0',
+    runs: [
+      {
+        tool: {
+          driver: {
+            name: 'ambient policy lint',
+            semanticVersion: version,
+            rules: Object.entries(lintRules).map(([id, rule]) => ({
+              id,
+              name: pascal(id),
+              shortDescription: { text: rule.title },
+              fullDescription: { text: rule.why },
+              help: {
+                text: `${rule.fix} See ${pageOf(id)}.`,
+                markdown: `${rule.fix} See \`${pageOf(id)}\`.`,
+              },
+              defaultConfiguration: { level: LEVELS[rule.severity] },
+            })),
+          },
+        },
+        columnKind: 'utf16CodeUnits',
+        results: findings.map(finding => resultOf(finding, ids.indexOf(finding.id))),
+      },
+    ],
+  }
+}
+
+function resultOf(finding: LintFinding, ruleIndex: number): unknown {
+  const { id, severity, message, policy, kind, path, position } = finding
+  const name = `${kind}/${policy}`
+  return {
+    ruleId: id,
+    ruleIndex,
+    level: LEVELS[severity],
+    message: { text: `${kind} ${policy}: ${message}` },
+    partialFingerprints: { 'ambientPolicyPath/v1': `${name}#${path}` },
+    locations: [
+      {
+        ...(position !== undefined && {
+          physicalLocation: {
+            artifactLocation: { uri: uriOf(position.file) },
+            region: { startLine: position.line, startColumn: position.column },
+          },
+        }),
+        logicalLocations: [{ fullyQualifiedName: `${name}#${path}`, kind: 'object' }],
+      },
+    ],
+  }
+}
+
+function pageOf(id: string): string {
+  return lintPage(id as LintId)
+}
+
+/** A relative reference: slashes, and what a URI does not take escaped. */
+function uriOf(file: string): string {
+  return encodeURI(file.replaceAll('\\', '/').replace(/^\.\//, '')).replace(/[?#]/g, encodeURIComponent)
+}
+
+function pascal(id: string): string {
+  return id
+    .split('-')
+    .map(word => word.slice(0, 1).toUpperCase() + word.slice(1))
+    .join('')
+}
