@@ -22,4 +22,14 @@ export const defaults = Object.freeze({
   providerFailOpen: false,
   /** Envoy's: 403. */
   providerStatusOnError: 403,
+  /** Istio's, of one fetch of an issuer's keys. */
+  jwksTimeoutMs: 5_000,
+  /** Istio's: keys of this age are fetched again, in the background. */
+  jwksRefreshMs: 20 * 60_000,
+  /** An issuer may be down for a day; a key that it has taken back is not trusted for longer than that. */
+  jwksMaxStaleMs: 24 * 3_600_000,
+  /** An issuer that did not answer is asked again after this long, however many tokens come. */
+  jwksRetryMs: 10_000,
+  /** Anybody can name a key that does not exist: one fetch in this time. */
+  jwksUnknownKeyMs: 30_000,
 })

@@ -5,6 +5,10 @@ import { formatProblem, type Problem } from './yaml/problem.ts'
 export type PolicyErrorCode =
   /** Documents with mistakes; `problems` has each of them with its position. */
   | 'AMBIENT_E_POLICY_DOCUMENT'
+  /** Keys of an issuer could not be fetched. */
+  | 'AMBIENT_E_POLICY_JWKS'
+  /** A request, or an enforcer, that is to be judged is not what is read; the message has the path. */
+  | 'AMBIENT_E_POLICY_REQUEST'
   /** Something was used after `close()`. */
   | 'AMBIENT_E_CLOSED'
 

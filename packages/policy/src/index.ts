@@ -193,3 +193,42 @@ export { failureText, type JwtFailure, type JwtRefusal } from './jwt/status.ts'
 export { createJwksCache, type FetchText, type JwksCache, type JwksCacheOptions } from './jwt/jwks-cache.ts'
 export { type JwksReference, type JwksSource, noJwksSource } from './jwt/jwks-source.ts'
 export { type JwtKey, type JwtKeySet, readKeySet } from './jwt/key-set.ts'
+export { checkDecidedBy, type DecidedBy, decidedBy, wasDecidedBy } from './test-file/decided-by.ts'
+export { describeRequest } from './test-file/describe-request.ts'
+export { readPolicyTests } from './test-file/read-test-file.ts'
+export {
+  createPolicyBench,
+  type PolicyBench,
+  type PolicyQuestion,
+  type PolicyTestResult,
+  type PolicyTestRun,
+  runPolicyTests,
+} from './test-file/run-tests.ts'
+export type { DestinationTerms, KnownWorkload, RequestTerms } from './test-file/terms.ts'
+export type {
+  PolicyExpectation,
+  PolicyTestCase,
+  PolicyTestFile,
+  PolicyTestSettings,
+} from './test-file/test-case.ts'
+export { type CoverageItem, coverageItems, type CoverageKind } from './coverage/items.ts'
+export { addCounts, type CoverageCounts, type CoverageRecorder } from './coverage/recorder.ts'
+export {
+  coverageLcov,
+  type CoverageReport,
+  coverageReport,
+  type CoverageShare,
+  type CoverageSummary,
+  formatCoverage,
+  type PolicyCoverage,
+} from './coverage/report.ts'
+export {
+  type EnforcedRule,
+  type EnforcementPoint,
+  type EnforcementRow,
+  type SeenCaller,
+  type WhereDocuments,
+  whereEnforced,
+  type WhereOptions,
+} from './where/where-enforced.ts'
+export type { RuleEffect } from './where/l4-effect.ts'

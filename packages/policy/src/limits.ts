@@ -21,6 +21,20 @@ export const limits = Object.freeze({
   maxKnownEnforcers: 1_000,
   /** A key set of more keys is no issuer's: each key without `kid` is tried in turn. */
   maxJwksKeys: 100,
+  /** Of a key set's text: a hundred keys with their certificates fit in. */
+  maxJwksBytes: 1024 * 1024,
+  /** Issuers whose keys are kept; each comes from a document of ours. */
+  maxJwksSources: 1_024,
+  /** From one address of the issuer's own to another. */
+  maxJwksRedirects: 3,
+  /** A longer token is refused before it is decoded; proxies take heads of 60 KiB, no issuer needs that much. */
+  maxTokenBytes: 16 * 1024,
+  /** Of a token's JSON; claims are flat. Deep ones have stopped other proxies (CVE-2026-48042). */
+  maxTokenDepth: 32,
+  /** Places of one rule where a request may carry a token, the same or not; each is work. */
+  maxTokensPerRule: 8,
+  /** Envoy's: clocks of issuers differ from ours by this much. */
+  tokenClockSkewSeconds: 60,
   /** Istio's limit on the name of an extension provider: a DNS label. */
   maxProviderName: 63,
   /** DNS's limit on a name. */
@@ -29,4 +43,11 @@ export const limits = Object.freeze({
   maxProviderTimeoutMs: 600_000,
   /** Of a request's body that a provider sees: it is held in memory until the answer, for each request. */
   maxCheckedBodyBytes: 4 * 1024 * 1024,
+  /**
+   * Steps of a symbolic comparison: states of automata, classes and rules looked at. Some seconds of work; a diff of
+   * ten thousand policies of which a few changed takes a hundredth of it.
+   */
+  maxDiffSteps: 5_000_000,
+  /** Regions of requests that one diff tells of; nobody reads more, and the rest is said to be undecided. */
+  maxDiffRegions: 1000,
 })

@@ -4,7 +4,11 @@
  *
  * Source: Istio's policy attachment for waypoints.
  */
-import type { AuthorizationPolicy, PolicyTargetReference } from '../documents/authorization-policy.ts'
+import type {
+  AuthorizationPolicy,
+  PolicyTargetReference,
+  WorkloadSelector,
+} from '../documents/authorization-policy.ts'
 
 /** The class whose policies every waypoint enforces. */
 const WAYPOINT_CLASS = 'istio-waypoint'
@@ -33,9 +37,18 @@ export function keysOfTarget({ gateway, service }: WaypointTarget): readonly str
   ]
 }
 
+/** What the attachment of a document depends on: of an AuthorizationPolicy or a RequestAuthentication. */
+export interface AttachableDocument {
+  readonly metadata: { readonly namespace: string }
+  readonly spec: {
+    readonly selector?: WorkloadSelector
+    readonly targetRefs?: readonly PolicyTargetReference[]
+  }
+}
+
 /** What a policy attaches to, in the same words. */
 export function keysOfPolicy(
-  { metadata, spec }: AuthorizationPolicy,
+  { metadata, spec }: AttachableDocument,
   rootNamespace: string,
 ): readonly string[] {
   return (spec.targetRefs ?? []).flatMap(reference => {

@@ -85,13 +85,20 @@ export function explainAttached(
   attached: readonly Attached[],
   elsewhere: WaypointExplanation['elsewhere'],
   facts: WaypointFacts,
-  where: { readonly dialect: WaypointDialect; readonly target: string },
+  where: {
+    readonly dialect: WaypointDialect
+    readonly target: string
+    /** `passed`: every provider was asked and allows it; otherwise a CUSTOM rule that matches is a denial. */
+    readonly custom?: 'deny' | 'passed'
+  },
 ): WaypointExplanation {
   const explained = attached.map(one => explainPolicy(one, facts))
   const { connection, request } = facts
+  const { dialect, target, custom = 'deny' } = where
   return {
-    decision: conclude(attached, explained),
-    ...where,
+    decision: conclude(attached, explained, custom),
+    dialect,
+    target,
     request: {
       principal: facts.uri?.slice('spiffe://'.length),
       sourceAddress: connection.source.address,
@@ -103,7 +110,7 @@ export function explainAttached(
     },
     policies: explained,
     elsewhere,
-    notes: notesOf(explained, where.target),
+    notes: notesOf(explained, target),
   }
 }
 
@@ -155,6 +162,7 @@ interface Match {
 function conclude(
   attached: readonly Attached[],
   explained: readonly WaypointPolicyExplanation[],
+  custom: 'deny' | 'passed',
 ): WaypointDecision {
   const matches = explained
     .flatMap((policy, index) =>
@@ -166,12 +174,12 @@ function conclude(
     .sort((a, b) => (a.rule.id < b.rule.id ? -1 : 1))
   const first = (action: AuthorizationAction): CompiledWaypointRule | undefined =>
     matches.find(({ policy }) => policy.action === action && !policy.dryRun)?.rule
-  const custom = first('CUSTOM')
-  const decisive = custom ?? first('DENY') ?? first('ALLOW')
+  const denial = custom === 'passed' ? undefined : first('CUSTOM')
+  const decisive = denial ?? first('DENY') ?? first('ALLOW')
   const allows = explained.filter(({ action, dryRun }) => action === 'ALLOW' && !dryRun)
   const otherwise = allows.length === 0 ? allowedByDefault : noneAllowed(allows.map(({ policy }) => policy))
   const marks = matches.filter(({ policy }) => policy.action === 'AUDIT' && !policy.dryRun)
-  const audited = custom === undefined ? marks.map(({ policy }) => policy.policy) : []
+  const audited = denial === undefined ? marks.map(({ policy }) => policy.policy) : []
   const dryRun = dryRunOf(explained, matches)
   return {
     ...(decisive?.verdict ?? otherwise),

@@ -25,9 +25,11 @@ export interface PeerAuthenticationPlan {
 
 /** istiod's name of the policy that strict workloads share. */
 const STATIC_STRICT = 'istio_converted_static_strict'
-const CONVERTED = 'converted_peer_authentication_'
+/** istiod's name of a converted document, with the document's. */
+export const CONVERTED = 'converted_peer_authentication_'
 
-const noIdentity = Object.freeze({ ...emptyMatch, notPrincipals: [{ kind: 'presence' as const }] })
+/** A caller in plaintext. */
+export const noIdentity = Object.freeze({ ...emptyMatch, notPrincipals: [{ kind: 'presence' as const }] })
 
 /**
  * Plans the whole mesh. Workload level wins over namespace, namespace over mesh (the root namespace); within a level
@@ -111,11 +113,12 @@ function strictPorts(ports: readonly number[]): readonly AuthorizationRule[] {
   return ports.map(port => ({ clauses: [{ matches: [{ ...noIdentity, destinationPorts: [port] }] }] }))
 }
 
-function strictForAll(rootNamespace: string): Authorization {
+/** What every workload under a strict mode lists. */
+export function strictForAll(rootNamespace: string): Authorization {
   return denial(rootNamespace, STATIC_STRICT, [{ clauses: [{ matches: [noIdentity] }] }])
 }
 
-function denial(namespace: string, name: string, rules: readonly AuthorizationRule[]): Authorization {
+export function denial(namespace: string, name: string, rules: readonly AuthorizationRule[]): Authorization {
   return { name, namespace, scope: 'WorkloadSelector', action: 'Deny', dryRun: false, rules }
 }
 
@@ -131,7 +134,8 @@ function parentModes(sorted: readonly PeerAuthentication[]): ReadonlyMap<string,
   return new Map(known)
 }
 
-function byAge(a: PeerAuthentication, b: PeerAuthentication): number {
+/** The oldest first, then by name: which of several documents of one level counts. */
+export function byAge(a: PeerAuthentication, b: PeerAuthentication): number {
   const age = (a.metadata.creationTimestamp ?? 0) - (b.metadata.creationTimestamp ?? 0)
   if (age !== 0) return age
   const [left, right] = [

@@ -9,7 +9,6 @@ import {
   type Authorization,
   type AuthorizationClause,
   type AuthorizationMatch,
-  type AuthorizationRule,
   type AuthorizationScope,
   emptyMatch,
   type ServiceAccountMatch,
@@ -37,11 +36,20 @@ export type Translation =
   | {
       readonly kind: 'sent'
       readonly authorization: Authorization
+      /** Where each of its rules comes from: istiod leaves rules out, so their numbers are not those of the document. */
+      readonly origins: readonly RuleOrigin[]
       /** What becomes weaker, or never matches, at L4. */
       readonly warnings: readonly string[]
     }
   /** ztunnel gets nothing of this policy: it is a waypoint's, or of a kind that L4 does not know. */
   | { readonly kind: 'not-sent'; readonly reason: string }
+
+export interface RuleOrigin {
+  /** Index in the document. */
+  readonly rule: number
+  /** Of each clause: `to`, `from`, `when[0]`, … */
+  readonly parts: readonly string[]
+}
 
 export function toAuthorization(policy: AuthorizationPolicy, options: TranslationOptions): Translation {
   const { metadata, spec } = policy
@@ -54,16 +62,20 @@ export function toAuthorization(policy: AuthorizationPolicy, options: Translatio
   if (dryRun && options.dryRun !== true)
     return notSent('ztunnel does not support dry run unless it is enabled')
   const context = { allow: action === 'ALLOW', namespace: metadata.namespace }
-  const rules = (spec.rules ?? []).flatMap(rule => translateRule(rule, context) ?? [])
+  const translated = (spec.rules ?? []).flatMap((rule, index) => {
+    const clauses = translateRule(rule, context)
+    return clauses === undefined ? [] : [{ clauses, origin: { rule: index, parts: partsOf(rule) } }]
+  })
   const authorization: Authorization = {
     name: metadata.name,
     namespace: metadata.namespace,
     scope: scopeOf(policy, options.rootNamespace),
     action: action === 'ALLOW' ? 'Allow' : 'Deny',
     dryRun,
-    rules,
+    rules: translated.map(({ clauses }) => ({ clauses })),
   }
-  return { kind: 'sent', authorization, warnings: translationWarnings(policy) }
+  const origins = translated.map(({ origin }) => origin)
+  return { kind: 'sent', authorization, origins, warnings: translationWarnings(policy) }
 }
 
 interface RuleContext {
@@ -81,7 +93,10 @@ function scopeOf(policy: AuthorizationPolicy, rootNamespace: string): Authorizat
 }
 
 /** One clause for all `to`, one for all `from`, one per `when`; `undefined` when the rule is dropped. */
-function translateRule(rule: PolicyRuleSpec, context: RuleContext): AuthorizationRule | undefined {
+function translateRule(
+  rule: PolicyRuleSpec,
+  context: RuleContext,
+): readonly AuthorizationClause[] | undefined {
   if (context.allow && isHttpRule(rule)) return undefined
   const clauses: AuthorizationClause[] = []
   const { to = [], from = [], when = [] } = rule
@@ -89,7 +104,16 @@ function translateRule(rule: PolicyRuleSpec, context: RuleContext): Authorizatio
   if (from.length > 0)
     clauses.push({ matches: from.map(({ source }) => sourceMatch(source, context.namespace)) })
   for (const condition of when) clauses.push({ matches: [conditionMatch(condition)] })
-  return { clauses }
+  return clauses
+}
+
+/** In the order of the clauses. */
+function partsOf({ to = [], from = [], when = [] }: PolicyRuleSpec): readonly string[] {
+  return [
+    ...(to.length > 0 ? ['to'] : []),
+    ...(from.length > 0 ? ['from'] : []),
+    ...when.map((_, index) => `when[${index}]`),
+  ]
 }
 
 function isHttpRule({ to = [], from = [], when = [] }: PolicyRuleSpec): boolean {

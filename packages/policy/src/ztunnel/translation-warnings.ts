@@ -15,15 +15,34 @@ import type {
   PolicySource,
 } from '../documents/authorization-policy.ts'
 
+/** What a rule loses, and which way that goes. */
+export interface RuleLoss {
+  /**
+   * `narrower`: it matches less than it says, or never; `wider`: more; `plaintext`: as it says, callers without identity
+   * among them.
+   */
+  readonly effect: 'narrower' | 'wider' | 'plaintext'
+  readonly text: string
+}
+
+/** For a rule of a policy with action ALLOW (`allow`) or DENY. */
+export function ruleLosses(rule: PolicyRuleSpec, allow: boolean): readonly RuleLoss[] {
+  return [...(allow ? allowLosses(rule) : denyLosses(rule)), ...sharedLosses(rule, allow)]
+}
+
+/** Fields and `when` keys of a rule that L4 does not see. */
+export function unseenFields(rule: PolicyRuleSpec): readonly string[] {
+  const names = (rule.from ?? []).flatMap(({ source }) => Object.keys(source))
+  return [...httpParts(rule), ...new Set(names.filter(name => /^(not)?trustDomains$/i.test(name)))]
+}
+
 /** For a policy with action ALLOW or DENY and without targetRefs. */
 export function translationWarnings(policy: AuthorizationPolicy): readonly string[] {
   const { spec } = policy
   const allow = (spec.action ?? 'ALLOW') === 'ALLOW'
   const rules = spec.rules ?? []
   const warnings = rules.flatMap((rule, index) =>
-    [...(allow ? allowWarnings(rule) : denyWarnings(rule)), ...sharedWarnings(rule, allow)].map(
-      text => `rules[${index}]: ${text}`,
-    ),
+    ruleLosses(rule, allow).map(({ text }) => `rules[${index}]: ${text}`),
   )
   const dropped = (rule: PolicyRuleSpec): boolean => httpParts(rule).length > 0
   if (allow && rules.length > 0 && rules.every(dropped))
@@ -35,19 +54,19 @@ export function translationWarnings(policy: AuthorizationPolicy): readonly strin
   return warnings
 }
 
-function allowWarnings(rule: PolicyRuleSpec): readonly string[] {
+function allowLosses(rule: PolicyRuleSpec): readonly RuleLoss[] {
   const parts = httpParts(rule)
-  if (parts.length > 0)
-    return [
-      `${parts.join(', ')} cannot be judged at L4: the whole ALLOW rule is dropped there; it needs a waypoint`,
-    ]
-  return isNegativeOnly(rule)
-    ? ['only negative identity fields: callers in plaintext, without identity, are allowed by them']
-    : []
+  if (parts.length > 0) {
+    const text = `${parts.join(', ')} cannot be judged at L4: the whole ALLOW rule is dropped there; it needs a waypoint`
+    return [{ effect: 'narrower', text }]
+  }
+  if (!isNegativeOnly(rule)) return []
+  const text = 'only negative identity fields: callers in plaintext, without identity, are allowed by them'
+  return [{ effect: 'plaintext', text }]
 }
 
 /** Fields of HTTP are dropped; a source, operation or condition of which nothing is left never matches. */
-function denyWarnings(rule: PolicyRuleSpec): readonly string[] {
+function denyLosses(rule: PolicyRuleSpec): readonly RuleLoss[] {
   const names = httpParts(rule)
   if (names.length === 0) return []
   const { to = [], from = [], when = [] } = rule
@@ -56,13 +75,15 @@ function denyWarnings(rule: PolicyRuleSpec): readonly string[] {
   const gone = (parts: readonly Part[]): boolean => parts.length > 0 && parts.every(part => part === 'gone')
   const parts = [...operations, ...sources]
   const unseen = `${names.join(', ')} cannot be judged at L4`
+  const narrower = (text: string): RuleLoss => ({ effect: 'narrower', text: `${unseen}: ${text}` })
   if (gone(operations) || gone(sources) || when.some(({ key }) => !isL4Key(key)))
-    return [`${unseen}: the DENY rule denies nothing there; it needs a waypoint`]
+    return [narrower('the DENY rule denies nothing there; it needs a waypoint')]
+  const wider = `${unseen}: the DENY rule denies more there than it says`
   return [
     ...(parts.includes('gone')
-      ? [`${unseen}: the DENY rule denies less there than it says; it needs a waypoint`]
+      ? [narrower('the DENY rule denies less there than it says; it needs a waypoint')]
       : []),
-    ...(parts.includes('wider') ? [`${unseen}: the DENY rule denies more there than it says`] : []),
+    ...(parts.includes('wider') ? [{ effect: 'wider' as const, text: wider }] : []),
   ]
 }
 
@@ -74,9 +95,9 @@ function partOf(http: boolean, l4: boolean): Part {
   return l4 ? 'wider' : 'gone'
 }
 
-function sharedWarnings(rule: PolicyRuleSpec, allow: boolean): readonly string[] {
+function sharedLosses(rule: PolicyRuleSpec, allow: boolean): readonly RuleLoss[] {
   const { from = [] } = rule
-  const warnings: string[] = []
+  const losses: RuleLoss[] = []
   if (from.some(({ source }) => hasIgnoredSource(source))) {
     const alone = from.some(({ source }) => hasIgnoredSource(source) && !hasL4Source(source))
     const effect = alone
@@ -84,12 +105,14 @@ function sharedWarnings(rule: PolicyRuleSpec, allow: boolean): readonly string[]
       : allow
         ? 'the rule allows more than it says'
         : 'the rule denies more than it says'
-    warnings.push(`trustDomains are ignored at L4: ${effect}; write the trust domain into principals`)
+    const text = `trustDomains are ignored at L4: ${effect}; write the trust domain into principals`
+    losses.push({ effect: alone ? 'narrower' : 'wider', text })
   }
-  for (const value of principals(rule))
-    if (value.includes('spiffe://'))
-      warnings.push(`the principal ${quote(value)} never matches: write it without "spiffe://"`)
-  return warnings
+  for (const value of principals(rule)) {
+    const text = `the principal ${quote(value)} never matches: write it without "spiffe://"`
+    if (value.includes('spiffe://')) losses.push({ effect: 'narrower', text })
+  }
+  return losses
 }
 
 function httpParts({ to = [], from = [], when = [] }: PolicyRuleSpec): readonly string[] {

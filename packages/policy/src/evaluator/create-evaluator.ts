@@ -1,0 +1,22 @@
+/** One question, three ways to answer it: as ztunnel does, as Envoy does on a TCP chain, as Envoy does on an HTTP chain. */
+import { createEnvoyEvaluator } from './envoy-evaluator.ts'
+import {
+  type EvaluatorDocuments,
+  type EvaluatorOptions,
+  type PolicyEvaluator,
+  resolveDocuments,
+  resolveOptions,
+} from './policy-evaluator.ts'
+import { createZtunnelEvaluator } from './ztunnel-evaluator.ts'
+
+/**
+ * What istiod with ztunnel or Envoy would decide over these documents, upstream's bugs included, each named in the
+ * `reason` of the verdicts that are owed to it. What this project's own proxies do instead is listed in
+ * docs/protocol.md.
+ */
+export function createEvaluator(documents: EvaluatorDocuments, options: EvaluatorOptions): PolicyEvaluator {
+  const resolved = resolveOptions(options)
+  return resolved.dialect === 'ztunnel'
+    ? createZtunnelEvaluator(resolveDocuments(documents), resolved)
+    : createEnvoyEvaluator(resolveDocuments(documents), resolved)
+}

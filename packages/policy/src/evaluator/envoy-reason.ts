@@ -1,0 +1,127 @@
+/** The reason of a verdict in Envoy's dialects, for people: what decided, and what one would not expect of it. */
+import type { ResolvedEnforcer } from './enforcer.ts'
+import type { EnvoySelection } from './envoy-selection.ts'
+import type { ResolvedOptions } from './policy-evaluator.ts'
+import { atMost, listed } from './text.ts'
+import type { PolicyRequest } from './request.ts'
+import type { WaypointDecision, WaypointDialect } from '../waypoint/decision.ts'
+import type { WaypointExplanation, WaypointRuleExplanation } from '../waypoint/explain-request.ts'
+
+export interface EnvoyFindings {
+  readonly request: PolicyRequest
+  readonly enforcer: ResolvedEnforcer
+  readonly selection: EnvoySelection
+  readonly providers: readonly string[]
+  readonly chain: WaypointDialect
+  readonly explanation: WaypointExplanation
+  readonly options: ResolvedOptions
+  /** A token was given whose issuer nobody here believes. */
+  readonly jwtIgnored: boolean
+  readonly withoutSourceIp: WaypointDecision | undefined
+}
+
+export function reasonOf(findings: EnvoyFindings): string {
+  return [
+    mainReason(findings),
+    ...customNotes(findings),
+    ...chainNotes(findings),
+    ...ruleNotes(findings),
+    ...inputNotes(findings),
+    ...elsewhereNotes(findings),
+  ].join('; ')
+}
+
+function mainReason({ explanation, providers }: EnvoyFindings): string {
+  const { decision, policies } = explanation
+  const { by } = decision
+  if (by === undefined)
+    return decision.allowed
+      ? 'no ALLOW policy selected you, so what no DENY policy matches is allowed'
+      : `allow policies exist, but none allowed: ${listed(decision.considered)}`
+  const rule = `${by.policy} rules[${by.rule ?? 0}]`
+  if (decision.allowed) return `allowed by: ${rule}`
+  if (policies.find(({ policy }) => policy === by.policy)?.action !== 'CUSTOM')
+    return `explicitly denied by: ${rule}`
+  return providers.length > 1
+    ? `CUSTOM policy ${rule} matches, and the policies here name several providers (${listed(providers)}): istiod then denies instead of asking`
+    : `CUSTOM policy ${rule} matches: its provider ${providers.join()} is asked, and counts as a denial here`
+}
+
+function customNotes({ explanation, options, providers }: EnvoyFindings): readonly string[] {
+  if (options.custom !== 'allow' || providers.length > 1) return []
+  const matched = explanation.policies.filter(
+    ({ action, matched, dryRun }) => action === 'CUSTOM' && matched && !dryRun,
+  )
+  return matched.map(({ policy }) => `CUSTOM policy ${policy} matches, and its provider is taken to allow it`)
+}
+
+function chainNotes({ chain, options }: EnvoyFindings): readonly string[] {
+  return chain === 'envoy-tcp' && options.dialect === 'envoy-http'
+    ? ['the request has no http: it is judged as a connection (envoy-tcp)']
+    : []
+}
+
+/** Rules that are not what they were written to be, where that may have made the verdict. */
+function ruleNotes({ explanation }: EnvoyFindings): readonly string[] {
+  const { decision, policies } = explanation
+  return policies.flatMap(({ policy, action, dryRun, rules }) =>
+    dryRun
+      ? []
+      : rules.flatMap(rule => {
+          const decided = decision.by?.policy === policy && decision.by.rule === rule.rule
+          const missed = action === 'ALLOW' && decision.by === undefined && !decision.allowed
+          return ruleNote(rule, `${policy} rules[${rule.rule}]`, { decided, missed })
+        }),
+  )
+}
+
+function ruleNote(
+  { skipped, dropped }: WaypointRuleExplanation,
+  name: string,
+  { decided, missed }: { readonly decided: boolean; readonly missed: boolean },
+): readonly string[] {
+  if (decided && dropped.length > 0)
+    return [`${name} is wider than written: istiod drops ${listed(dropped)} from it on a TCP chain`]
+  return missed && skipped !== undefined ? [`istiod leaves ${name} out: ${skipped}`] : []
+}
+
+function inputNotes({ request, jwtIgnored, explanation, withoutSourceIp }: EnvoyFindings): readonly string[] {
+  const notes: string[] = []
+  if (jwtIgnored)
+    notes.push(
+      `the JWT does not count: no attached RequestAuthentication has its issuer ${JSON.stringify(request.jwt?.payload['iss'] ?? null)}`,
+    )
+  if (asksMetadata(explanation))
+    notes.push(
+      'there is no metadata of other filters here: rules that ask experimental.envoy.filters see none',
+    )
+  const { decision } = explanation
+  if (withoutSourceIp !== undefined && differs(decision, withoutSourceIp))
+    notes.push(
+      `the address of the proven caller was compared; Istio's own waypoint never matches ipBlocks and source.ip, and would ${sayDecision(withoutSourceIp)}`,
+    )
+  return notes
+}
+
+function asksMetadata({ policies }: WaypointExplanation): boolean {
+  return policies.some(({ rules }) =>
+    rules.some(({ failed }) =>
+      failed?.alternatives.some(({ field }) => field.startsWith('experimental.envoy.filters.')),
+    ),
+  )
+}
+
+function differs(a: WaypointDecision, b: WaypointDecision): boolean {
+  return a.allowed !== b.allowed || a.by?.policy !== b.by?.policy || a.by?.rule !== b.by?.rule
+}
+
+function sayDecision({ allowed, by }: WaypointDecision): string {
+  const verdict = allowed ? 'allow' : 'deny'
+  return by === undefined ? verdict : `${verdict} by ${by.policy} rules[${by.rule ?? 0}]`
+}
+
+/** Only where no rule decided: otherwise nobody misses them. */
+function elsewhereNotes({ explanation, selection }: EnvoyFindings): readonly string[] {
+  if (explanation.decision.by !== undefined) return []
+  return atMost(selection.elsewhere.map(({ policy, reason }) => `${policy} is not asked: ${reason}`))
+}

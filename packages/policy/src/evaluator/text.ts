@@ -1,0 +1,14 @@
+/** Lists in sentences. */
+
+/** More of them would hide what the sentence says. */
+const MAX_LISTED = 5
+
+export function listed(items: readonly string[]): string {
+  return atMost(items).join(', ')
+}
+
+export function atMost(items: readonly string[]): readonly string[] {
+  const shown = items.slice(0, MAX_LISTED)
+  const more = items.length - shown.length
+  return more === 0 ? shown : [...shown, `and ${more} more`]
+}
