@@ -35,6 +35,7 @@ const principals = values(
 )
 const namespaces = values('a', 'a*', '*b', 'b')
 const accounts = values('s', 'ab/t', 'a/s')
+const requestPrincipals = values('*', 'https://i/s', 'https://i/*', '*/s', 'j/t')
 const trustDomains = values('td1', 'td3', '*-td', 'td*', '*')
 const blocks = values(...BLOCKS)
 const ports = values('80', '443')
@@ -53,8 +54,8 @@ const source = fc
   .record({
     principals: rarely(principals),
     notPrincipals: rarely(principals),
-    requestPrincipals: rarely(values('*')),
-    notRequestPrincipals: rarely(values('*')),
+    requestPrincipals: rarely(requestPrincipals),
+    notRequestPrincipals: rarely(requestPrincipals),
     namespaces: rarely(namespaces),
     notNamespaces: rarely(namespaces),
     serviceAccounts: rarely(accounts),
@@ -126,23 +127,72 @@ const reference = fc.constantFrom<PolicyTargetReference>(
   { group: GROUP, kind: 'Gateway', name: 'waypoint' },
   { group: GROUP, kind: 'GatewayClass', name: 'istio-waypoint' },
 )
-const policy: fc.Arbitrary<AuthorizationPolicy> = fc
+const policyOf = (
+  names: readonly string[],
+  rules: fc.Arbitrary<readonly PolicyRuleSpec[]>,
+): fc.Arbitrary<AuthorizationPolicy> =>
+  fc
+    .record({
+      name: fc.constantFrom(...names),
+      namespace: fc.constantFrom('shop', 'shop', 'root'),
+      dryRun: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, fc.constant(true)),
+      spec: fc.record({
+        action: fc.constantFrom('ALLOW', 'ALLOW', 'DENY', 'DENY', 'AUDIT', 'CUSTOM'),
+        rules,
+        targetRefs: fc.uniqueArray(reference, { maxLength: 2 }),
+      }),
+    })
+    .map(({ name, namespace, dryRun, spec }) => {
+      const provider = spec.action === 'CUSTOM' ? { provider: { name: 'ext' } } : {}
+      const annotations = dryRun ? { annotations: { 'istio.io/dry-run': 'true' } } : {}
+      return document({ ...spec, ...provider } as AuthorizationPolicySpec, {
+        name,
+        namespace,
+        ...annotations,
+      })
+    })
+const few = policyOf(['p', 'p-x', 'q'], fc.array(rule, { maxLength: 3 }))
+export const policies = fc.uniqueArray(few, { maxLength: 6, selector: keyOf })
+
+/** Rules that each ask for something, so that what they are found by decides. */
+const narrowRule = fc
   .record({
-    name: fc.constantFrom('p', 'p-x', 'q'),
-    namespace: fc.constantFrom('shop', 'shop', 'root'),
-    dryRun: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, fc.constant(true)),
-    spec: fc.record({
-      action: fc.constantFrom('ALLOW', 'ALLOW', 'DENY', 'DENY', 'AUDIT', 'CUSTOM'),
-      rules: fc.array(rule, { maxLength: 3 }),
-      targetRefs: fc.uniqueArray(reference, { maxLength: 2 }),
+    source: fc.oneof(
+      principals.map(list => ({ principals: list })),
+      namespaces.map(list => ({ namespaces: list })),
+      accounts.map(list => ({ serviceAccounts: list })),
+      requestPrincipals.map(list => ({ requestPrincipals: list })),
+      blocks.map(list => ({ ipBlocks: list })),
+      blocks.map(list => ({ remoteIpBlocks: list })),
+      accounts.map(list => ({ notServiceAccounts: list })),
+    ),
+    operation: fc.oneof(
+      ports.map(list => ({ ports: list })),
+      hosts.map(list => ({ hosts: list })),
+      methods.map(list => ({ methods: list })),
+      paths.map(list => ({ paths: list })),
+      paths.map(list => ({ notPaths: list })),
+    ),
+    when: rarely(fc.array(conditions, { minLength: 1, maxLength: 1 })),
+    only: fc.constantFrom('from', 'to', 'both'),
+  })
+  .map(
+    ({ source: from, operation: to, when, only }): PolicyRuleSpec => ({
+      ...(only === 'to' ? {} : { from: [{ source: from }] }),
+      ...(only === 'from' ? {} : { to: [{ operation: to }] }),
+      ...(when === undefined ? {} : { when }),
     }),
-  })
-  .map(({ name, namespace, dryRun, spec }) => {
-    const provider = spec.action === 'CUSTOM' ? { provider: { name: 'ext' } } : {}
-    const annotations = dryRun ? { annotations: { 'istio.io/dry-run': 'true' } } : {}
-    return document({ ...spec, ...provider } as AuthorizationPolicySpec, { name, namespace, ...annotations })
-  })
-export const policies = fc.uniqueArray(policy, { maxLength: 6, selector: keyOf })
+  )
+const MANY = Array.from({ length: 30 }, (_, index) => `p${index}`)
+/** Some with so many rules that `rule[10]` is asked before `rule[2]`. */
+const narrow = policyOf(
+  MANY,
+  fc.oneof(
+    { weight: 6, arbitrary: fc.array(narrowRule, { maxLength: 3 }) },
+    { weight: 1, arbitrary: fc.array(narrowRule, { minLength: 11, maxLength: 12 }) },
+  ),
+)
+export const manyPolicies = fc.uniqueArray(narrow, { minLength: 15, maxLength: 40, selector: keyOf })
 export const call: fc.Arbitrary<HttpRequestFacts> = fc
   .record({
     who: fc.option(
@@ -154,9 +204,11 @@ export const call: fc.Arbitrary<HttpRequestFacts> = fc
     path: fc.constantFrom(...PATHS),
     authority: fc.constantFrom('web', 'Web:80', 'A.io', 'b.io'),
     header: fc.array(fc.constantFrom(...HEADERS), { maxLength: 2 }),
+    token: fc.option(fc.record({ iss: fc.constantFrom('https://i', 'j'), sub: fc.constantFrom('s', 't') })),
+    remote: fc.option(fc.constantFrom(...ADDRESSES)),
   })
-  .map(({ who, from, port, method, path, authority, header }) =>
-    request({
+  .map(({ who, from, port, method, path, authority, header, token, remote }) => ({
+    ...request({
       principal: who === null ? null : `${who[0]}/ns/${who[1]}/sa/${who[2]}`,
       from,
       port,
@@ -164,8 +216,10 @@ export const call: fc.Arbitrary<HttpRequestFacts> = fc
       path,
       authority,
       headers: { 'x-h': header },
+      ...(remote === null ? {} : { remoteAddress: remote }),
     }),
-  )
+    ...(token === null ? {} : { jwt: { payload: token } }),
+  }))
 const gateway = { namespace: 'shop', name: 'waypoint', className: 'istio-waypoint' }
 export const place = fc.constantFrom<WaypointTarget>(
   { gateway, service: { namespace: 'shop', name: 'web', hostname: 'web.shop.svc.cluster.local' } },

@@ -11,7 +11,7 @@ import {
   type WaypointDecision,
   type WaypointTarget,
 } from '@ambient/policy'
-import { call, http, keyOf, options, place, policies } from './waypoint-arbitraries.ts'
+import { call, http, keyOf, manyPolicies, options, place, policies } from './waypoint-arbitraries.ts'
 import { waypoint } from './waypoint-fixtures.ts'
 
 describe('a waypoint', () => {
@@ -25,6 +25,48 @@ describe('a waypoint', () => {
       { numRuns: 5000 },
     )
   })
+
+  it('decides as a naive evaluation does while many policies come and go', () => {
+    fc.assert(
+      fc.property(
+        manyPolicies,
+        manyPolicies,
+        fc.array(fc.tuple(place, call, http), { minLength: 4, maxLength: 8 }),
+        fc.infiniteStream(fc.nat({ max: 50 })),
+        (first, later, calls, luck) => {
+          const set = waypoint([], options)
+          const left = new Map<string, AuthorizationPolicy>()
+          const check = (): void => {
+            for (const [to, what, isHttp] of calls) {
+              const decision = isHttp
+                ? set.decideRequest(to, what)
+                : set.decideConnection(to, what.connection)
+              expect(summary(decision)).toEqual(naive([...left.values()], to, what, isHttp))
+            }
+          }
+          set.replace(first)
+          for (const one of first) left.set(keyOf(one), one)
+          check()
+          for (const one of later) {
+            const remove = [...left.keys()].filter((_, index) => index === luck.next().value)
+            set.apply({ upsert: [one], remove })
+            for (const key of remove) left.delete(key)
+            left.set(keyOf(one), one)
+          }
+          check()
+          const half = [...left.values()].slice(0, left.size / 2)
+          set.replace(half)
+          left.clear()
+          for (const one of half) left.set(keyOf(one), one)
+          check()
+          set.replace([])
+          left.clear()
+          check()
+        },
+      ),
+      { numRuns: 150 },
+    )
+  }, 60_000)
 
   it('explains what it decides', () => {
     fc.assert(
@@ -71,6 +113,9 @@ function naive(
   what: HttpRequestFacts,
   isHttp: boolean,
 ): readonly unknown[] {
+  // A connection without HTTP has an address, and nobody who says another.
+  const { remoteAddress: _, ...bare } = what
+  const seen = isHttp ? what : bare
   const attached = all.filter(p => (p.spec.targetRefs ?? []).some(ref => attaches(p, ref, to)))
   const lane = (action: string, dry: boolean): readonly AuthorizationPolicy[] =>
     attached.filter(
@@ -81,7 +126,7 @@ function naive(
       .flatMap(p =>
         (p.spec.rules ?? []).flatMap((one, index) => {
           const id = `ns[${p.metadata.namespace}]-policy[${p.metadata.name}]-rule[${index}]`
-          return holds(one, p, what, isHttp) ? [{ id, policy: keyOf(p), rule: index }] : []
+          return holds(one, p, seen, isHttp) ? [{ id, policy: keyOf(p), rule: index }] : []
         }),
       )
       .sort((x, y) => (x.id < y.id ? -1 : 1))
@@ -179,8 +224,14 @@ function matchesField(field: string, value: string, what: HttpRequestFacts, p: A
       const [namespace, account] = value.includes('/') ? value.split('/') : [p.metadata.namespace, value]
       return full(`spiffe://.+/ns/${namespace}/(.+/|)sa/${account}(/.+)?`, uri)
     }
-    case 'ipBlocks':
+    case 'requestPrincipals': {
+      const { iss, sub } = what.jwt?.payload ?? {}
+      if (value === '*') return iss !== undefined
+      return full(value.replace('*', '.+'), iss === undefined ? undefined : `${iss}/${sub}`)
+    }
     case 'remoteIpBlocks':
+      return inBlock(value, what.remoteAddress ?? from.address)
+    case 'ipBlocks':
     case 'source.ip':
       return inBlock(value, from.address)
     case 'ports':

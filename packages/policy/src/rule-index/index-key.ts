@@ -19,7 +19,7 @@ export type NarrowedClause = readonly (readonly Narrowing[])[]
 export function textKeys(of: string, values: readonly string[]): Narrowing | undefined {
   const keys: IndexKey[] = []
   for (const value of values) {
-    if (value === '*' || value === '**') return undefined
+    if (value === '*') return undefined
     if (value.startsWith('*')) keys.push({ of, form: 'suffix', value: value.slice(1) })
     else if (value.endsWith('*')) keys.push({ of, form: 'prefix', value: value.slice(0, -1) })
     else keys.push({ of, form: 'exact', value })

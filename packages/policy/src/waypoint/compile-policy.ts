@@ -46,6 +46,8 @@ export interface CompiledWaypointRule {
   readonly id: string
   /** Of a CUSTOM policy: who has to be asked. */
   readonly provider?: string
+  /** What its principals were read with. */
+  readonly trustDomains: TrustDomains
   /** And-ed. Empty matches everything. */
   readonly clauses: readonly CompiledClause[]
   /** Why the rule is not asked at all. */
@@ -147,6 +149,7 @@ function compileRule(
   return {
     by,
     id,
+    trustDomains: context.trustDomains,
     clauses,
     dropped,
     matches: facts => allClausesHold(clauses, facts),

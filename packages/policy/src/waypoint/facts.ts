@@ -1,6 +1,8 @@
 /** What a waypoint's policies know of a request, derived when a rule first asks for it. */
-import { type Connection, ipToBytes, type SpiffeId, workloadIdentityOf } from '@ambient/core'
+import type { Connection, SpiffeId } from '@ambient/core'
 import type { JwtClaims } from './jwt-claims.ts'
+import { AddressBytes } from '../engine/address-bytes.ts'
+import { identityFacts } from '../engine/identity-facts.ts'
 
 /** One request as the waypoint is about to forward it. */
 export interface HttpRequestFacts {
@@ -23,28 +25,34 @@ export interface HttpRequestFacts {
 }
 
 export class WaypointFacts {
-  readonly connection: Connection
+  connection: Connection
   /** Absent on a connection that carries no HTTP. */
-  readonly request: HttpRequestFacts | undefined
+  request: HttpRequestFacts | undefined
   /** Of a TLS connection that passes through; empty when there is none. */
-  readonly sni: string
-  /** Where a trusted proxy says that a connection without HTTP comes from. */
-  readonly #remoteSource: string | undefined
+  sni = ''
   /** `spiffe://…`; absent in plaintext. */
-  readonly uri: string | undefined
-  #account: string | null | undefined
+  uri: string | undefined
+  /** Where a trusted proxy says that a connection without HTTP comes from. */
+  #remoteSource: string | undefined
   #path: string | undefined
   #host: string | undefined
-  #source: Uint8Array | undefined
-  #remote: Uint8Array | undefined
-  #destination: Uint8Array | undefined
+  readonly #addresses = new AddressBytes()
 
   constructor(connection: Connection, request?: HttpRequestFacts, sni = '', remoteAddress?: string) {
+    this.connection = connection
+    this.read(connection, request, sni, remoteAddress)
+  }
+
+  /** Of another request from now on. */
+  read(connection: Connection, request?: HttpRequestFacts, sni = '', remoteAddress?: string): this {
     this.connection = connection
     this.#remoteSource = remoteAddress
     this.request = request
     this.sni = sni
     this.uri = connection.source.identity?.uri
+    this.#path = undefined
+    this.#host = undefined
+    return this
   }
 
   get identity(): SpiffeId | undefined {
@@ -57,11 +65,12 @@ export class WaypointFacts {
 
   /** `namespace/service-account` of an identity in Istio's form. */
   get account(): string | undefined {
-    if (this.#account === undefined) {
-      const workload = this.identity && workloadIdentityOf(this.identity)
-      this.#account = workload === undefined ? null : `${workload.namespace}/${workload.serviceAccount}`
-    }
-    return this.#account ?? undefined
+    return this.identity && identityFacts(this.identity).account
+  }
+
+  /** What stands after each `/ns/` of the identity. */
+  get namespaces(): readonly string[] {
+    return this.identity === undefined ? noValues : identityFacts(this.identity).namespaces
   }
 
   /** Without query and fragment. */
@@ -77,8 +86,7 @@ export class WaypointFacts {
   }
 
   get sourceIp(): Uint8Array {
-    this.#source ??= ipToBytes(this.connection.source.address) ?? noBytes
-    return this.#source
+    return this.#addresses.of(this.connection.source.address)
   }
 
   get remoteAddress(): string {
@@ -86,13 +94,11 @@ export class WaypointFacts {
   }
 
   get remoteIp(): Uint8Array {
-    this.#remote ??= ipToBytes(this.remoteAddress) ?? noBytes
-    return this.#remote
+    return this.#addresses.of(this.remoteAddress)
   }
 
   get destinationIp(): Uint8Array {
-    this.#destination ??= ipToBytes(this.connection.destination.address) ?? noBytes
-    return this.#destination
+    return this.#addresses.of(this.connection.destination.address)
   }
 
   /** Values of a header; pseudo headers by their names, `host` is the authority. */
@@ -123,6 +129,4 @@ function withoutQuery(path: string): string {
   return end < 0 ? path : path.slice(0, end)
 }
 
-/** Of no address family, hence in no block. */
-const noBytes = new Uint8Array(0)
 const noValues: readonly string[] = Object.freeze([])

@@ -1,145 +1,95 @@
-/** The policies of one target in the order in which they are asked, and the verdict over them. */
+/** The policies of one attachment in the order in which they are asked, each kind with its index. */
 import type { CompiledWaypointPolicy, CompiledWaypointRule } from './compile-policy.ts'
-import { allowedByDefault, noneAllowed, type WaypointDecision, type WaypointDryRun } from './decision.ts'
-import type { WaypointFacts } from './facts.ts'
-import type { AuthorizationAction } from '../documents/authorization-policy.ts'
+import { byId, createWaypointIndex, type WaypointIndex } from './waypoint-index.ts'
+import { insertSorted, type Order, removeSorted } from '../rule-index/sorted-rules.ts'
 
-type Rules = readonly CompiledWaypointRule[]
+/** Dry runs of AUDIT are nowhere: they would report a report. */
+export type LaneName = 'audit' | 'deny' | 'allow' | 'dryCustom' | 'dryDeny' | 'dryAllow'
 
-/** The CUSTOM rules of one provider. */
-export interface CustomLane {
-  readonly provider: string
-  readonly rules: Rules
-}
+/** A change costs what the changed policy holds. */
+export class WaypointLanes {
+  readonly #indexes: Readonly<Record<LaneName, WaypointIndex>> = {
+    audit: createWaypointIndex(),
+    deny: createWaypointIndex(),
+    allow: createWaypointIndex(),
+    dryCustom: createWaypointIndex(),
+    dryDeny: createWaypointIndex(),
+    dryAllow: createWaypointIndex(),
+  }
+  /** CUSTOM rules by provider. Absent where none has any. */
+  readonly custom = new Map<string, WaypointIndex>()
+  /** Enforced ALLOW policies, also those without a rule. Sorted. */
+  readonly allows: string[] = []
+  /** Policies that are dry runs, by action. */
+  readonly dryRuns = { CUSTOM: 0, DENY: 0, ALLOW: 0 }
 
-export interface WaypointLanes {
-  readonly custom: Rules
-  /** The same by provider, in the order of their names. Empty where no CUSTOM policy is enforced. */
-  readonly customBy: readonly CustomLane[]
-  readonly audit: Rules
-  readonly deny: Rules
-  readonly allow: Rules
-  /** The verdict when no rule matches. */
-  readonly otherwise: WaypointDecision
-  /** Absent when no attached policy is a dry run. */
-  readonly dryRun?: {
-    readonly custom: Rules
-    readonly deny: Rules
-    readonly allow: Rules
-    readonly hasDeny: boolean
-    readonly hasAllow: boolean
+  constructor(policies: readonly CompiledWaypointPolicy[] = []) {
+    // In order, so that each list grows at its end only.
+    const ids = new Map(policies.map(policy => [policy, policy.rules[0]?.id ?? '']))
+    const idOf = (policy: CompiledWaypointPolicy): string => ids.get(policy) ?? ''
+    for (const policy of [...policies].sort((a, b) => byText(idOf(a), idOf(b)))) this.add(policy)
+  }
+
+  add(policy: CompiledWaypointPolicy): void {
+    for (const rule of asked(policy)) this.#indexFor(policy, rule)?.add(rule)
+    this.#count(policy, 1)
+    if (isEnforcedAllow(policy)) insertSorted(this.allows, policy.key, byText)
+  }
+
+  /** @param policy the same object that was added. */
+  remove(policy: CompiledWaypointPolicy): void {
+    for (const rule of asked(policy)) {
+      const index = this.#indexFor(policy, rule)
+      index?.remove(rule)
+      if (index?.size === 0 && isCustom(policy)) this.custom.delete(rule.provider ?? '')
+    }
+    this.#count(policy, -1)
+    if (isEnforcedAllow(policy)) removeSorted(this.allows, policy.key, byText)
+  }
+
+  lane(name: LaneName): WaypointIndex {
+    return this.#indexes[name]
+  }
+
+  #indexFor(policy: CompiledWaypointPolicy, rule: CompiledWaypointRule): WaypointIndex | undefined {
+    if (isCustom(policy)) {
+      const { provider = '' } = rule
+      const index = this.custom.get(provider) ?? createWaypointIndex()
+      this.custom.set(provider, index)
+      return index
+    }
+    const name = laneOf(policy)
+    return name && this.#indexes[name]
+  }
+
+  #count({ dryRun, action }: CompiledWaypointPolicy, change: number): void {
+    if (dryRun && action !== 'AUDIT') this.dryRuns[action] += change
   }
 }
 
-export function lanesOf(policies: readonly CompiledWaypointPolicy[]): WaypointLanes {
-  const enforced = policies.filter(({ dryRun }) => !dryRun)
-  const shadow = policies.filter(({ dryRun, action }) => dryRun && action !== 'AUDIT')
-  const allows = enforced.filter(({ action }) => action === 'ALLOW').map(({ key }) => key)
-  const custom = rulesOf(enforced, 'CUSTOM')
-  const lanes: WaypointLanes = {
-    custom,
-    customBy: byProvider(custom),
-    audit: rulesOf(enforced, 'AUDIT'),
-    deny: rulesOf(enforced, 'DENY'),
-    allow: rulesOf(enforced, 'ALLOW'),
-    otherwise: allows.length === 0 ? allowedByDefault : noneAllowed([...allows].sort()),
+const byText: Order<string> = (a, b) => (a < b ? -1 : a > b ? 1 : 0)
+
+function asked({ rules }: CompiledWaypointPolicy): readonly CompiledWaypointRule[] {
+  return rules.filter(({ skipped }) => skipped === undefined).sort(byId)
+}
+
+function isCustom({ action, dryRun }: CompiledWaypointPolicy): boolean {
+  return action === 'CUSTOM' && !dryRun
+}
+
+function isEnforcedAllow({ action, dryRun }: CompiledWaypointPolicy): boolean {
+  return action === 'ALLOW' && !dryRun
+}
+
+function laneOf({ action, dryRun }: CompiledWaypointPolicy): LaneName | undefined {
+  switch (action) {
+    case 'AUDIT':
+      return dryRun ? undefined : 'audit'
+    case 'CUSTOM':
+      return 'dryCustom'
+    case 'DENY':
+      return dryRun ? 'dryDeny' : 'deny'
+    case 'ALLOW':
+      return dryRun ? 'dryAllow' : 'allow'
   }
-  if (shadow.length === 0) return lanes
-  return {
-    ...lanes,
-    dryRun: {
-      custom: rulesOf(shadow, 'CUSTOM'),
-      deny: rulesOf(shadow, 'DENY'),
-      allow: rulesOf(shadow, 'ALLOW'),
-      hasDeny: shadow.some(({ action }) => action === 'DENY'),
-      hasAllow: shadow.some(({ action }) => action === 'ALLOW'),
-    },
-  }
-}
-
-/** The first CUSTOM rule that matches, of each provider: whose answer is needed before anything else is judged. */
-export function matchCustom(lanes: WaypointLanes, facts: WaypointFacts): Rules {
-  if (lanes.customBy.length === 0) return noRules
-  return lanes.customBy.flatMap(({ rules }) => firstMatch(rules, facts) ?? [])
-}
-
-/**
- * CUSTOM, AUDIT, DENY, ALLOW. Gives an object made beforehand unless there are audit marks or dry runs to report.
- * @param custom `passed`: every provider has been asked and allows it; otherwise a CUSTOM rule that matches is a denial.
- */
-export function judge(
-  lanes: WaypointLanes,
-  facts: WaypointFacts,
-  custom: 'deny' | 'passed' = 'deny',
-): WaypointDecision {
-  const denial = custom === 'passed' ? undefined : firstMatch(lanes.custom, facts)
-  // CUSTOM ends the request before anything else has been asked.
-  const verdict = denial ?? firstMatch(lanes.deny, facts) ?? firstMatch(lanes.allow, facts)
-  const decision = verdict?.verdict ?? lanes.otherwise
-  if (lanes.audit.length === 0 && lanes.dryRun === undefined) return decision
-  const audited = denial === undefined ? auditMarks(lanes.audit, facts) : undefined
-  const dryRun = lanes.dryRun && dryRunFindings(lanes.dryRun, facts)
-  return {
-    ...decision,
-    ...(audited === undefined ? {} : { audited }),
-    ...(dryRun === undefined ? {} : { dryRun }),
-  }
-}
-
-/** Names are compared as text: `rule[10]` comes before `rule[2]`, as in Envoy's sorted map. */
-function rulesOf(policies: readonly CompiledWaypointPolicy[], action: AuthorizationAction): Rules {
-  return policies
-    .filter(policy => policy.action === action)
-    .flatMap(({ rules }) => rules)
-    .filter(({ skipped }) => skipped === undefined)
-    .sort((a, b) => (a.id < b.id ? -1 : 1))
-}
-
-const noRules: Rules = Object.freeze([])
-
-function byProvider(rules: Rules): readonly CustomLane[] {
-  const lanes = new Map<string, CompiledWaypointRule[]>()
-  for (const rule of rules) {
-    const { provider = '' } = rule
-    const others = lanes.get(provider)
-    if (others === undefined) lanes.set(provider, [rule])
-    else others.push(rule)
-  }
-  return [...lanes].map(([provider, own]) => ({ provider, rules: own })).sort(byProviderName)
-}
-
-function byProviderName(a: CustomLane, b: CustomLane): number {
-  return a.provider < b.provider ? -1 : 1
-}
-
-function firstMatch(rules: Rules, facts: WaypointFacts): CompiledWaypointRule | undefined {
-  for (const rule of rules) if (rule.matches(facts)) return rule
-  return undefined
-}
-
-function auditMarks(rules: Rules, facts: WaypointFacts): readonly string[] | undefined {
-  const marks = rules.filter(rule => rule.matches(facts)).map(({ by }) => by.policy)
-  return marks.length === 0 ? undefined : [...new Set(marks)]
-}
-
-function dryRunFindings(
-  shadow: NonNullable<WaypointLanes['dryRun']>,
-  facts: WaypointFacts,
-): readonly WaypointDryRun[] {
-  const custom = firstMatch(shadow.custom, facts)
-  const deny = firstMatch(shadow.deny, facts)
-  const allow = firstMatch(shadow.allow, facts)
-  return [
-    ...(custom === undefined ? [] : [finding('CUSTOM', 'denied', custom)]),
-    ...(shadow.hasDeny ? [finding('DENY', deny === undefined ? 'allowed' : 'denied', deny)] : []),
-    ...(shadow.hasAllow ? [finding('ALLOW', allow === undefined ? 'denied' : 'allowed', allow)] : []),
-  ]
-}
-
-function finding(
-  action: WaypointDryRun['action'],
-  result: WaypointDryRun['result'],
-  rule: CompiledWaypointRule | undefined,
-): WaypointDryRun {
-  return { action, result, ...(rule === undefined ? {} : { by: rule.by }) }
 }
