@@ -232,3 +232,13 @@ export {
   type WhereOptions,
 } from './where/where-enforced.ts'
 export type { RuleEffect } from './where/l4-effect.ts'
+export {
+  classesOf,
+  type DimensionClasses,
+  type Implication,
+  implies,
+  isSatisfiable,
+  type RuleSetOptions,
+  type Satisfiability,
+  type ValueClass,
+} from './symbolic/rule-set.ts'

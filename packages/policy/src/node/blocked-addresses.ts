@@ -1,0 +1,54 @@
+/**
+ * Which addresses a fetch of keys may not reach, whatever name led there: an address in a document must not make us ask
+ * the machine itself, its neighbours on the link, or the cloud that it runs in.
+ */
+import { type Cidr, cidrContains, ipToBytes, parseCidr } from '@ambient/core'
+
+/** Private ranges are not among them: many meshes run their identity provider inside. */
+const ALWAYS = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  // Link-local, with the metadata service of most clouds in it.
+  '169.254.0.0/16',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
+  '::/128',
+  '::1/128',
+  'fe80::/10',
+  'ff00::/8',
+  // Metadata services outside of the link-local range: Alibaba, Azure, Oracle, AWS over IPv6.
+  '100.100.100.200/32',
+  '168.63.129.16/32',
+  '192.0.0.192/32',
+  'fd00:ec2::/32',
+].map(parseCidr)
+
+/** IPv6 with an IPv4 address inside, and where that begins; mapped ones are IPv4 already. */
+const EMBEDDED: readonly { readonly range: Cidr; readonly at: number }[] = [
+  { range: parseCidr('64:ff9b::/96'), at: 12 },
+  { range: parseCidr('::/96'), at: 12 },
+  { range: parseCidr('2002::/16'), at: 2 },
+]
+
+/** Whether an address is one of them. What is no address is. */
+export function createAddressGuard(options: {
+  readonly blockedCidrs: readonly string[]
+  readonly allowedCidrs: readonly string[]
+}): (address: string) => boolean {
+  const blocked = [...ALWAYS, ...options.blockedCidrs.map(parseCidr)]
+  const allowed = options.allowedCidrs.map(parseCidr)
+  const isIn = (cidrs: readonly Cidr[], bytes: Uint8Array): boolean =>
+    cidrs.some(cidr => cidrContains(cidr, bytes))
+  return address => {
+    const bytes = ipToBytes(address.replace(/%.*$/, ''))
+    if (bytes === undefined) return true
+    const spellings = [bytes, ...embedded(bytes)]
+    if (spellings.some(spelling => isIn(allowed, spelling))) return false
+    return spellings.some(spelling => isIn(blocked, spelling))
+  }
+}
+
+function embedded(bytes: Uint8Array): readonly Uint8Array[] {
+  if (bytes.length !== 16) return []
+  return EMBEDDED.filter(({ range }) => cidrContains(range, bytes)).map(({ at }) => bytes.slice(at, at + 4))
+}
