@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
 import { registerPolicyLint } from './lint.ts'
+import { registerPolicyWhere } from './where.ts'
 
 const EXAMPLES = `
 Exit code 0: as asked; 1: findings; 2: the command line or a document is wrong.
@@ -15,4 +16,5 @@ export function registerPolicy(program: Command, context: CommandContext): void 
     context,
   ).addHelpText('after', EXAMPLES)
   registerPolicyLint(policy, context)
+  registerPolicyWhere(policy, context)
 }
