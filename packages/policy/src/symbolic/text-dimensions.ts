@@ -1,0 +1,214 @@
+/** The dimensions whose values are texts: which texts exist in each, and what each form of a policy's value takes. */
+import type { Atom } from './formula.ts'
+import type { TextAtom, TextDomain } from './text-automaton.ts'
+import {
+  anyChar,
+  anything,
+  type CharSet,
+  charClass,
+  globText,
+  istioText,
+  literal,
+  many,
+  one,
+  somethingOf,
+  spiffePathChar,
+  spiffeSegmentChar,
+  templateText,
+  type TextPattern,
+  trustDomainChar,
+} from './text-pattern.ts'
+import type { PathNormalization } from '../waypoint/normalize-path.ts'
+import { isPathTemplate } from '../waypoint/path-template.ts'
+
+export interface TextDimension {
+  readonly domain: TextDomain
+  /** Texts that read well, where they belong to a class. */
+  readonly readable: readonly string[]
+  /** Single texts beside the domain. */
+  readonly also?: readonly string[]
+  /** A narrower domain whose texts read better, tried after the exact one. */
+  readonly familiar?: TextDomain
+  patternsOf(atom: Atom): readonly TextPattern[]
+}
+
+const SCHEME = literal('spiffe://')
+const trustDomainPart: TextPattern = [...SCHEME, ...somethingOf(trustDomainChar)]
+const printable = charClass(/[ -~]/)
+const notQuery = charClass(/[^?#]/)
+const upperCase = charClass(/[^a-z0-9._/-]/)
+
+const principalDomain: TextDomain = {
+  required: [[...trustDomainPart, many(spiffePathChar)]],
+  forbidden: [
+    [...SCHEME, many(trustDomainChar), one(upperCase), ...anything],
+    [...trustDomainPart, many(spiffePathChar), ...literal('//'), ...anything],
+    [...trustDomainPart, many(spiffePathChar), ...literal('/')],
+    ...['/.', '/..'].flatMap(dots => [
+      [...trustDomainPart, many(spiffePathChar), ...literal(dots)],
+      [...trustDomainPart, many(spiffePathChar), ...literal(`${dots}/`), ...anything],
+    ]),
+  ],
+}
+
+const principal: TextDimension = {
+  domain: principalDomain,
+  familiar: { ...principalDomain, required: [inIstioForm(somethingOf(spiffeSegmentChar))] },
+  readable: ['default', 'other'].map(account => `spiffe://cluster.local/ns/${account}/sa/${account}`),
+  patternsOf({ form, values }) {
+    switch (form) {
+      case 'namespace':
+        return values.map(value => globText(`*/ns/${value}/*`))
+      case 'l4-namespace':
+        return values.map(value =>
+          inIstioForm(istioText(value, { star: 'not-empty', chars: spiffeSegmentChar })),
+        )
+      case 'account':
+        return values.map(value => {
+          const [namespace = '', account = ''] = value.split('/', 2)
+          return [...trustDomainPart, ...literal(`/ns/${namespace}/sa/${account}`)]
+        })
+      case 'trust-domain':
+        return values.flatMap(value => {
+          const domain = [...SCHEME, ...istioText(value, { star: 'not-empty', chars: trustDomainChar })]
+          return [domain, [...domain, ...literal('/'), ...anything]]
+        })
+      default:
+        return values.map(principalPattern)
+    }
+  },
+}
+
+/** A suffix cannot reach into the scheme. */
+function principalPattern(value: string): TextPattern {
+  if (value === '*') return somethingOf(anyChar)
+  if (value.startsWith('*')) return [...SCHEME, ...anything, ...literal(value.slice(1))]
+  return [...SCHEME, ...istioText(value, { star: 'not-empty' })]
+}
+
+function inIstioForm(namespace: TextPattern): TextPattern {
+  const account = somethingOf(spiffeSegmentChar)
+  return [...trustDomainPart, ...literal('/ns/'), ...namespace, ...literal('/sa/'), ...account]
+}
+
+function plain(chars: CharSet, readable: readonly string[], empty = false): TextDimension {
+  return {
+    domain: { required: [empty ? [many(chars)] : somethingOf(chars)], forbidden: [] },
+    readable,
+    patternsOf: ({ form, values }) => values.map(value => plainPattern(form, value)),
+  }
+}
+
+/** `exact`, `prefix` and `suffix` are for values in which a star is a star. */
+function plainPattern(form: string, value: string): TextPattern {
+  switch (form) {
+    case 'exact':
+      return literal(value)
+    case 'prefix':
+      return [...literal(value), ...anything]
+    case 'suffix':
+      return [...anything, ...literal(value)]
+    default:
+      return istioText(value, {
+        star: form === 'not-empty' ? 'not-empty' : 'present',
+        caseless: form === 'caseless',
+      })
+  }
+}
+
+const method = plain(charClass(/[!#$%&'*+.^_`|~0-9A-Za-z-]/), ['GET', 'POST', 'PUT', 'DELETE', 'PATCH'])
+const host = plain(charClass(/[!-~]/), ['example.com', 'web', 'api.example.com'])
+const sni = plain(charClass(/[A-Za-z0-9._*-]/), ['example.com', 'web'], true)
+/** Spaces and commas at the ends are not part of a header's value. */
+const headerValue: TextDimension = {
+  ...plain(printable, ['x', 'value', 'true'], true),
+  domain: {
+    required: [[many(printable)]],
+    forbidden: [
+      [...literal(' '), ...anything],
+      [...anything, ...literal(' ')],
+    ],
+  },
+}
+/** Of a token: issuer, subject, and the elements of other claims. */
+const claim = plain(printable, ['x', 'value'], true)
+const issuer = plain(printable, ['https://issuer.example'], true)
+
+export function textDimension(
+  dimension: string,
+  atoms: readonly Atom[],
+  normalization: PathNormalization,
+): TextDimension {
+  switch (dimension) {
+    case 'principal':
+      return principal
+    case 'method':
+      return method
+    case 'host':
+      return host
+    case 'sni':
+      return sni
+    case 'path':
+      return pathDimension(
+        atoms.some(({ form }) => form === 'target'),
+        normalization,
+      )
+    case 'jwt.iss':
+      return issuer
+    default:
+      return dimension.startsWith('header:') ? headerValue : claim
+  }
+}
+
+/** What can come out of normalization; the query is part of it only when an atom looks at it. */
+function pathDimension(query: boolean, normalization: PathNormalization): TextDimension {
+  const raw = normalization === 'NONE'
+  const chars = charClass(raw ? /[!-"$->@-~ ]/ : /[!$-;=@-[\]_a-z~]/)
+  const path: TextPattern = [...literal('/'), many(chars)]
+  const parts = query ? charClass(raw ? /[ -"$-~]/ : /[ -"$-~]/) : chars
+  const end = (pattern: TextPattern): readonly TextPattern[] =>
+    query ? [pattern, [...pattern, ...literal('?'), ...anything]] : [pattern]
+  const merged = normalization === 'MERGE_SLASHES' || normalization === 'DECODE_AND_MERGE_SLASHES'
+  const inPath: TextPattern = [many(notQuery)]
+  const forbidden = raw
+    ? []
+    : ['.', '..'].flatMap(dots => [
+        ...end([...inPath, ...literal(`/${dots}`)]),
+        [...inPath, ...literal(`/${dots}/`), ...anything],
+      ])
+  const slashes = merged
+    ? [
+        [...inPath, one(notSlash), ...literal('//'), ...anything],
+        [...literal('//'), one(charClass(/[^?]/)), ...anything],
+      ]
+    : []
+  return {
+    domain: {
+      required: [query ? [...literal('/'), many(parts)] : path],
+      forbidden: [
+        ...forbidden,
+        ...slashes,
+        ...(query ? [[...inPath, one(charClass(raw ? /[#]/ : /["#<>^`{|}\\ ]/)), ...anything]] : []),
+      ],
+    },
+    readable: ['/', '/other', '/a', '/a/b'],
+    // OPTIONS asks for it.
+    also: ['*'],
+    patternsOf: ({ form, values }) =>
+      form === 'target'
+        ? values.map(value => istioText(value, { star: 'present' }))
+        : values.flatMap(value => (/[?#]/.test(value) ? [] : end(pathPattern(value)))),
+  }
+}
+
+const notSlash = charClass(/[^/?]/)
+
+function pathPattern(value: string): TextPattern {
+  return isPathTemplate(value)
+    ? templateText(value)
+    : istioText(value, { star: 'not-empty', chars: notQuery })
+}
+
+export function textAtom(dimension: TextDimension, atom: Atom): TextAtom {
+  return { id: atom.id, patterns: dimension.patternsOf(atom) }
+}
