@@ -28,7 +28,12 @@ Examples:
 `
 
 /** Errors that say that the command line, not the work, was wrong. */
-const USAGE_ERRORS = ['AMBIENT_E_CLI_USAGE', 'AMBIENT_E_CLI_DOCUMENTS', 'AMBIENT_E_MESH_OPTIONS']
+const USAGE_ERRORS = [
+  'AMBIENT_E_CLI_USAGE',
+  'AMBIENT_E_CLI_DOCUMENTS',
+  'AMBIENT_E_POLICY_REQUEST',
+  'AMBIENT_E_MESH_OPTIONS',
+]
 
 /**
  * Runs one command. Never rejects.

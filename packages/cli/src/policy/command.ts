@@ -1,6 +1,7 @@
 /** `ambient policy`: what would be decided, and why, before anything is deployed. */
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
+import { registerPolicyExplain } from './explain.ts'
 import { registerPolicyLint } from './lint.ts'
 import { registerPolicyWhere } from './where.ts'
 
@@ -15,6 +16,7 @@ export function registerPolicy(program: Command, context: CommandContext): void 
     'policies before they are deployed: what would be decided, and why',
     context,
   ).addHelpText('after', EXAMPLES)
+  registerPolicyExplain(policy, context)
   registerPolicyLint(policy, context)
   registerPolicyWhere(policy, context)
 }

@@ -1,0 +1,175 @@
+/** `ambient policy explain`: what would be decided over a request, and why. */
+import { readFile } from 'node:fs/promises'
+import { text } from 'node:stream/consumers'
+import { messageOf, quoteText } from '@ambient/core'
+import {
+  createEvaluator,
+  type Enforcer,
+  formatVerdict,
+  type PathNormalization,
+  type PolicyDialect,
+  type PolicyRequest,
+  readEnforcer,
+  readPolicyRequest,
+} from '@ambient/policy'
+import { type Command, Option } from 'commander'
+import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
+import { CliError } from '../errors.ts'
+import { type CliHost, EXIT_OK } from '../host.ts'
+import { type OutputFormat, render } from '../output.ts'
+import { requestOfOptions, type HandOptions } from './from-to.ts'
+import { readPolicyDocuments } from './read-documents.ts'
+
+const EXAMPLES = `
+Examples:
+  $ ambient policy explain -f policies/ --dialect ztunnel \\
+      --from cluster.local/ns/ui/sa/app --to shop/web-1:8080 --label app=web
+  $ ambient policy explain -f policies/ --dialect envoy-http --from cluster.local/ns/ui/sa/app \\
+      --to shop/web-1:80 --service shop/web --method GET --path /items
+  $ kubectl get authorizationpolicies,requestauthentications,peerauthentications -A -o yaml |
+      ambient policy explain -f - --dialect envoy-http --request request.json -o json
+
+--request has a request as JSON, or a list of them; the answers come in their order:
+  { "source": { "principal": "td/ns/n/sa/s", "ip": "10.0.0.1", "remoteIp": "192.0.2.1" },
+    "destination": { "namespace": "shop", "workload": "web-1", "labels": { "app": "web" },
+                     "service": "shop/web", "ip": "10.0.0.2", "port": 80 },
+    "http": { "method": "GET", "authority": "web", "path": "/", "headers": { "x-a": ["1", "2"] } },
+    "jwt": { "payload": { "iss": "…", "sub": "…" } }, "sni": "…" }
+No principal: plaintext. remoteIp is what a trusted proxy says, ip when absent.
+
+Dialects: ztunnel answers as istiod and ztunnel do, envoy-tcp and envoy-http as istiod
+and Envoy do, mistakes of theirs included; the reason names them. Without --dialect:
+envoy-http for requests with http, ztunnel for the others.
+
+--enforcer says which proxy it is: { "kind": "workload"|"waypoint"|"gateway",
+"namespace", "name", "labels", "service" }. Without it:
+  ztunnel                       the ztunnel of the destination's workload: by its
+                                namespace and labels
+  envoy-*, with a service       the waypoint of that service: "waypoint" in the
+                                service's namespace, as istioctl names it
+  envoy-*, without one          the workload's sidecar: by its namespace and labels
+A gateway is an ingress gateway: targetRefs to it, and selectors of its labels.
+
+A matched CUSTOM policy is a denial; --custom allow goes on as if its provider had
+agreed. A token counts only if an attached RequestAuthentication has its issuer.
+
+Exit code 0, whatever the verdict is; 2: the command line, a request or a document is
+wrong, each mistake as file:line:column: message.
+`
+
+const DIALECTS = ['ztunnel', 'envoy-tcp', 'envoy-http'] as const satisfies readonly PolicyDialect[]
+const NORMALIZATIONS = ['NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES'] as const
+
+interface ExplainOptions extends HandOptions {
+  readonly file: readonly string[]
+  readonly dialect?: PolicyDialect
+  readonly rootNamespace: string
+  readonly trustDomain: string
+  readonly trustDomainAlias?: readonly string[]
+  readonly enforcer?: string
+  readonly request?: string
+  readonly custom: 'allow' | 'deny'
+  readonly pathNormalization: PathNormalization
+  readonly output: OutputFormat
+}
+
+export function registerPolicyExplain(policy: Command, context: CommandContext): void {
+  addCommand(policy, 'explain', 'what would be decided over a request, and why', context)
+    .requiredOption('-f, --file <path...>', 'files, folders, or - for standard input (repeat)')
+    .addOption(new Option('--dialect <dialect>', 'whose decision').choices(DIALECTS))
+    .option('--root-namespace <name>', 'whose policies are for every namespace', 'istio-system')
+    .option('--trust-domain <name>', "the mesh's own", 'cluster.local')
+    .option('--trust-domain-alias <name>', 'another that means the same mesh (repeat)', collect)
+    .option('--enforcer <json>', 'which proxy decides (default: of the destination)')
+    .option('--request <file>', 'requests as JSON, - for standard input')
+    .option('--from <principal>', 'TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT; without it plaintext')
+    .option('--ip <address>', "the caller's")
+    .option('--to <destination>', 'NAMESPACE/WORKLOAD:PORT')
+    .option('--service <namespace/name>', 'the service that is called')
+    .option('--label <key=value>', "a label of the destination's workload (repeat)", collect)
+    .option('--method <method>', 'of HTTP')
+    .option('--path <path>', 'of HTTP, with the query')
+    .option('--host <authority>', 'of HTTP')
+    .option('--header <name: value>', 'of HTTP (repeat)', collect)
+    .addOption(
+      new Option('--custom <answer>', 'what the providers of CUSTOM policies answer')
+        .choices(['allow', 'deny'])
+        .default('deny'),
+    )
+    .addOption(
+      new Option('--path-normalization <mode>', "the mesh's").choices(NORMALIZATIONS).default('BASE'),
+    )
+    .addOption(outputOption())
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: ExplainOptions) => context.finish(await explain(options, context.host)))
+}
+
+async function explain(options: ExplainOptions, host: CliHost): Promise<number> {
+  const enforcer = readEnforcerOption(options.enforcer)
+  const documents = await readPolicyDocuments(options.file, host, { emptySelector: 'warned' })
+  const { requests, many } = await readRequests(options, host)
+  const evaluatorOf = (dialect: PolicyDialect) =>
+    createEvaluator(documents, {
+      dialect,
+      rootNamespace: options.rootNamespace,
+      trustDomain: options.trustDomain,
+      trustDomainAliases: options.trustDomainAlias ?? [],
+      pathNormalization: options.pathNormalization,
+      custom: options.custom,
+    })
+  const evaluators = new Map(DIALECTS.map(dialect => [dialect, evaluatorOf(dialect)]))
+  const answers = requests.flatMap(request => {
+    const dialect = options.dialect ?? (request.http === undefined ? 'ztunnel' : 'envoy-http')
+    const verdict = evaluators.get(dialect)?.decide(request, enforcer)
+    return verdict === undefined ? [] : [{ request, verdict }]
+  })
+  const verdicts = answers.map(({ verdict }) => verdict)
+  const table = (): string =>
+    answers.map(({ request, verdict }) => `${formatVerdict(request, verdict)}\n`).join('\n')
+  host.stdout(render(options.output, many ? verdicts : verdicts[0], table))
+  return EXIT_OK
+}
+
+async function readRequests(
+  options: ExplainOptions,
+  host: CliHost,
+): Promise<{ readonly requests: readonly PolicyRequest[]; readonly many: boolean }> {
+  const { request: path } = options
+  if (path === undefined) {
+    if (options.to === undefined) throw usage('--request, or --to with or without --from, is needed')
+    return { requests: [requestOfOptions(options)], many: false }
+  }
+  if (options.to !== undefined || options.from !== undefined)
+    throw usage('expected only one of --request and --from, --to')
+  if (path === '-' && options.file.includes('-'))
+    throw usage('standard input is one thing: expected only one of -f - and --request -')
+  const where = path === '-' ? 'standard input' : path
+  const value = parseJson(await readText(path, host), `--request ${quoteText(path)}`)
+  return Array.isArray(value)
+    ? { requests: value.map((one, index) => readPolicyRequest(one, `${where}[${index}]`)), many: true }
+    : { requests: [readPolicyRequest(value, where)], many: false }
+}
+
+async function readText(path: string, host: CliHost): Promise<string> {
+  try {
+    return path === '-' ? await text(host.input) : await readFile(path, 'utf8')
+  } catch (cause) {
+    throw usage(`--request ${quoteText(path)} cannot be read: ${messageOf(cause)}`, cause)
+  }
+}
+
+function readEnforcerOption(written: string | undefined): Enforcer | undefined {
+  return written === undefined ? undefined : readEnforcer(parseJson(written, '--enforcer'), '--enforcer')
+}
+
+function parseJson(written: string, where: string): unknown {
+  try {
+    return JSON.parse(written)
+  } catch (cause) {
+    throw usage(`${where}: not JSON: ${messageOf(cause)}`, cause)
+  }
+}
+
+function usage(message: string, cause?: unknown): CliError {
+  return new CliError('AMBIENT_E_CLI_USAGE', message, { cause })
+}
