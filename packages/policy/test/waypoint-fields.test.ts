@@ -39,6 +39,12 @@ describe('source', () => {
     [{ serviceAccounts: ['client/alice'] }, {}, true],
     [{ serviceAccounts: ['alice'] }, {}, false],
     [{ serviceAccounts: ['alice'] }, { principal: 'cluster.local/ns/shop/sa/alice' }, true],
+    // Anywhere in the identity, as Envoy is told to look.
+    [{ serviceAccounts: ['a/s'] }, { principal: 'td/ns/a/sa/s/more' }, true],
+    [{ serviceAccounts: ['a/s'] }, { principal: 'td/k/v/ns/a/x/y/sa/s' }, true],
+    [{ serviceAccounts: ['a/s'] }, { principal: 'td/ns/a/sa/sx/more' }, false],
+    [{ serviceAccounts: ['a/s'] }, { principal: 'td/sa/s/ns/a' }, false],
+    [{ notServiceAccounts: ['a/s'] }, { principal: 'td/ns/a/sa/s/more' }, false],
     [{ serviceAccounts: ['client/alic'] }, {}, false],
     [{ serviceAccounts: ['client/alice'] }, { principal: `td9/ns/client/sa/alice` }, true],
     [{ notServiceAccounts: ['client/alice'] }, nobody, true],

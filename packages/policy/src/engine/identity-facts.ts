@@ -3,6 +3,7 @@ import { type SpiffeId, workloadIdentityOf } from '@ambient/core'
 
 const SCHEME_LENGTH = 'spiffe://'.length
 const NAMESPACE = '/ns/'
+const ACCOUNT = '/sa/'
 
 export interface IdentityFacts {
   /** Without the scheme. */
@@ -13,6 +14,8 @@ export interface IdentityFacts {
   readonly account: string | undefined
   /** What stands after each `/ns/` of the ID: one, except in IDs that Istio does not issue. */
   readonly namespaces: readonly string[]
+  /** Each of these with what stands after each `/sa/` behind it, `namespace/service-account`. Envoy looks for them anywhere. */
+  readonly accounts: readonly string[]
 }
 
 export function identityFacts(identity: SpiffeId): IdentityFacts {
@@ -23,7 +26,8 @@ export function identityFacts(identity: SpiffeId): IdentityFacts {
     principal: identity.uri.slice(SCHEME_LENGTH),
     namespace: workload?.namespace ?? '',
     account: workload && `${workload.namespace}/${workload.serviceAccount}`,
-    namespaces: namespacesIn(identity.uri),
+    namespaces: segmentsAfter(NAMESPACE, identity.uri).map(({ segment }) => segment),
+    accounts: accountsIn(identity.uri),
   }
   derived.set(identity, facts)
   return facts
@@ -31,12 +35,26 @@ export function identityFacts(identity: SpiffeId): IdentityFacts {
 
 const derived = new WeakMap<SpiffeId, IdentityFacts>()
 
-function namespacesIn(uri: string): readonly string[] {
-  const found: string[] = []
-  for (let at = uri.indexOf(NAMESPACE); at >= 0; at = uri.indexOf(NAMESPACE, at + 1)) {
-    const start = at + NAMESPACE.length
-    const end = uri.indexOf('/', start)
-    found.push(uri.slice(start, end < 0 ? uri.length : end))
+interface Segment {
+  readonly segment: string
+  /** Where it ends. */
+  readonly end: number
+}
+
+function segmentsAfter(marker: string, uri: string, from = 0): readonly Segment[] {
+  const found: Segment[] = []
+  for (let at = uri.indexOf(marker, from); at >= 0; at = uri.indexOf(marker, at + 1)) {
+    const start = at + marker.length
+    const slash = uri.indexOf('/', start)
+    const end = slash < 0 ? uri.length : slash
+    found.push({ segment: uri.slice(start, end), end })
   }
   return found
+}
+
+function accountsIn(uri: string): readonly string[] {
+  const accounts = new Set<string>()
+  for (const { segment: namespace, end } of segmentsAfter(NAMESPACE, uri))
+    for (const { segment } of segmentsAfter(ACCOUNT, uri, end)) accounts.add(`${namespace}/${segment}`)
+  return [...accounts]
 }

@@ -63,7 +63,10 @@ const serviceAccount: Attribute = {
     const accounts = new Set(
       values.map(value => (value.includes('/') ? value : `${context.namespace}/${value}`)),
     )
-    return ({ account }) => account !== undefined && accounts.has(account)
+    return ({ accounts: found }) => {
+      for (const account of found) if (accounts.has(account)) return true
+      return false
+    }
   },
   actual: principal.actual,
 }

@@ -63,9 +63,9 @@ export class WaypointFacts {
     return this.connection.destination.port
   }
 
-  /** `namespace/service-account` of an identity in Istio's form. */
-  get account(): string | undefined {
-    return this.identity && identityFacts(this.identity).account
+  /** `namespace/service-account`: one, except for identities that Istio does not issue. */
+  get accounts(): readonly string[] {
+    return this.identity === undefined ? noValues : identityFacts(this.identity).accounts
   }
 
   /** What stands after each `/ns/` of the identity. */

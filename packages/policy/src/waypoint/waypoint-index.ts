@@ -22,7 +22,7 @@ const shape: IndexShape<CompiledWaypointRule, WaypointFacts> = {
   order: byId,
   attributes: {
     principal: { kind: 'text', of: facts => facts.uri },
-    account: { kind: 'text', of: facts => facts.account },
+    account: { kind: 'texts', of: facts => facts.accounts },
     subject: { kind: 'text', of: ({ request }) => textOf(request?.jwt?.payload['sub']) },
     namespace: { kind: 'texts', of: facts => facts.namespaces },
     path: { kind: 'text', of: facts => facts.path },
