@@ -74,7 +74,7 @@ describe('arrows between packages', () => {
 
     it(`@ambient/${name} ships no test kit in its other entries`, () => {
       const wrong = sourcesOf(name)
-        .filter(file => !shown(file).startsWith(`packages/${name}/src/testing/`))
+        .filter(file => !/\/src\/(testing|vitest)\//.test(shown(file)))
         .flatMap(file =>
           importsOf(file)
             .filter(specifier => /^@ambient\/[a-z]+\/testing$|\/testing\/|^vitest/.test(specifier))

@@ -122,7 +122,8 @@ function isAny(node: ts.Node): boolean {
 function isNotErasable(node: ts.Node): boolean {
   return (
     ts.isEnumDeclaration(node) ||
-    ts.isModuleDeclaration(node) ||
+    // `declare module 'vitest'` adds to another package's types.
+    (ts.isModuleDeclaration(node) && !ts.isStringLiteral(node.name)) ||
     (ts.isParameter(node) && ts.isParameterPropertyDeclaration(node, node.parent))
   )
 }
