@@ -1,8 +1,10 @@
 /** A question as the engines take it: a connection, and a request over it. Never throws for what it holds. */
 import type { Connection, SpiffeId, Workload } from '@ambient/core'
+import { asEnvoyMatches } from './joined-headers.ts'
+import { valuesAtEnvoy } from './joined-headers.ts'
 import type { PolicyRequest, RequestHttp } from './request.ts'
 import type { JwtClaims } from '../waypoint/jwt-claims.ts'
-import type { HttpRequestFacts } from '../waypoint/facts.ts'
+import { asciiLowerCase, type HttpRequestFacts } from '../waypoint/facts.ts'
 
 const SCHEME = 'spiffe://'
 
@@ -51,7 +53,7 @@ export function httpFactsOf(
     authority: http.authority,
     ...(remoteIp === undefined ? {} : { remoteAddress: remoteIp }),
     ...(jwt === undefined ? {} : { jwt }),
-    header: name => headers.get(name) ?? [],
+    header: name => asEnvoyMatches(name, headers.get(name) ?? []),
   }
 }
 
@@ -59,7 +61,7 @@ export function httpFactsOf(
 function headersOf({ headers = {} }: RequestHttp): ReadonlyMap<string, readonly string[]> {
   const byName = new Map<string, readonly string[]>()
   for (const [name, value] of Object.entries(headers)) {
-    const key = name.toLowerCase()
+    const key = asciiLowerCase(name)
     byName.set(key, [...(byName.get(key) ?? []), ...[value].flat()])
   }
   return byName
