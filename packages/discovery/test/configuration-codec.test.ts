@@ -79,6 +79,16 @@ kind: AuthorizationPolicy
 metadata: { name: get, namespace: shop, annotations: { a: b } }
 spec: { targetRefs: [{ group: "", kind: Service, name: web }], rules: [{ to: [{ operation: { methods: [GET] } }] }] }
 `
+  const authentication = `apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: tokens, namespace: shop }
+spec: { targetRefs: [{ kind: Service, name: web }], jwtRules: [{ issuer: i, timeout: 1.5s, audiences: [a] }] }
+`
+  const mesh = `apiVersion: v1
+kind: ConfigMap
+metadata: { name: istio, namespace: istio-system }
+data: { mesh: "trustDomain: cluster.local" }
+`
   it('is what a waypoint knows, of every kind', () => {
     const fault = 'fault: { delay: { fixedDelay: 5s, percentage: { value: 0.1 } } }'
     const redirect =
@@ -93,6 +103,8 @@ spec: { targetRefs: [{ group: "", kind: Service, name: web }], rules: [{ to: [{ 
       filters(redirect),
       httpRoute('timeouts: { request: 10s }').replace('name: web', 'name: other'),
       policy,
+      authentication,
+      mesh,
     )
     const { configuration = new Map() } = deriveAmbient({ ...inputDefaults, resources })
     const store = createConfigStore()
@@ -105,6 +117,8 @@ spec: { targetRefs: [{ group: "", kind: Service, name: web }], rules: [{ to: [{ 
     for (const list of ['virtualServices', 'httpRoutes', 'destinationRules', 'gateways'] as const)
       expect(contentOf(store[list]), list).toEqual(contentOf(resources[list]))
     expect(contentOf(store.authorizationPolicies)).toEqual(contentOf(resources.authorizationPolicies))
+    expect(contentOf(store.requestAuthentications)).toEqual(contentOf(resources.requestAuthentications))
+    expect(store.meshConfig).toEqual(resources.meshConfigs[0]?.config)
     expect(store.podLabels('shop', 'web-1')).toEqual(podStatus().labels)
   })
 })

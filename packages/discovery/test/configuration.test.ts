@@ -81,6 +81,33 @@ describe('a config store', () => {
     expect(store.authorizationPolicies.map(({ spec }) => spec)).toEqual([good])
   })
 
+  it('has a request authentication that cannot be read deny its targets, until it can be or is gone', () => {
+    const store = createConfigStore()
+    const document = (spec: ConfigDocument['spec']): ReadonlyMap<string, ConfigDocument> =>
+      new Map([['shop/p', { metadata: { namespace: 'shop', name: 'p', labels: {}, annotations: {} }, spec }]])
+    const targetRefs = [{ group: '', kind: 'Service', name: 'web' }]
+    const type = 'security.istio.io/v1/RequestAuthentication'
+    const unread = document({ targetRefs, jwtRules: [{ issuer: 'i', presence: 'MANDATORY' }] })
+    const denial = { targetRefs, action: 'DENY', rules: [{}] }
+    expect(store.apply(type, { upsert: unread, remove: [] })).toHaveLength(1)
+    expect(store.authorizationPolicies.map(({ spec }) => spec)).toEqual([denial])
+    expect(store.authorizationPolicies[0]?.metadata.name).toBe('unread-request-authentication.p')
+    const good = { targetRefs, jwtRules: [{ issuer: 'i', timeout: '2s' }] }
+    expect(store.apply(type, { upsert: document(good), remove: [] })).toEqual([])
+    expect(store.authorizationPolicies).toEqual([])
+    expect(store.requestAuthentications.map(({ spec }) => spec)).toEqual([
+      { targetRefs, jwtRules: [{ issuer: 'i', timeoutMs: 2000 }] },
+    ])
+    store.apply(type, { upsert: unread, remove: [] })
+    expect(store.authorizationPolicies).toEqual([])
+    expect(store.requestAuthentications).toHaveLength(1)
+    store.replace(new Map())
+    store.replace(new Map([[type, unread]]))
+    expect(store.authorizationPolicies).toHaveLength(1)
+    store.replace(new Map())
+    expect(store.authorizationPolicies).toEqual([])
+  })
+
   it('knows the labels of pods', () => {
     const store = createConfigStore()
     const metadata = { namespace: 'shop', name: 'web-1', labels: { version: 'v1' }, annotations: {} }

@@ -1,6 +1,6 @@
 /** What a mesh with a waypoint is told over the wire: what ports speak, and the documents of a waypoint. */
 import { describe, expect, it } from 'vitest'
-import { encodeService } from '../src/index.ts'
+import { createConfigStore, encodeService } from '../src/index.ts'
 import { decodeAddress } from '../src/wds/address.ts'
 import { derive, podStatus } from './support/derive.ts'
 import { SHOP, virtualService } from './support/waypoints.ts'
@@ -22,6 +22,25 @@ describe('what a port speaks', () => {
 })
 
 describe('documents', () => {
+  it('of request authentication are those with targets, as they can be read again', () => {
+    const policy = (name: string, spec: string): string =>
+      `---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: ${name}, namespace: shop }\nspec: ${spec}\n`
+    const rules = 'jwtRules: [{ issuer: i, timeout: 1.5s, fromHeaders: [{ name: x }] }]'
+    const text = `${SHOP}${policy('all', `{ ${rules} }`)}${policy('web', `{ targetRefs: [{ kind: Service, name: web }], ${rules} }`)}`
+    const { configuration = new Map() } = derive([text])
+    const store = createConfigStore()
+    expect(store.replace(configuration)).toEqual([])
+    expect(store.requestAuthentications.map(({ metadata, spec }) => [metadata.name, spec])).toEqual([
+      [
+        'web',
+        {
+          targetRefs: [{ group: '', kind: 'Service', name: 'web' }],
+          jwtRules: [{ issuer: 'i', timeoutMs: 1500, fromHeaders: [{ name: 'x' }] }],
+        },
+      ],
+    ])
+  })
+
   it('are what was written, with the labels of pods, and of policies those with targets', () => {
     const policy = (name: string, spec: string): string =>
       `---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: ${name}, namespace: shop }\nspec: ${spec}\n`

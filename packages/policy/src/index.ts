@@ -188,6 +188,7 @@ export {
   type JwtOutcome,
   jwtRulesOf,
 } from './jwt/authenticator.ts'
+export { attachedJwtRules } from './jwt/attached-rules.ts'
 export type { JwtEdits, JwtRequest } from './jwt/request.ts'
 export { failureText, type JwtFailure, type JwtRefusal } from './jwt/status.ts'
 export { createJwksCache, type FetchText, type JwksCache, type JwksCacheOptions } from './jwt/jwks-cache.ts'
@@ -242,3 +243,5 @@ export {
   type Satisfiability,
   type ValueClass,
 } from './symbolic/rule-set.ts'
+export { diffPolicies } from './diff/diff-policies.ts'
+export type { Decider, DiffOptions, PolicyChange, PolicyDiff, UndecidedPart } from './diff/policy-diff.ts'

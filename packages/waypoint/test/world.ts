@@ -283,7 +283,10 @@ async function startDestination(identities: TestIdentities, host: string): Promi
 export interface TestStore extends ConfigStore {
   set(
     parts: Partial<
-      Pick<ConfigStore, 'authorizationPolicies' | 'virtualServices' | 'httpRoutes' | 'meshConfig'>
+      Pick<
+        ConfigStore,
+        'authorizationPolicies' | 'requestAuthentications' | 'virtualServices' | 'httpRoutes' | 'meshConfig'
+      >
     >,
   ): void
 }
@@ -297,6 +300,7 @@ function createTestStore(
     virtualServices: [] as ConfigStore['virtualServices'],
     httpRoutes: [] as ConfigStore['httpRoutes'],
     authorizationPolicies: policies as ConfigStore['authorizationPolicies'],
+    requestAuthentications: [] as ConfigStore['requestAuthentications'],
     meshConfig,
   }
   return {
@@ -308,6 +312,9 @@ function createTestStore(
     },
     get authorizationPolicies() {
       return held.authorizationPolicies
+    },
+    get requestAuthentications() {
+      return held.requestAuthentications
     },
     get meshConfig() {
       return held.meshConfig

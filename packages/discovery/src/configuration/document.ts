@@ -1,5 +1,5 @@
 /** Configuration objects on their way to a waypoint: which kinds there are, and what each carries. */
-import type { ObjectMeta } from '@ambient/policy'
+import { type ObjectMeta, toManifest } from '@ambient/policy'
 import { type JsonObject, toJsonValue, isJsonObject } from '../resources/json.ts'
 import type { ConfigurationObject } from '../resources/traffic-types.ts'
 import type { Resources } from '../resources/types.ts'
@@ -8,6 +8,7 @@ import type { Resources } from '../resources/types.ts'
 export const supportingTypes = Object.freeze([
   'core/v1/ConfigMap',
   'security.istio.io/v1/AuthorizationPolicy',
+  'security.istio.io/v1/RequestAuthentication',
   'gateway.networking.k8s.io/v1/Gateway',
   'core/v1/Pod',
   'networking.istio.io/v1/DestinationRule',
@@ -50,20 +51,28 @@ export const noConfiguration: Configuration = new Map()
 /** What waypoints are told of these resources. Policies without `targetRefs` are ztunnels' alone. */
 export function configurationOf(resources: Resources, pods: readonly LabelledPod[]): Configuration {
   const policies = resources.authorizationPolicies
-    .filter(({ spec }) => (spec.targetRefs?.length ?? 0) > 0)
+    .filter(hasTargets)
     .map(({ metadata, spec }) => ({ metadata, spec: jsonOf(spec) }))
+  const authentications = resources.requestAuthentications
+    .filter(hasTargets)
+    .map(document => ({ metadata: document.metadata, spec: jsonOf(toManifest(document).spec) }))
   return new Map([
     ['networking.istio.io/v1/VirtualService', written(resources.virtualServices)],
     ['networking.istio.io/v1/DestinationRule', written(resources.destinationRules)],
     ['gateway.networking.k8s.io/v1/HTTPRoute', written(resources.httpRoutes)],
     ['gateway.networking.k8s.io/v1/Gateway', written(resources.gateways)],
     ['security.istio.io/v1/AuthorizationPolicy', byName(policies)],
+    ['security.istio.io/v1/RequestAuthentication', byName(authentications)],
     [
       'core/v1/ConfigMap',
       byName(resources.meshConfigs.map(({ metadata, text }) => ({ metadata, spec: { mesh: text } }))),
     ],
     ['core/v1/Pod', byName(pods.map(podDocument))],
   ])
+}
+
+function hasTargets({ spec }: { readonly spec: { readonly targetRefs?: readonly unknown[] } }): boolean {
+  return (spec.targetRefs?.length ?? 0) > 0
 }
 
 function podDocument({ namespace, name, labels }: LabelledPod): ConfigDocument {

@@ -4,6 +4,7 @@ import {
   type MeshConfig,
   readMeshConfig,
   readYaml,
+  type RequestAuthentication,
   type YamlReader,
 } from '@ambient/policy'
 import type { DestinationRuleResource } from '../resources/destination-rule-types.ts'
@@ -21,8 +22,10 @@ export interface ConfigStore {
   readonly destinationRules: readonly DestinationRuleResource[]
   readonly httpRoutes: readonly HttpRouteResource[]
   readonly gateways: readonly GatewayResource[]
-  /** Those with `targetRefs`. */
+  /** Those with `targetRefs`, and one that denies for each policy or request authentication that cannot be read. */
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
+  /** Those with `targetRefs`. */
+  readonly requestAuthentications: readonly RequestAuthentication[]
   /** What the mesh says of itself; `undefined` when the control plane says nothing. The same object until it changes. */
   readonly meshConfig: MeshConfig | undefined
   /** `undefined` for a pod that is not known. */
@@ -65,6 +68,7 @@ const kinds: ReadonlyMap<ConfigType, Kind> = new Map([
   kindOf('gateway.networking.k8s.io/v1', 'HTTPRoute', 'httpRoutes'),
   kindOf('gateway.networking.k8s.io/v1', 'Gateway', 'gateways'),
   kindOf('security.istio.io/v1', 'AuthorizationPolicy', 'authorizationPolicies'),
+  kindOf('security.istio.io/v1', 'RequestAuthentication', 'requestAuthentications'),
 ])
 
 function kindOf(apiVersion: string, kind: string, list: keyof Resources): readonly [ConfigType, Kind] {
@@ -73,12 +77,17 @@ function kindOf(apiVersion: string, kind: string, list: keyof Resources): readon
   return [type, { apiVersion, kind, list }]
 }
 
+/** Of Kubernetes. */
+const MAX_NAME = 253
+
 type Lists = { -readonly [List in keyof Resources]: Resources[List] }
 
 class MemoryConfigStore implements WritableConfigStore {
   readonly #objects = new Map<ConfigType, Map<string, Partial<Lists>>>()
   readonly #lists = new Map<keyof Resources, readonly unknown[]>()
   readonly #pods = new Map<string, Readonly<Record<string, string>>>()
+  /** By the request authentication that nobody understands: what denies its targets meanwhile. */
+  readonly #denials = new Map<string, readonly AuthorizationPolicy[]>()
   readonly #meshConfigs = new Map<string, MeshConfig>()
   readonly #listeners = new Set<() => void>()
 
@@ -99,7 +108,13 @@ class MemoryConfigStore implements WritableConfigStore {
   }
 
   get authorizationPolicies(): readonly AuthorizationPolicy[] {
-    return this.#list('security.istio.io/v1/AuthorizationPolicy', 'authorizationPolicies')
+    return this.#list('security.istio.io/v1/AuthorizationPolicy', 'authorizationPolicies', () =>
+      [...this.#denials.values()].flat(),
+    )
+  }
+
+  get requestAuthentications(): readonly RequestAuthentication[] {
+    return this.#list('security.istio.io/v1/RequestAuthentication', 'requestAuthentications')
   }
 
   get meshConfig(): MeshConfig | undefined {
@@ -124,17 +139,18 @@ class MemoryConfigStore implements WritableConfigStore {
   replace(configuration: Configuration): readonly ResourceProblem[] {
     const problems = configTypes.flatMap(type => {
       const upsert = configuration.get(type) ?? new Map<string, ConfigDocument>()
-      const present = this.#present(type)
-      const remove = [...(present?.keys() ?? [])].filter(name => !upsert.has(name))
+      const remove = this.#present(type).filter(name => !upsert.has(name))
       return this.#take(type, { upsert, remove })
     })
     this.#announce()
     return problems
   }
 
-  #present(type: ConfigType): ReadonlyMap<string, unknown> | undefined {
-    if (type === 'core/v1/Pod') return this.#pods
-    return type === 'core/v1/ConfigMap' ? this.#meshConfigs : this.#objects.get(type)
+  #present(type: ConfigType): readonly string[] {
+    if (type === 'core/v1/Pod') return [...this.#pods.keys()]
+    if (type === 'core/v1/ConfigMap') return [...this.#meshConfigs.keys()]
+    const denied = type === 'security.istio.io/v1/RequestAuthentication' ? this.#denials.keys() : []
+    return [...(this.#objects.get(type)?.keys() ?? []), ...denied]
   }
 
   #announce(): void {
@@ -153,18 +169,35 @@ class MemoryConfigStore implements WritableConfigStore {
     this.#objects.set(type, objects)
     this.#lists.delete(kind.list)
     for (const name of remove) objects.delete(name)
+    if (kind.kind === 'RequestAuthentication') this.#forgetDenials([...remove, ...upsert.keys()])
     const problems: ResourceProblem[] = []
     for (const [name, document] of upsert) {
       const read = readDocument(kind, name, document)
       if (read.ok) objects.set(name, read.value)
       else {
         problems.push({ name, reason: read.reason })
-        // What was never good cannot be kept; a policy may be the one that protects somebody.
-        if (kind.kind === 'AuthorizationPolicy' && !objects.has(name))
-          objects.set(name, { authorizationPolicies: denyUnread(name, document) })
+        if (!objects.has(name)) this.#denyUnread(kind, name, document)
       }
     }
     return problems
+  }
+
+  /** What was never good cannot be kept; it may be what protects somebody. */
+  #denyUnread({ kind }: Kind, name: string, document: ConfigDocument): void {
+    if (kind === 'AuthorizationPolicy')
+      this.#objects
+        .get('security.istio.io/v1/AuthorizationPolicy')
+        ?.set(name, { authorizationPolicies: denyUnread(name, document) })
+    if (kind !== 'RequestAuthentication') return
+    const { metadata, spec } = document
+    // Its own name: an AuthorizationPolicy may have the same.
+    const ownName = `unread-request-authentication.${metadata.name}`.slice(0, MAX_NAME).replace(/[.-]+$/, '')
+    this.#denials.set(name, denyUnread(name, { metadata: { ...metadata, name: ownName }, spec }))
+    this.#lists.delete('authorizationPolicies')
+  }
+
+  #forgetDenials(names: readonly string[]): void {
+    for (const name of names) if (this.#denials.delete(name)) this.#lists.delete('authorizationPolicies')
   }
 
   #takeMeshConfig({ upsert, remove }: ConfigUpdate): readonly ResourceProblem[] {
@@ -177,12 +210,16 @@ class MemoryConfigStore implements WritableConfigStore {
     })
   }
 
-  #list<List extends keyof Resources>(type: ConfigType, list: List): Resources[List] {
+  #list<List extends keyof Resources>(
+    type: ConfigType,
+    list: List,
+    others: () => readonly Aged[] = () => [],
+  ): Resources[List] {
     const cached = this.#lists.get(list)
     // What was put there came from the reader of this very list.
     if (cached !== undefined) return cached as unknown as Resources[List]
     const objects = [...(this.#objects.get(type)?.values() ?? [])]
-    const items = objects.flatMap(lists => [...(lists[list] ?? [])]).sort(byAge)
+    const items = [...objects.flatMap<Aged>(lists => [...(lists[list] ?? [])]), ...others()].sort(byAge)
     this.#lists.set(list, items)
     return items as unknown as Resources[List]
   }

@@ -1,5 +1,5 @@
 /** What names a waypoint: labels of those who use one, and policies that one is to enforce. */
-import type { AuthorizationPolicy, YamlReader } from '@ambient/policy'
+import type { AuthorizationPolicy, RequestAuthentication, YamlReader } from '@ambient/policy'
 import { hasWaypoint } from './check-routes.ts'
 import { type Known, labelReader, type ReadContext } from './context.ts'
 import { isWaypoint, WAYPOINT_CLASS } from './gateway-types.ts'
@@ -94,7 +94,7 @@ function checkAttachment(
 /** Each target of a policy: is it there, and is there somebody who enforces the policy for it? */
 export function checkPolicyTargets(
   root: YamlReader,
-  { metadata, spec }: AuthorizationPolicy,
+  { metadata, spec }: AuthorizationPolicy | RequestAuthentication,
   context: ReadContext & { readonly rootNamespace: string },
 ): void {
   const specReader = root.object()?.get('spec')?.object()

@@ -4,6 +4,8 @@ import {
   type PeerAuthentication,
   readAuthorizationPolicy,
   readPeerAuthentication,
+  readRequestAuthentication,
+  type RequestAuthentication,
   toAuthorization,
   type YamlReader,
 } from '@ambient/policy'
@@ -43,6 +45,7 @@ export function createCollector(context: CollectorContext): Collector {
       pods: [],
       authorizationPolicies: [],
       peerAuthentications: [],
+      requestAuthentications: [],
       gateways: [],
       httpRoutes: [],
       virtualServices: [],
@@ -61,6 +64,7 @@ export const kindReaders: ReadonlyMap<string, KindReader> = new Map<string, Kind
   ['Pod', reader('pods', readPod)],
   ['AuthorizationPolicy', reader('authorizationPolicies', readPolicy)],
   ['PeerAuthentication', reader('peerAuthentications', readPeer)],
+  ['RequestAuthentication', reader('requestAuthentications', readRequest)],
   ['Gateway', reader('gateways', readGateway)],
   ['HTTPRoute', reader('httpRoutes', readHttpRoute)],
   ['VirtualService', reader('virtualServices', readVirtualService)],
@@ -115,6 +119,19 @@ function withoutOldSelector(root: YamlReader, policy: AuthorizationPolicy): Auth
 function readPeer(root: YamlReader, context: CollectorContext): PeerAuthentication | undefined {
   const policy = readPeerAuthentication(root)
   if (policy !== undefined) checkSelector(root, policy, context)
+  return policy
+}
+
+/** Tokens are looked at by waypoints alone. */
+function readRequest(root: YamlReader, context: CollectorContext): RequestAuthentication | undefined {
+  const policy = readRequestAuthentication(root)
+  if (policy === undefined) return undefined
+  if ((policy.spec.targetRefs?.length ?? 0) > 0) checkPolicyTargets(root, policy, context)
+  else
+    root.problem(
+      'without targetRefs nobody enforces it: ztunnels do not look at tokens, waypoints obey policies for their own targets only',
+      'warning',
+    )
   return policy
 }
 

@@ -18,6 +18,7 @@ const actedKinds: ReadonlyMap<string, readonly string[]> = new Map([
   ['Deployment', ['apps/v1']],
   ['AuthorizationPolicy', ['security.istio.io/v1', 'security.istio.io/v1beta1']],
   ['PeerAuthentication', ['security.istio.io/v1', 'security.istio.io/v1beta1']],
+  ['RequestAuthentication', ['security.istio.io/v1', 'security.istio.io/v1beta1']],
   ['Gateway', ['gateway.networking.k8s.io/v1', 'gateway.networking.k8s.io/v1beta1']],
   ['HTTPRoute', ['gateway.networking.k8s.io/v1', 'gateway.networking.k8s.io/v1beta1']],
   ['VirtualService', ISTIO_NETWORKING],

@@ -4,6 +4,7 @@ import type {
   MeshConfig,
   ObjectMeta,
   PeerAuthentication,
+  RequestAuthentication,
   SourcePosition,
 } from '@ambient/policy'
 import type { DestinationRuleResource } from './destination-rule-types.ts'
@@ -167,6 +168,7 @@ export interface Resources {
   readonly pods: readonly PodResource[]
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
   readonly peerAuthentications: readonly PeerAuthentication[]
+  readonly requestAuthentications: readonly RequestAuthentication[]
   readonly gateways: readonly GatewayResource[]
   readonly httpRoutes: readonly HttpRouteResource[]
   readonly virtualServices: readonly VirtualServiceResource[]
@@ -183,6 +185,7 @@ export const noResources: Resources = Object.freeze({
   pods: [],
   authorizationPolicies: [],
   peerAuthentications: [],
+  requestAuthentications: [],
   gateways: [],
   httpRoutes: [],
   virtualServices: [],
