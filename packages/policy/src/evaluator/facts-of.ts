@@ -1,7 +1,6 @@
 /** A question as the engines take it: a connection, and a request over it. Never throws for what it holds. */
 import type { Connection, SpiffeId, Workload } from '@ambient/core'
 import { asEnvoyMatches } from './joined-headers.ts'
-import { valuesAtEnvoy } from './joined-headers.ts'
 import type { PolicyRequest, RequestHttp } from './request.ts'
 import type { JwtClaims } from '../waypoint/jwt-claims.ts'
 import { asciiLowerCase, type HttpRequestFacts } from '../waypoint/facts.ts'

@@ -44,6 +44,6 @@ const JOINED: ReadonlySet<string> = new Set([
 ])
 
 /** The values as Envoy matches them. */
-export function valuesAtEnvoy(name: string, values: readonly string[]): readonly string[] {
-  return values.length > 1 && JOINED.has(name) ? [values.join(',')] : values
+export function asEnvoyMatches(name: string, values: readonly string[]): readonly string[] {
+  return values.length > 1 && JOINED.has(name) ? [values.filter(value => value !== '').join(',')] : values
 }
