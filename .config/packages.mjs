@@ -35,7 +35,8 @@ export function entries(name) {
     found.set(out, { name, specifier, out, source: join(root, 'packages', name, 'src', `${out}.ts`) })
   }
   for (const [path, target] of Object.entries(pkg.exports ?? {})) {
-    if (path === './package.json') continue
+    // Data, not code.
+    if (path.endsWith('.json')) continue
     const file = typeof target === 'string' ? target : (target.import?.default ?? target.default)
     add(path === '.' ? pkg.name : `${pkg.name}${path.slice(1)}`, file)
   }

@@ -86,7 +86,7 @@ function closureOf(name: string, seen = new Set<string>()): Set<string> {
   return seen
 }
 
-/** What a user gets: no workspace protocol, no sources outside dist, licence and README. */
+/** What a user gets: no workspace protocol, no sources outside dist, schemas where there are some, licence and README. */
 function checkContents(project: string, name: string): void {
   const own = join(project, 'node_modules', '@ambient', name)
   expect(readFileSync(join(own, 'package.json'), 'utf8')).not.toMatch(/"(workspace|catalog):/)
@@ -94,7 +94,9 @@ function checkContents(project: string, name: string): void {
     readdirSync(own)
       .filter(entry => entry !== 'node_modules')
       .sort(),
-  ).toEqual(['LICENSE', 'README.md', 'dist', 'package.json'].sort())
+  ).toEqual(
+    ['LICENSE', 'README.md', 'dist', 'package.json', ...(name === 'policy' ? ['schemas'] : [])].sort(),
+  )
   expect(readdirSync(join(own, 'dist')).filter(entry => entry.startsWith('.'))).toEqual([])
 }
 
@@ -105,7 +107,7 @@ interface Exported {
 
 function specifiersOf(name: string): readonly string[] {
   const { exports = {} } = manifest(name) as Exported
-  const paths = Object.keys(exports).filter(path => path !== './package.json')
+  const paths = Object.keys(exports).filter(path => !path.endsWith('.json'))
   return paths.map(path => `@ambient/${name}${path.slice(1)}`)
 }
 
