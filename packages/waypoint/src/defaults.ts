@@ -25,6 +25,8 @@ export const defaults = Object.freeze({
   rootCertPath: './var/run/secrets/istio/root-cert.pem',
   /** Where the service account token is mounted. */
   tokenPath: './var/run/secrets/tokens/istio-token',
+  /** istiod's: a second provider for one target is taken for a mistake, and its requests are denied. */
+  severalProviders: false,
   /** istiod's own default validity. */
   secretTtlMs: 24 * 60 * 60 * 1000,
   /** Istio's terminationDrainDuration. */

@@ -3,7 +3,18 @@
  * again, and so are requests that became a connection. Other requests are judged one by one anyway.
  */
 import type { Connection } from '@ambient/core'
-import { createWaypointPolicies, type WaypointDecision, type WaypointPolicies } from '@ambient/policy'
+import {
+  createWaypointPolicies,
+  type CustomMatches,
+  type CustomRequirement,
+  type HttpRequestFacts,
+  type MeshConfig,
+  type ProviderState,
+  requireProviders,
+  type WaypointDecision,
+  type WaypointDialect,
+  type WaypointPolicies,
+} from '@ambient/policy'
 import type { ConfigStore } from '@ambient/discovery'
 import type { WaypointConfig } from './config/config.ts'
 import { connectionOf } from './connection.ts'
@@ -22,28 +33,45 @@ export interface Permit {
 }
 
 export type Admission =
-  | { readonly allowed: true; readonly permit: Permit }
+  | { readonly allowed: true; readonly permit: Permit; readonly decision: WaypointDecision }
   | { readonly allowed: false; readonly denial: WaypointDecision }
 
+/** What has been found out of a request before it is judged. */
+export interface Proof {
+  /** Providers of CUSTOM policies that said yes. */
+  readonly asked: ReadonlySet<string>
+  /** Claims of a token that was verified. */
+  readonly jwt?: HttpRequestFacts['jwt']
+}
+
 export interface Guard {
-  decideRequest(stream: InboundStream, head: RequestHead): WaypointDecision
+  /** Which providers have to say yes first. */
+  requirement(stream: InboundStream, head: RequestHead): CustomRequirement
+  connectionRequirement(stream: InboundStream, connection: Connection): CustomRequirement
+  /** A provider that is required and was not asked is a denial. */
+  decideRequest(stream: InboundStream, head: RequestHead, proof?: Proof): WaypointDecision
   /** Registers first and decides then, so that a change between the two cannot slip by. */
-  admit(stream: InboundStream, connection: Connection): Admission
+  admit(stream: InboundStream, connection: Connection, proof?: Proof): Admission
   /** Likewise, for a request that becomes a connection (`101`): by its head, as it was judged. */
-  admitRequest(stream: InboundStream, head: RequestHead): Admission
+  admitRequest(stream: InboundStream, head: RequestHead, proof?: Proof): Admission
   /** Connections that are let in now. */
   readonly size: number
   close(): void
 }
 
 export function createGuard(options: {
-  readonly config: Pick<WaypointConfig, 'gateway' | 'rootNamespace' | 'trustDomain'>
+  readonly config: Pick<WaypointConfig, 'gateway' | 'rootNamespace' | 'trustDomain' | 'severalProviders'>
   readonly store: ConfigStore
+  readonly meshConfig: () => MeshConfig
+  readonly stateOf: (provider: string, dialect: WaypointDialect) => ProviderState
 }): Guard {
   return new LiveGuard(options)
 }
 
 type Judge = (target: WaypointTarget) => WaypointDecision
+
+const noProof: Proof = Object.freeze({ asked: new Set<string>() })
+const nobody: CustomRequirement = Object.freeze({ kind: 'none' })
 
 class LiveGuard implements Guard {
   readonly #options: Parameters<typeof createGuard>[0]
@@ -54,12 +82,14 @@ class LiveGuard implements Guard {
   readonly #unwatch: () => void
   #source: ConfigStore['authorizationPolicies']
   #className: string
+  #meshConfig: MeshConfig
   #policies: WaypointPolicies
   #targets = new Map<string, WaypointTarget>()
 
   constructor(options: Parameters<typeof createGuard>[0]) {
     this.#options = options
     this.#source = options.store.authorizationPolicies
+    this.#meshConfig = options.meshConfig()
     this.#policies = this.#compile()
     this.#className = this.#findClass()
     this.#unwatch = options.store.watch(() => this.#follow())
@@ -69,16 +99,28 @@ class LiveGuard implements Guard {
     return this.#permits.size
   }
 
-  decideRequest(stream: InboundStream, head: RequestHead): WaypointDecision {
-    return this.#judgeRequest(this.#targetOf(stream), stream, head)
+  requirement(stream: InboundStream, head: RequestHead): CustomRequirement {
+    return this.#requirementOf(this.#targetOf(stream), stream, head)
   }
 
-  admit(stream: InboundStream, connection: Connection): Admission {
-    return this.#admit(stream, target => this.#policies.decideConnection(target, connection))
+  connectionRequirement(stream: InboundStream, connection: Connection): CustomRequirement {
+    return this.#required(this.#policies.customOfConnection(this.#targetOf(stream), connection), 'envoy-tcp')
   }
 
-  admitRequest(stream: InboundStream, head: RequestHead): Admission {
-    return this.#admit(stream, target => this.#judgeRequest(target, stream, head))
+  decideRequest(stream: InboundStream, head: RequestHead, proof = noProof): WaypointDecision {
+    return this.#judgeRequest(this.#targetOf(stream), stream, head, proof)
+  }
+
+  admit(stream: InboundStream, connection: Connection, { asked } = noProof): Admission {
+    return this.#admit(stream, target => {
+      const matches = this.#policies.customOfConnection(target, connection)
+      const denial = unasked(this.#required(matches, 'envoy-tcp'), asked)
+      return denial ?? this.#policies.decideConnection(target, connection, { custom: 'passed' })
+    })
+  }
+
+  admitRequest(stream: InboundStream, head: RequestHead, proof = noProof): Admission {
+    return this.#admit(stream, target => this.#judgeRequest(target, stream, head, proof))
   }
 
   close(): void {
@@ -97,28 +139,45 @@ class LiveGuard implements Guard {
     try {
       const decision = judge(target)
       isAllowed = decision.allowed
-      return isAllowed ? { allowed: true, permit } : { allowed: false, denial: decision }
+      return isAllowed ? { allowed: true, permit, decision } : { allowed: false, denial: decision }
     } finally {
       if (!isAllowed) permit.release()
     }
   }
 
-  #judgeRequest(target: WaypointTarget, stream: InboundStream, head: RequestHead): WaypointDecision {
-    return this.#policies.decideRequest(target, {
-      connection: connectionOf(stream),
-      method: head.method,
-      path: head.path,
-      authority: head.authority,
-      header: name => head.headers.all(name),
-    })
+  #judgeRequest(
+    target: WaypointTarget,
+    stream: InboundStream,
+    head: RequestHead,
+    { asked, jwt }: Proof,
+  ): WaypointDecision {
+    const denial = unasked(this.#requirementOf(target, stream, head), asked)
+    return denial ?? this.#policies.decideRequest(target, factsOf(stream, head, jwt), 'passed')
+  }
+
+  #requirementOf(target: WaypointTarget, stream: InboundStream, head: RequestHead): CustomRequirement {
+    return this.#required(this.#policies.customOfRequest(target, factsOf(stream, head)), 'envoy-http')
+  }
+
+  #required(matches: CustomMatches | undefined, dialect: WaypointDialect): CustomRequirement {
+    if (matches === undefined) return nobody
+    const { stateOf, config } = this.#options
+    const { severalProviders } = config
+    return requireProviders(matches, { stateOf: name => stateOf(name, dialect), severalProviders })
   }
 
   #follow(): void {
-    const { store } = this.#options
+    const { store, meshConfig } = this.#options
     const className = this.#findClass()
-    if (store.authorizationPolicies === this.#source && className === this.#className) return
+    const mesh = meshConfig()
+    const isSame =
+      store.authorizationPolicies === this.#source &&
+      className === this.#className &&
+      mesh === this.#meshConfig
+    if (isSame) return
     this.#source = store.authorizationPolicies
     this.#className = className
+    this.#meshConfig = mesh
     this.#targets = new Map()
     this.#policies = this.#compile()
     for (const [permit, { service, judge }] of [...this.#permits]) {
@@ -129,7 +188,8 @@ class LiveGuard implements Guard {
 
   #compile(): WaypointPolicies {
     const { rootNamespace, trustDomain } = this.#options.config
-    return createWaypointPolicies(this.#source, { rootNamespace, trustDomain })
+    const { trustDomainAliases } = this.#meshConfig
+    return createWaypointPolicies(this.#source, { rootNamespace, trustDomain, trustDomainAliases })
   }
 
   #findClass(): string {
@@ -155,4 +215,26 @@ class LiveGuard implements Guard {
     this.#targets.set(key, target)
     return target
   }
+}
+
+function factsOf(stream: InboundStream, head: RequestHead, jwt?: HttpRequestFacts['jwt']): HttpRequestFacts {
+  return {
+    connection: connectionOf(stream),
+    method: head.method,
+    path: head.path,
+    authority: head.authority,
+    header: name => head.headers.all(name),
+    ...(jwt === undefined ? {} : { jwt }),
+  }
+}
+
+/** Whom nobody has asked has not said yes: so it is for connections that live when a policy comes to ask for a provider. */
+function unasked(required: CustomRequirement, asked: ReadonlySet<string>): WaypointDecision | undefined {
+  if (required.kind === 'denied') return required.decision
+  if (required.kind === 'none') return undefined
+  const match = required.matches.find(({ provider }) => !asked.has(provider))
+  if (match === undefined) return undefined
+  const { by, provider } = match
+  const reason = `CUSTOM policy ${by.policy}: the provider ${provider} has not been asked`
+  return { allowed: false, reason, detail: 'ext_authz_error', by, considered: [] }
 }

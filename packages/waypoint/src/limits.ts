@@ -35,6 +35,11 @@ export const hallLimits = Object.freeze({
   arrivalMs: 1_000, // who is not behind us may be on the way: the caller has heard of it before we have
 })
 
+/** Providers of CUSTOM policies. Their own configuration bounds time and bodies of requests. */
+export const extAuthzLimits = Object.freeze({
+  answerBytes: 1_048_576, // of a provider's answer, which is held whole; a longer one counts as none
+})
+
 /** Room 8, towards the callers. */
 export const httpLimits = Object.freeze({
   sniffBytes: 16_384, // bytes in which a request line must end, where the port does not say that it speaks HTTP

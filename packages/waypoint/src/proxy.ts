@@ -13,9 +13,12 @@ import {
   type HbonePool,
   type Tunnel,
 } from '@ambient/hbone'
+import { defaultMeshConfig, type MeshConfig } from '@ambient/policy'
+import { type Authorization, createAuthorization } from './authorization.ts'
 import type { ListedDirectory } from './belonging.ts'
 import type { WaypointConfig } from './config/config.ts'
 import { findGateway } from './gateway.ts'
+import { createProviders, type Providers } from './ext-authz/providers.ts'
 import { createGuard, type Guard } from './guard.ts'
 import { createHall, type Hall } from './hall.ts'
 import type { RequestDesk } from './http/desk.ts'
@@ -71,7 +74,10 @@ export function createProxy(options: ProxyOptions): WaypointProxy {
 
 class LiveProxy implements WaypointProxy {
   readonly #options: ProxyOptions
+  readonly #meshConfig: () => MeshConfig
   readonly #guard: Guard
+  readonly #providers: Providers
+  readonly #authorization: Authorization
   readonly #switchboard: Switchboard
   readonly #pool: HbonePool
   readonly #dispatcher: Dispatcher
@@ -82,7 +88,14 @@ class LiveProxy implements WaypointProxy {
   constructor(options: ProxyOptions) {
     const { config, store, directory, clock, log } = options
     this.#options = options
-    this.#guard = createGuard({ config, store })
+    const meshConfig = (): MeshConfig => store.meshConfig ?? config.meshConfig ?? defaultMeshConfig
+    this.#meshConfig = meshConfig
+    this.#guard = createGuard({
+      config,
+      store,
+      meshConfig,
+      stateOf: (name, dialect) => this.#providers.stateOf(name, dialect),
+    })
     this.#switchboard = createSwitchboard({
       directory: withWorkloadClusters(directory, config.network),
       config: store,
@@ -97,6 +110,21 @@ class LiveProxy implements WaypointProxy {
       ...(options.dial === undefined ? {} : { dial: options.dial }),
     })
     this.#dispatcher = this.#createDispatcher()
+    this.#providers = createProviders({
+      meshConfig,
+      directory,
+      desk: this.#dispatcher,
+      self: options.self,
+      clock,
+      logger: log.scope('ext_authz'),
+      meter: options.metrics,
+    })
+    this.#authorization = createAuthorization({
+      guard: this.#guard,
+      providers: this.#providers,
+      tokens: { authenticate: (_stream, head) => ({ kind: 'passed', head }) },
+      clock,
+    })
     this.#room = createReadingRoom({ desk: this.#desk() })
     this.#hall = this.#createHall()
     this.#cutRequestsWhenForced()
@@ -139,6 +167,7 @@ class LiveProxy implements WaypointProxy {
     await this.#dispatcher.close({ graceMs: 0 })
     await this.#pool.close({ graceMs: 0 })
     this.#guard.close()
+    this.#providers.close()
     this.#switchboard.close()
     this.#ledger.release()
   }
@@ -161,14 +190,13 @@ class LiveProxy implements WaypointProxy {
     const { clock, random, self } = this.#options
     return {
       clock,
-      // meshConfig's default.
-      pathNormalization: 'BASE',
+      pathNormalization: () => this.#meshConfig().pathNormalization,
       forwardedClientCert: ({ caller }) =>
         this.#tellsCallers() ? formatForwardedClientCert({ by: self, uri: caller.identity }) : undefined,
-      authorize: (stream, head) => this.#guard.decideRequest(stream, head),
-      admit: (stream, head) => this.#guard.admitRequest(stream, head),
-      route: (stream, head) =>
-        decideRoute(this.#table(stream), head, { random, port: stream.destination.port }),
+      authorize: (stream, head, incoming) => this.#authorization.request(stream, head, incoming),
+      admit: (stream, head, proof) => this.#guard.admitRequest(stream, head, proof),
+      route: (stream, head, matched) =>
+        decideRoute(this.#table(stream), head, { random, port: stream.destination.port, matched }),
       dispatch: order => this.#dispatcher.dispatch(order),
       observe: stream => this.#ledger.observe(stream),
     }
@@ -218,6 +246,7 @@ class LiveProxy implements WaypointProxy {
       room: this.#room,
       tcp: {
         guard: this.#guard,
+        authorization: this.#authorization,
         ledger: this.#ledger,
         drain,
         random,

@@ -1,10 +1,12 @@
 /**
- * A connection whose bytes are nobody's business: guard, route, dial, conveyor, one record. Where the caller has not
+ * A connection whose bytes are nobody's business: providers, guard, route, dial, conveyor, one record. Where the caller has not
  * been answered yet, 200 comes after the far end is connected, so that a failure is one for the caller as well.
  */
-import { type Channel, type Drain, pump, type PumpResult } from '@ambient/core'
+import { type Channel, type Connection, type Drain, pump, type PumpResult } from '@ambient/core'
+import type { WaypointDecision } from '@ambient/policy'
+import type { Authorization } from './authorization.ts'
 import { connectionOf } from './connection.ts'
-import type { Guard } from './guard.ts'
+import type { Guard, Proof } from './guard.ts'
 import { createLifeline, type Lifeline } from './lifeline.ts'
 import { decideTcpRoute } from './route/decide.ts'
 import type { Backend, RouteTable } from './route/ir.ts'
@@ -15,6 +17,7 @@ import type { DispatchFailure, TcpOrder, TcpResult } from './upstream/order.ts'
 
 export interface TcpContext {
   readonly guard: Guard
+  readonly authorization: Pick<Authorization, 'connection'>
   readonly ledger: Ledger
   readonly drain: Drain
   readonly random: () => number
@@ -33,22 +36,36 @@ export interface TcpCaller {
 /** Owns the connection until its record is written. Never rejects. */
 export async function passTcp(context: TcpContext, stream: InboundStream, caller: TcpCaller): Promise<void> {
   const connection = connectionOf(stream)
-  const admission = context.guard.admit(stream, connection)
   const entry = context.ledger.openTcp(stream, connection)
-  if (!admission.allowed) {
-    const { denial } = admission
-    caller.refuse(401)
-    entry.close({
-      flags: [],
-      detail: denial.detail,
-      error: `connection closed due to policy rejection: ${denial.reason}`,
-      denial,
-    })
-    return
-  }
   const lifeline = createLifeline(context.drain)
   const onGone = (): void =>
     lifeline.cut({ flags: ['DC'], error: 'client disconnected before it was answered' })
+  caller.gone?.addEventListener('abort', onGone)
+  if (caller.gone?.aborted === true) onGone()
+  try {
+    const asked = context.authorization.connection(stream, connection, lifeline.signal)
+    const cleared = asked instanceof Promise ? await asked : asked
+    if (cleared.kind === 'denied') refuse(cleared.denial, ['UAEX'], caller, entry, lifeline)
+    else await admitAndPass({ context, stream, caller, entry, lifeline }, connection, cleared.proof)
+  } finally {
+    caller.gone?.removeEventListener('abort', onGone)
+    lifeline.release()
+  }
+}
+
+interface Passing {
+  readonly context: TcpContext
+  readonly stream: InboundStream
+  readonly caller: TcpCaller
+  readonly entry: TcpEntry
+  readonly lifeline: Lifeline
+}
+
+async function admitAndPass(passing: Passing, connection: Connection, proof: Proof): Promise<void> {
+  const { context, stream, caller, entry, lifeline } = passing
+  const admission = context.guard.admit(stream, connection, proof)
+  if (!admission.allowed) return refuse(admission.denial, [], caller, entry, lifeline)
+  entry.admitted(admission.decision)
   admission.permit.onWithdrawn = denial =>
     lifeline.cut({
       flags: [],
@@ -56,15 +73,30 @@ export async function passTcp(context: TcpContext, stream: InboundStream, caller
       error: 'connection closed due to policy change',
       denial,
     })
-  caller.gone?.addEventListener('abort', onGone)
-  if (caller.gone?.aborted === true) onGone()
   try {
     await connectAndPump(context, stream, caller, entry, lifeline)
   } finally {
-    caller.gone?.removeEventListener('abort', onGone)
     admission.permit.release()
-    lifeline.release()
   }
+}
+
+/** Who left, or was cut, meanwhile was not refused. */
+function refuse(
+  denial: WaypointDecision,
+  flags: readonly string[],
+  caller: TcpCaller,
+  entry: TcpEntry,
+  lifeline: Lifeline,
+): void {
+  caller.refuse(lifeline.outcome === undefined ? 401 : 503)
+  entry.close(
+    lifeline.outcome ?? {
+      flags,
+      detail: denial.detail,
+      error: `connection closed due to policy rejection: ${denial.reason}`,
+      denial,
+    },
+  )
 }
 
 async function connectAndPump(

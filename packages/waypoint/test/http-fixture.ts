@@ -98,10 +98,14 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
   }
   const desk: RequestDesk = {
     clock: systemClock,
-    pathNormalization: 'BASE',
+    pathNormalization: () => 'BASE',
     forwardedClientCert: () => undefined,
     authorize: () => ({ allowed: true, reason: 'test', detail: '', considered: [] }),
-    admit: () => ({ allowed: true, permit: { onWithdrawn: undefined, release() {} } }),
+    admit: () => ({
+      allowed: true,
+      permit: { onWithdrawn: undefined, release() {} },
+      decision: { allowed: true, reason: 'test', detail: '', considered: [] },
+    }),
     route: (_stream, head) => forwardTo(head),
     async dispatch(order) {
       orders.push(order)

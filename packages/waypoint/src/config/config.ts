@@ -1,4 +1,5 @@
 /** The resolved configuration of a waypoint: frozen, every field present. */
+import type { MeshConfig } from '@ambient/policy'
 import type { AuthToken, ControlPlaneAddress } from '@ambient/core/proxy'
 
 /** The Gateway that this process serves. */
@@ -49,6 +50,10 @@ export interface WaypointConfig {
   readonly authToken: AuthToken
   /** A file of certificate revocation lists; `require` refuses whom no list in force speaks of. */
   readonly crl: { readonly path: string; readonly mode: 'allow-unknown' | 'require' } | undefined
+  /** What the mesh says of itself, where no control plane says it. */
+  readonly meshConfig: MeshConfig | undefined
+  /** Whether the policies of one target may ask several providers. */
+  readonly severalProviders: boolean
   readonly secretTtlMs: number
   readonly drainMs: number
   readonly accessLog: 'text' | 'json' | 'off'

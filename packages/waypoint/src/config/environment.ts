@@ -15,6 +15,7 @@ import {
   withScheme,
 } from '@ambient/core/proxy'
 import { readWorkloadApiAddress } from '@ambient/identity'
+import { type MeshConfig, parseMeshConfig } from '@ambient/policy'
 import { defaults, ports } from '../defaults.ts'
 import { WaypointError } from '../errors.ts'
 import type { GatewayName, WaypointConfig } from './config.ts'
@@ -58,6 +59,8 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Way
     workloadApi,
     authToken: readAuthToken(env, files, defaults.tokenPath),
     crl: readCrl(env),
+    meshConfig: readMesh(env, files),
+    severalProviders: boolean(env, 'PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS', defaults.severalProviders),
     secretTtlMs: durationMs(env, 'SECRET_TTL', defaults.secretTtlMs),
     drainMs: durationMs(env, 'TERMINATION_DRAIN_DURATION', defaults.drainMs),
     accessLog: readAccessLog(env),
@@ -98,6 +101,21 @@ function readCrl(env: Environment): WaypointConfig['crl'] {
   const path = text(env, 'CRL_PATH')
   const mode = oneOf(env, 'CRL_MODE', 'allow-unknown', ['allow-unknown', 'require'] as const)
   return path === undefined ? undefined : Object.freeze({ path, mode })
+}
+
+/** A path, or the YAML itself, as of a root certificate. */
+function readMesh(env: Environment, files: ConfigFiles): MeshConfig | undefined {
+  const name = 'MESH_CONFIG'
+  const value = text(env, name)
+  if (value === undefined) return undefined
+  const isPath = !/[\n:{]/.test(value)
+  const content = isPath ? files.read(value) : value
+  if (content === undefined) return invalid(name, value, 'there is no such file')
+  try {
+    return parseMeshConfig(String(content), isPath ? value : name)
+  } catch (error) {
+    return invalid(name, isPath ? value : '…', messageOf(error))
+  }
 }
 
 /** SPIFFE's own name for it, as for a ztunnel: one issuer, which of two is meant cannot be guessed. */

@@ -1,28 +1,52 @@
 /** What the reading room asks of the rooms behind it, one call per step of an exchange. */
+import type { Readable } from 'node:stream'
 import type { Clock } from '@ambient/core'
 import type { PathNormalization, WaypointDecision } from '@ambient/policy'
-import type { Admission } from '../guard.ts'
+import type { Admission, Proof } from '../guard.ts'
 import type { RouteDecision } from '../route/decide.ts'
 import type { DispatchOrder, DispatchResult } from '../upstream/order.ts'
 import type { InboundStream } from '../stream.ts'
+import type { IncomingRequest } from './downstream.ts'
 import type { HeaderFields } from './header-fields.ts'
+import type { LocalReply } from './local-reply.ts'
 import type { HttpProtocol, RequestHead } from './message.ts'
 
 export interface RequestDesk {
   readonly clock: Clock
-  readonly pathNormalization: PathNormalization
+  /** As the mesh says now. */
+  pathNormalization(): PathNormalization
   /** `x-forwarded-client-cert` for the upstream, where the Gateway asks for it; the caller's own is never passed on. */
   forwardedClientCert(stream: InboundStream): string | undefined
-  /** Room 7. Whatever it throws is a denial with status 500. */
-  authorize(stream: InboundStream, head: RequestHead): WaypointDecision
+  /** Room 7, with whoever it has to ask; a promise only then. Whatever it throws is a denial with status 500. */
+  authorize(
+    stream: InboundStream,
+    head: RequestHead,
+    incoming: IncomingRequest,
+  ): RequestPermission | Promise<RequestPermission>
   /** Room 7 once more, when the request becomes a connection: it is judged again whenever policies change. */
-  admit(stream: InboundStream, head: RequestHead): Admission
-  /** Room 9. */
-  route(stream: InboundStream, head: RequestHead): RouteDecision
+  admit(stream: InboundStream, head: RequestHead, proof: Proof | undefined): Admission
+  /** Room 9. `matched`: what routes are matched with, where that is not what goes on. */
+  route(stream: InboundStream, head: RequestHead, matched: RequestHead | undefined): RouteDecision
   /** Room 10. */
   dispatch(order: DispatchOrder): Promise<DispatchResult>
   /** Room 15: one observer per request, also for those that could not be read. */
   observe(stream: InboundStream): ExchangeObserver
+}
+
+/** A decision, and what those who were asked for it made of the request. */
+export interface RequestPermission extends WaypointDecision {
+  /** Of a denial: what the caller gets, where it is not the policies' own. */
+  readonly reply?: LocalReply
+  /** What goes on in place of the head that was asked about. */
+  readonly head?: RequestHead
+  /** What routes are matched with, in place of what goes on. */
+  readonly matched?: RequestHead
+  /** The request's body, where its beginning has been looked at. */
+  readonly body?: Readable
+  /** To be done to the head of whatever is answered. */
+  readonly editResponse?: (fields: HeaderFields) => void
+  /** For {@link RequestDesk.admit}. */
+  readonly proof?: Proof
 }
 
 /** The request as the ledger knows it: after path normalization and header hygiene. */
@@ -56,6 +80,7 @@ export type ExchangeFlag =
   | 'IH'
   | 'NC'
   | 'NR'
+  | 'UAEX'
   | 'UC'
   | 'UF'
   | 'UH'

@@ -1,8 +1,9 @@
 /**
- * The order of one exchange (l7 §1.4): path, header hygiene, trace, guard, fault, switchboard's action, dispatch desk,
- * response edits, body, ledger. Nothing is dialled and no byte of a body is read before the guard has said yes.
+ * The order of one exchange (l7 §1.4): path, header hygiene, trace, providers and tokens, guard, fault, switchboard's action, dispatch desk,
+ * response edits, body, ledger. Nothing is dialled for it and no byte of a body is read, but for what a provider is
+ * to see of it, before all have said yes.
  */
-import type { Duplex } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { messageOf, type Clock } from '@ambient/core'
 import { normalizePath } from '@ambient/policy'
 import { applyHeaderEdits } from '../route/header-edits.ts'
@@ -10,11 +11,18 @@ import type { RouteDecision } from '../route/decide.ts'
 import type { DispatchResponse } from '../upstream/order.ts'
 import type { InboundStream } from '../stream.ts'
 import type { CodecReply } from './codec-error.ts'
-import { HeaderFields } from './header-fields.ts'
+import type { HeaderFields } from './header-fields.ts'
 import { cleanRequestFields, cleanResponseFields, cleanTrailers, headBytes, isGrpc } from './hygiene.ts'
 import { localResponse, type LocalReply } from './local-reply.ts'
+import { aborted, badRequest, brokenDesk, denied, replyOf, unusableResponse } from './own-replies.ts'
 import type { HttpRequest, HttpResponse, RequestHead } from './message.ts'
-import type { ExchangeFlag, ExchangeObserver, ExchangeOutcome, RequestDesk } from './desk.ts'
+import type {
+  ExchangeFlag,
+  ExchangeObserver,
+  ExchangeOutcome,
+  RequestDesk,
+  RequestPermission,
+} from './desk.ts'
 import type { Downstream, IncomingRequest, ResponseHead, Sent } from './downstream.ts'
 import { reset } from './upgrade.ts'
 
@@ -34,12 +42,14 @@ type ForwardDecision = Extract<RouteDecision, { kind: 'forward' }>
 interface Exchange {
   readonly incoming: IncomingRequest
   readonly head: RequestHead
-  /** As policy sees it, nothing of ours added yet; a copy only where it is asked again. */
-  readonly judged: RequestHead
   readonly isGrpc: boolean
   readonly stream: InboundStream
   readonly desk: RequestDesk
   readonly observer: ExchangeObserver
+  /** Once it is known. */
+  permission: RequestPermission | undefined
+  /** As policy saw it, nothing of ours added yet; a copy only where it is asked again. */
+  judged: RequestHead
 }
 
 const SERVER = 'istio-envoy'
@@ -54,12 +64,21 @@ export async function runExchange(
 ): Promise<void> {
   const observer = desk.observe(stream)
   const { head, problem } = judgeHead(incoming, desk)
-  const judged = incoming.upgrade === undefined ? head : { ...head, headers: head.headers.copy() }
-  const exchange = { incoming, head, judged, isGrpc: isGrpc(head.headers), stream, desk, observer }
+  const exchange: Exchange = {
+    incoming,
+    head,
+    isGrpc: isGrpc(head.headers),
+    stream,
+    desk,
+    observer,
+    permission: undefined,
+    judged: head,
+  }
   const answer = await answerTo(exchange, problem).catch(
     (error: unknown): Answer => local(brokenDesk(messageOf(error))),
   )
   const outcome = await deliver(exchange, answer, downstream)
+  exchange.permission?.body?.destroy()
   const broken = incoming.brokenBy()
   observer.done(broken === undefined ? outcome : { ...outcome, ...brokenFacts(broken) })
 }
@@ -73,7 +92,7 @@ function judgeHead(
   const isAsterisk = target === '*' && method === 'OPTIONS'
   const path = isAsterisk
     ? ({ ok: true, path: target } as const)
-    : normalizePath(target, desk.pathNormalization)
+    : normalizePath(target, desk.pathNormalization())
   const fields = cleanRequestFields(incoming.headers, {
     scheme,
     isHttp2: incoming.protocol === 'HTTP/2',
@@ -93,20 +112,25 @@ function judgeHead(
 }
 
 async function answerTo(exchange: Exchange, problem: LocalReply | undefined): Promise<Answer> {
-  const { incoming, head, stream, desk, observer } = exchange
+  const { incoming, stream, desk, observer } = exchange
   const traceparent = observer.start({
     protocol: incoming.protocol,
-    head,
+    head: exchange.head,
     isGrpc: exchange.isGrpc,
   })
   if (problem !== undefined) return local(problem)
-  const permission = desk.authorize(stream, head)
+  const asked = desk.authorize(stream, exchange.head, incoming)
+  const permission = asked instanceof Promise ? await asked : asked
+  exchange.permission = permission
+  if (incoming.signal.aborted) return { kind: 'gone', flags: [] }
   observer.authorized(permission)
-  if (!permission.allowed) return local(denied(permission.detail))
+  if (!permission.allowed) return local(permission.reply ?? denied(permission.detail))
+  const { head = exchange.head } = permission
+  exchange.judged = incoming.upgrade === undefined ? head : { ...head, headers: head.headers.copy() }
   if (traceparent !== undefined) head.headers.set('traceparent', traceparent)
   const caller = desk.forwardedClientCert(stream)
   if (caller !== undefined) head.headers.set('x-forwarded-client-cert', caller)
-  const decision = desk.route(stream, head)
+  const decision = desk.route(stream, head, permission.matched)
   observer.routed(decision)
   const fault = decision.kind === 'not-found' ? undefined : decision.fault
   const flags: ExchangeFlag[] = []
@@ -129,7 +153,7 @@ async function forward(
   const { incoming, stream, desk, observer } = exchange
   const result = await desk.dispatch({
     cluster: decision.cluster,
-    request: requestOf(incoming, decision.request),
+    request: requestOf(incoming, decision.request, exchange.permission?.body),
     retry: decision.route.retry,
     timeoutMs: decision.route.timeoutMs,
     mirrors: decision.mirrors,
@@ -150,7 +174,11 @@ async function forward(
   return { kind: 'gone', flags }
 }
 
-function requestOf(incoming: IncomingRequest, head: RequestHead): HttpRequest {
+function requestOf(
+  incoming: IncomingRequest,
+  head: RequestHead,
+  body: Readable | undefined = incoming.body,
+): HttpRequest {
   return {
     method: head.method,
     scheme: head.scheme,
@@ -158,7 +186,7 @@ function requestOf(incoming: IncomingRequest, head: RequestHead): HttpRequest {
     path: head.path,
     headers: head.headers,
     protocol: incoming.protocol,
-    body: incoming.body,
+    body,
     trailers: () => cleaned(incoming.trailers()),
     upgrade: incoming.upgrade,
     signal: incoming.signal,
@@ -186,6 +214,7 @@ async function deliverLocal(
   downstream: Downstream,
 ): Promise<ExchangeOutcome> {
   const response = localResponse(reply, exchange.isGrpc)
+  exchange.permission?.editResponse?.(response.headers)
   response.headers.set('server', SERVER)
   const body = exchange.incoming.method === 'HEAD' ? undefined : response.body
   const sent = await downstream.send(response, body, noTrailers)
@@ -206,6 +235,7 @@ async function deliverUpstream(
   const headers = cleanResponseFields(response.headers, response.status)
   headers.set('x-envoy-upstream-service-time', String(Math.round(answer.result.upstreamServiceMs)))
   for (const edits of answer.decision.responseHeaders) applyHeaderEdits(headers, edits)
+  exchange.permission?.editResponse?.(headers)
   headers.set('server', SERVER)
   const head = { status: response.status, headers }
   if (response.upgraded !== undefined)
@@ -223,8 +253,8 @@ async function deliverUpgraded(
   downstream: Downstream,
   { head, upgraded }: { readonly head: ResponseHead; readonly upgraded: Duplex },
 ): Promise<ExchangeOutcome> {
-  const { desk, stream, judged } = exchange
-  const admission = desk.admit(stream, judged)
+  const { desk, stream, judged, permission } = exchange
+  const admission = desk.admit(stream, judged, permission?.proof)
   if (!admission.allowed) {
     upgraded.destroy()
     return deliverLocal(exchange, denied(admission.denial.detail), downstream)
@@ -298,61 +328,12 @@ function nobodyLeft(exchange: Exchange, flags: readonly ExchangeFlag[]): Exchang
   }
 }
 
-/** What the switchboard answers itself. */
-function replyOf(decision: Exclude<RouteDecision, { kind: 'forward' }>): LocalReply {
-  if (decision.kind === 'not-found')
-    return { status: 404, body: '', flags: ['NR'], detail: 'route_not_found' }
-  const headers = new HeaderFields()
-  if (decision.kind === 'redirect') headers.set('location', decision.location)
-  for (const edits of decision.responseHeaders) applyHeaderEdits(headers, edits)
-  const isUnknown = decision.kind === 'missing' && decision.flag === 'NC'
-  return {
-    status: decision.status,
-    body: decision.kind === 'respond' ? decision.body : '',
-    flags: isUnknown ? ['NC'] : [],
-    detail: isUnknown ? 'cluster_not_found' : 'direct_response',
-    headers,
-  }
-}
-
 function local(reply: LocalReply, flags: readonly ExchangeFlag[] = []): Answer {
   return { kind: 'local', reply: { ...reply, flags: [...flags, ...reply.flags] } }
 }
 
-function badRequest(detail: string): LocalReply {
-  return { status: 400, body: 'Bad Request', flags: ['DPE'], detail }
-}
-
-function denied(detail: string): LocalReply {
-  return { status: 403, body: 'RBAC: access denied', flags: [], detail, grpcStatus: 7 }
-}
-
-function aborted(abort: { readonly status: number; readonly grpcStatus?: number | undefined }): LocalReply {
-  const { status, grpcStatus } = abort
-  return { status, grpcStatus, body: 'fault filter abort', flags: ['FI'], detail: 'fault_filter_abort' }
-}
-
 function brokenFacts({ status, detail }: CodecReply): Pick<ExchangeOutcome, 'status' | 'flags' | 'detail'> {
   return { status, flags: ['DPE'], detail }
-}
-
-/** Our own mistake; its words are for the ledger, not for the caller. */
-function brokenDesk(message: string): LocalReply {
-  return {
-    status: 500,
-    body: '',
-    flags: [],
-    detail: `internal_error{${message.replaceAll(/\s+/g, '_')}}`,
-  }
-}
-
-function unusableResponse(flags: readonly ExchangeFlag[]): LocalReply {
-  return {
-    status: 502,
-    body: 'upstream connect error or disconnect/reset before headers. reset reason: protocol error',
-    flags: [...flags, 'UPE'],
-    detail: 'upstream_reset_before_response_started{protocol_error}',
-  }
 }
 
 function requestHeadBytes(head: RequestHead): number {

@@ -4,7 +4,7 @@ import type { ExchangeFlag } from './desk.ts'
 
 export interface LocalReply {
   readonly status: number
-  readonly body: string
+  readonly body: string | Buffer
   readonly flags: readonly ExchangeFlag[]
   /** `%RESPONSE_CODE_DETAILS%`. */
   readonly detail: string
@@ -37,7 +37,7 @@ const GRPC_UNKNOWN = 2
 export function localResponse(reply: LocalReply, isGrpc: boolean): LocalResponse {
   const headers = reply.headers?.copy() ?? new HeaderFields()
   if (isGrpc) return grpcResponse(reply, headers)
-  const body = Buffer.from(reply.body)
+  const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body
   if (body.length > 0) {
     headers.set('content-length', String(body.length))
     if (!headers.has('content-type')) headers.set('content-type', 'text/plain')
@@ -55,7 +55,7 @@ function grpcResponse(reply: LocalReply, headers: HeaderFields): LocalResponse {
   const grpcStatus = reply.grpcStatus ?? grpcStatuses.get(reply.status) ?? GRPC_UNKNOWN
   headers.set('content-type', 'application/grpc')
   headers.set('grpc-status', String(grpcStatus))
-  if (reply.body !== '') headers.set('grpc-message', grpcMessage(reply.body))
+  if (reply.body.length > 0) headers.set('grpc-message', grpcMessage(reply.body.toString()))
   return { status: 200, headers, body: undefined, grpcStatus }
 }
 

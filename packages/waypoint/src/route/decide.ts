@@ -63,15 +63,17 @@ export interface DecideOptions {
   readonly random: Random
   /** Service port. */
   readonly port: number
+  /** What routes are matched with, where that is not the request itself. */
+  readonly matched?: RequestHead | undefined
 }
 
 /** The first route that matches decides. Never throws. */
 export function decideRoute(
   table: RouteTable,
   request: RequestHead,
-  { random, port }: DecideOptions,
+  { random, port, matched = request }: DecideOptions,
 ): RouteDecision {
-  const route = table.http.find(candidate => candidate.matches(request))
+  const route = table.http.find(candidate => candidate.matches(matched))
   if (route === undefined) return { kind: 'not-found' }
   const fault = sampleFault(route.fault, random)
   const { action } = route

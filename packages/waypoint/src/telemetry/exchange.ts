@@ -11,7 +11,7 @@ import type { DispatchResult } from '../upstream/order.ts'
 import type { AccessEntry } from './access-log.ts'
 import { type Peers, serviceOf } from './labels.ts'
 import type { LedgerContext } from './ledger.ts'
-import { requestTopic } from './records.ts'
+import { type RequestRecord, requestTopic } from './records.ts'
 import { spanOf } from './span.ts'
 import { continueTrace, formatTraceparent, type TraceContext } from './trace-context.ts'
 
@@ -27,7 +27,7 @@ class ExchangeEntry implements ExchangeObserver {
   #request: ExchangeStart | undefined
   #path: string | undefined
   #trace: TraceContext | undefined
-  #denial: WaypointDecision | undefined
+  #decision: WaypointDecision | undefined
   #routing: RouteDecision | undefined
   #result: DispatchResult | undefined
   #isDone = false
@@ -53,7 +53,7 @@ class ExchangeEntry implements ExchangeObserver {
   }
 
   authorized(decision: WaypointDecision): void {
-    if (!decision.allowed) this.#denial = decision
+    this.#decision = decision
   }
 
   routed(decision: RouteDecision): void {
@@ -71,13 +71,8 @@ class ExchangeEntry implements ExchangeObserver {
     const durationMs = clock.monotonic() - this.#startedAt
     const peers = this.#peers()
     const entry = this.#entry(outcome, durationMs)
-    this.#context.access(entry, this.#denial)
-    if (this.#denial !== undefined)
-      this.#context.denied(this.#connection(), this.#denial, {
-        method: entry.method ?? '',
-        path: pathOnly(entry.path ?? ''),
-        authority: entry.authority ?? '',
-      })
+    this.#context.access(entry, this.#decision)
+    this.#tellDecision(entry)
     metrics.request(
       {
         durationMs,
@@ -108,6 +103,16 @@ class ExchangeEntry implements ExchangeObserver {
     this.#publish(entry, peers, trace)
   }
 
+  #tellDecision({ method = '', path = '', authority = '' }: AccessEntry): void {
+    const decision = this.#decision
+    if (decision === undefined) return
+    const isMarked = decision.audited !== undefined || decision.dryRun !== undefined
+    if (decision.allowed && !isMarked) return
+    const what = { method, path: pathOnly(path), authority }
+    if (!decision.allowed) this.#context.denied(this.#connection(), decision, what)
+    if (isMarked) this.#context.marked(this.#connection(), decision, what)
+  }
+
   #publish(entry: AccessEntry, peers: Peers, trace: TraceContext | undefined): void {
     if (!requestTopic.hasSubscribers) return
     requestTopic.publish({
@@ -116,7 +121,7 @@ class ExchangeEntry implements ExchangeObserver {
       caller: this.#stream.caller.identity,
       peers,
       attempts: this.#result?.attempts ?? 0,
-      ...(this.#denial === undefined ? {} : { denial: this.#denial }),
+      ...recordOf(this.#decision),
       ...(trace === undefined ? {} : { traceId: trace.traceId }),
     })
   }
@@ -173,6 +178,20 @@ class ExchangeEntry implements ExchangeObserver {
 
   #connection(): Connection {
     return connectionOf(this.#stream)
+  }
+}
+
+/** Only what was decided: who was asked for it, and what they made of the request, is nobody else's. */
+function recordOf(
+  decision: WaypointDecision | undefined,
+): Pick<RequestRecord, 'denial' | 'audited' | 'dryRun'> {
+  if (decision === undefined) return {}
+  const { allowed, reason, detail, by, considered, audited, dryRun } = decision
+  const denial = { allowed, reason, detail, considered, ...(by === undefined ? {} : { by }) }
+  return {
+    ...(allowed ? {} : { denial }),
+    ...(audited === undefined ? {} : { audited }),
+    ...(dryRun === undefined ? {} : { dryRun }),
   }
 }
 

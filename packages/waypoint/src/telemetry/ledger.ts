@@ -36,9 +36,11 @@ export interface LedgerContext {
   source(stream: InboundStream): Party
   /** Of the chosen endpoint. */
   destination(workload: Workload | undefined): Party
-  access(entry: AccessEntry, denial: WaypointDecision | undefined): void
+  access(entry: AccessEntry, decision: WaypointDecision | undefined): void
   /** Says who refused what, and counts it. */
   denied(connection: Connection, decision: WaypointDecision, what: Readonly<Record<string, string>>): void
+  /** Says what AUDIT policies marked and dry runs would have done, and counts the latter. */
+  marked(connection: Connection, decision: WaypointDecision, what: Readonly<Record<string, string>>): void
 }
 
 export interface Ledger {
@@ -122,6 +124,11 @@ function createContext(
     help: 'Requests and connections that a policy refused (unstable)',
     labels: ['policy'],
   })
+  const dryRuns: Counter = metrics.counter({
+    name: 'ambient_policy_dry_runs',
+    help: 'What policies in a dry run would have done (unstable)',
+    labels: ['action', 'result', 'policy'],
+  })
   return {
     config,
     clock,
@@ -134,12 +141,13 @@ function createContext(
       workload === undefined
         ? unknownParty
         : remembered(destinations, workload, () => destinationParty(workload, config.trustDomain)),
-    access(entry, denial) {
+    access(entry, decision) {
       if (config.accessLog === 'off') return
-      const extra = denial === undefined ? {} : denialFields(denial)
+      const extra = decision === undefined ? {} : { ...denialFields(decision), ...markFields(decision) }
       log.line(config.accessLog === 'json' ? formatAccessJson(entry, extra) : formatAccessText(entry))
     },
     denied: (connection, decision, what) => tellDenial({ connection, decision, what }, logger, denials),
+    marked: (connection, decision, what) => tellMarks({ connection, decision, what }, logger, dryRuns),
   }
 }
 
@@ -165,33 +173,16 @@ function remembered<K extends object>(parties: WeakMap<K, Party>, key: K, make: 
   return party
 }
 
-function tellDenial(
-  {
-    connection,
-    decision,
-    what,
-  }: {
-    readonly connection: Connection
-    readonly decision: WaypointDecision
-    readonly what: Readonly<Record<string, string>>
-  },
-  logger: Logger,
-  denials: Counter,
-): void {
+interface Telling {
+  readonly connection: Connection
+  readonly decision: WaypointDecision
+  readonly what: Readonly<Record<string, string>>
+}
+
+function tellDenial({ connection, decision, what }: Telling, logger: Logger, denials: Counter): void {
   const fields = denialFields(decision)
-  const { source, destination } = connection
   denials.add(1, [fields['policy'] === undefined ? 'none' : String(fields['policy'])])
-  logger.info(
-    {
-      'src.addr': formatHostPort(source.address, source.port),
-      'src.identity': source.identity?.uri,
-      'dst.service': destination.service?.hostname,
-      ...what,
-      ...fields,
-      reason: decision.reason,
-    },
-    'denied by policy',
-  )
+  logger.info({ ...partiesOf(connection), ...what, ...fields, reason: decision.reason }, 'denied by policy')
   if (!topics.decision.hasSubscribers) return
   const { by, reason } = decision
   topics.decision.publish({
@@ -203,12 +194,42 @@ function tellDenial(
   })
 }
 
+function tellMarks({ connection, decision, what }: Telling, logger: Logger, dryRuns: Counter): void {
+  const { audited, dryRun = [] } = decision
+  const parties = partiesOf(connection)
+  if (audited !== undefined)
+    logger.info({ ...parties, ...what, policy: audited.join(',') }, 'marked by an AUDIT policy')
+  for (const { action, result, by } of dryRun) {
+    const policy = by?.policy ?? 'none'
+    dryRuns.add(1, [action, result, policy])
+    logger.debug({ ...parties, ...what, action, result, policy }, 'dry run of a policy')
+  }
+}
+
+function partiesOf({ source, destination }: Connection): Record<string, string | undefined> {
+  return {
+    'src.addr': formatHostPort(source.address, source.port),
+    'src.identity': source.identity?.uri,
+    'dst.service': destination.service?.hostname,
+  }
+}
+
 /** The policy and the rule; for a miss, every policy that was asked. */
-function denialFields({ by, considered }: WaypointDecision): Record<string, string | number> {
+function denialFields({ allowed, by, considered }: WaypointDecision): Record<string, string | number> {
+  if (allowed) return {}
   const policy = by?.policy ?? considered.join(',')
   return {
     ...(policy === '' ? {} : { policy }),
     ...(by?.rule === undefined ? {} : { rule: by.rule }),
+  }
+}
+
+/** `audited`: policies; `dry_run`: `ACTION RESULT POLICY` of each action. */
+function markFields({ audited, dryRun }: WaypointDecision): Record<string, string> {
+  const runs = dryRun?.map(({ action, result, by }) => `${action} ${result} ${by?.policy ?? 'none'}`)
+  return {
+    ...(audited === undefined ? {} : { audited: audited.join(',') }),
+    ...(runs === undefined || runs.length === 0 ? {} : { dry_run: runs.join(', ') }),
   }
 }
 

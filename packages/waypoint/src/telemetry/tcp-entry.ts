@@ -25,6 +25,8 @@ export interface TcpEntry {
   readonly counts: ByteCounts
   /** Where it goes, once that is known; before `close`. */
   toward(cluster: ClusterRef, routeName: string, endpoint: ClusterEndpoint | undefined): void
+  /** The decision that let it in. */
+  admitted(decision: WaypointDecision): void
   /** Brings the counters up to date. */
   flushBytes(): void
   /** Writes everything, once. */
@@ -50,6 +52,7 @@ class Entry implements TcpEntry {
   readonly #startedAt: number
   #cluster: ClusterRef | undefined
   #routeName: string | undefined
+  #admitted: WaypointDecision | undefined
   #endpoint: ClusterEndpoint | undefined
   /** Set with the first number that is reported; opened and closed agree on all but the flags. */
   #peers: Peers | undefined
@@ -72,6 +75,10 @@ class Entry implements TcpEntry {
     if (endpoint !== undefined) this.#open()
   }
 
+  admitted(decision: WaypointDecision): void {
+    this.#admitted = decision
+  }
+
   flushBytes(): void {
     const { metrics } = this.#context
     const received = this.counts.aToB - this.#reported.aToB
@@ -91,8 +98,11 @@ class Entry implements TcpEntry {
     const { flags, denial } = outcome
     this.#context.metrics.closed(tcpLabels(this.#open(), flags.length === 0 ? '-' : flags.join(',')))
     const durationMs = this.#context.clock.monotonic() - this.#startedAt
-    this.#context.access(this.#entry(outcome, durationMs), denial)
+    const decision = denial ?? this.#admitted
+    this.#context.access(this.#entry(outcome, durationMs), decision)
     if (denial !== undefined) this.#context.denied(this.connection, denial, {})
+    if (decision?.audited !== undefined || decision?.dryRun !== undefined)
+      this.#context.marked(this.connection, decision, {})
     this.#publish(outcome, durationMs)
   }
 

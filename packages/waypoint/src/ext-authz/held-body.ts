@@ -1,0 +1,115 @@
+/**
+ * A request's body of which providers see the beginning before anybody else does: what was read is held and goes on
+ * first, so that the upstream gets every byte once and in order.
+ */
+import { Readable } from 'node:stream'
+
+export class HeldBody {
+  readonly #source: Readable
+  #chunks: Buffer[] = []
+  #bytes = 0
+  #isEnded = false
+  #error: Error | undefined
+
+  constructor(source: Readable) {
+    this.#source = source
+  }
+
+  /** Everything was read, and there is no more. */
+  get isWhole(): boolean {
+    return this.#isEnded
+  }
+
+  /** Held so far. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Reads until more than `limit` bytes are held, or the body is over; `false`: it was cut. */
+  readBeyond(limit: number): Promise<boolean> {
+    return new Promise(resolve => {
+      const source = this.#source
+      const settle = (): void => {
+        source.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
+        source.on('error', ignore).pause()
+        resolve(this.#error === undefined)
+      }
+      const onData = (chunk: Buffer): void => {
+        this.#chunks.push(chunk)
+        this.#bytes += chunk.length
+        if (this.#bytes > limit) settle()
+      }
+      const onEnd = (): void => {
+        this.#isEnded = true
+        settle()
+      }
+      const onError = (error: Error): void => {
+        this.#error = error
+        settle()
+      }
+      const onClose = (): void => onError(new Error('the body was cut'))
+      if (this.#isEnded || this.#error !== undefined || this.#bytes > limit) return settle()
+      if (source.destroyed) return onClose()
+      source.on('end', onEnd).on('error', onError).on('close', onClose).on('data', onData).resume()
+    })
+  }
+
+  /** The first bytes, up to `limit`. */
+  head(limit: number): Buffer {
+    const all = this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks)
+    if (all === undefined) return Buffer.alloc(0)
+    this.#chunks = [all]
+    return all.subarray(0, limit)
+  }
+
+  /** The whole body, for whoever is next; to be called once. Destroying it destroys the source. */
+  release(): Readable {
+    return new Replayed(this.#source, this.#chunks, this.#isEnded)
+  }
+}
+
+class Replayed extends Readable {
+  readonly #source: Readable
+  readonly #held: Buffer[]
+  readonly #isEnded: boolean
+  #isAttached = false
+
+  constructor(source: Readable, held: readonly Buffer[], isEnded: boolean) {
+    super()
+    this.#source = source
+    this.#held = [...held]
+    this.#isEnded = isEnded
+    // Whoever reads attaches its own; an error before that must not end the process.
+    this.on('error', ignore)
+  }
+
+  override _read(): void {
+    const next = this.#held.shift()
+    if (next !== undefined) this.push(next)
+    else if (this.#isEnded) this.push(null)
+    else if (this.#isAttached) this.#source.resume()
+    else this.#attach()
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#source.destroy(error ?? undefined)
+    done(error)
+  }
+
+  #attach(): void {
+    this.#isAttached = true
+    const source = this.#source
+    source.on('error', error => this.destroy(error))
+    source.on('end', () => this.push(null))
+    source.on('close', () => {
+      if (!source.readableEnded) this.destroy(new Error('the body was cut'))
+    })
+    source.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) source.pause()
+    })
+    if (source.destroyed) this.destroy(new Error('the body was cut'))
+    else source.resume()
+  }
+}
+
+function ignore(): void {}
