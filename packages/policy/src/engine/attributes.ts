@@ -76,8 +76,11 @@ function namespaceTest(matches: readonly StringMatch[]): Test | undefined {
 }
 
 function accountTest(accounts: readonly ServiceAccountMatch[]): Test | undefined {
-  if (accounts.length === 0) return undefined
-  const set = new Set(accounts.map(accountKey))
+  const keys = accounts.map(accountKey)
+  const [only] = keys
+  if (only === undefined) return undefined
+  if (keys.length === 1) return facts => facts.account === only
+  const set = new Set(keys)
   return facts => facts.account !== undefined && set.has(facts.account)
 }
 
@@ -86,23 +89,39 @@ export function accountKey(account: ServiceAccountMatch): string {
   return `${account.namespace}/${account.serviceAccount}`
 }
 
+/** Most ask for one value: a set for each would be most of what policies weigh. */
 function stringTest(matches: readonly StringMatch[]): ((value: string) => boolean) | undefined {
-  if (matches.length === 0) return undefined
+  const [only] = matches
+  if (only === undefined) return undefined
+  if (matches.length === 1) return oneTest(only)
   const exact = new Set<string>()
-  const prefixes: string[] = []
-  const suffixes: string[] = []
-  let presence = false
+  const others: ((value: string) => boolean)[] = []
   for (const match of matches) {
-    if (match.kind === 'presence') presence = true
-    else if (match.kind === 'exact') exact.add(match.value)
-    else (match.kind === 'prefix' ? prefixes : suffixes).push(match.value)
+    if (match.kind === 'exact') exact.add(match.value)
+    else others.push(oneTest(match))
   }
   return value => {
-    if ((presence && value !== '') || exact.has(value)) return true
-    for (const prefix of prefixes) if (value.startsWith(prefix)) return true
-    for (const suffix of suffixes) if (value.endsWith(suffix)) return true
+    if (exact.has(value)) return true
+    for (const test of others) if (test(value)) return true
     return false
   }
+}
+
+function oneTest(match: StringMatch): (value: string) => boolean {
+  if (match.kind === 'presence') return isNotEmpty
+  const { kind, value: wanted } = match
+  switch (kind) {
+    case 'exact':
+      return value => value === wanted
+    case 'prefix':
+      return value => value.startsWith(wanted)
+    case 'suffix':
+      return value => value.endsWith(wanted)
+  }
+}
+
+function isNotEmpty(value: string): boolean {
+  return value !== ''
 }
 
 function sourceIp(facts: Facts): Uint8Array {

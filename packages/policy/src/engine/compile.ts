@@ -55,7 +55,16 @@ function all(tests: readonly Test[]): Test {
   const [first, second] = tests
   if (first === undefined) return always
   if (second === undefined) return first
-  if (tests.length === 2) return facts => first(facts) && second(facts)
+  return tests.length === 2 ? both(first, second) : each(tests.slice())
+}
+
+// Functions of their own, so that a rule keeps what it asks and nothing else.
+
+function both(first: Test, second: Test): Test {
+  return facts => first(facts) && second(facts)
+}
+
+function each(tests: readonly Test[]): Test {
   return facts => {
     for (const test of tests) if (!test(facts)) return false
     return true
@@ -65,7 +74,10 @@ function all(tests: readonly Test[]): Test {
 function any(tests: readonly Test[]): Test {
   const [first, second] = tests
   if (first === undefined) return never
-  if (second === undefined) return first
+  return second === undefined ? first : one(tests.slice())
+}
+
+function one(tests: readonly Test[]): Test {
   return facts => {
     for (const test of tests) if (test(facts)) return true
     return false

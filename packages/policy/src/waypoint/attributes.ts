@@ -39,8 +39,7 @@ const SECRET_HEADER = /^(proxy-)?authorization$|cookie|token|secret|api-?key|pas
 const principal: Attribute = {
   http: false,
   matcher(values, { trustDomains }) {
-    const isOne = principalTest(expandPrincipals(values, trustDomains))
-    return ({ uri }) => uri !== undefined && isOne(uri)
+    return onUri(principalTest(expandPrincipals(values, trustDomains)))
   },
   actual: ({ uri }) => uri?.slice(SCHEME.length) ?? '(no identity)',
 }
@@ -101,8 +100,8 @@ const destinationIp: Attribute = {
 const destinationPort: Attribute = {
   http: false,
   matcher(values) {
-    const ports = new Set(values.map(Number))
-    return ({ port }) => ports.has(port)
+    const ports = values.map(Number)
+    return ({ port }) => ports.includes(port)
   },
   actual: ({ port }) => String(port),
 }
@@ -128,16 +127,12 @@ const methods: Attribute = {
 const paths: Attribute = {
   http: true,
   matcher(values) {
-    const templates = values.filter(isPathTemplate).map(pathTemplateTest)
     const plain = textTest(
       values.filter(value => !isPathTemplate(value)),
       { star: 'not-empty' },
     )
-    return facts => {
-      if (plain(facts.path)) return true
-      for (const template of templates) if (template(facts.path)) return true
-      return false
-    }
+    const templates = values.filter(isPathTemplate).map(pathTemplateTest)
+    return onText(templates.length === 0 ? plain : eitherTest([plain, ...templates]), facts => facts.path)
   },
   actual: ({ path }) => path,
 }
@@ -250,10 +245,13 @@ function isSecretHeader(name: string): boolean {
 
 /** On whole URIs, so that nothing is cut from them per decision. */
 function principalTest(values: readonly string[]): TextTest {
-  const test = textTest(values.filter(value => value === '*' || !value.startsWith('*')).map(withScheme), {
-    star: 'not-empty',
-  })
   const suffixes = values.filter(value => value !== '*' && value.startsWith('*')).map(value => value.slice(1))
+  const others = values.filter(value => value === '*' || !value.startsWith('*')).map(withScheme)
+  const test = textTest(others, { star: 'not-empty' })
+  return suffixes.length === 0 ? test : endingPrincipal(suffixes, test)
+}
+
+function endingPrincipal(suffixes: readonly string[], test: TextTest): TextTest {
   return uri => {
     if (test(uri)) return true
     for (const suffix of suffixes)
@@ -262,8 +260,19 @@ function principalTest(values: readonly string[]): TextTest {
   }
 }
 
+function eitherTest(tests: readonly TextTest[]): TextTest {
+  return text => {
+    for (const test of tests) if (test(text)) return true
+    return false
+  }
+}
+
 function withScheme(value: string): string {
   return value === '*' ? value : SCHEME + value
+}
+
+function onUri(test: TextTest): Test {
+  return ({ uri }) => uri !== undefined && test(uri)
 }
 
 function onText(test: TextTest, textOf: (facts: WaypointFacts) => string): Test {

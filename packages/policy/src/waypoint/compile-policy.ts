@@ -12,13 +12,8 @@ import {
   fieldAttributes,
   type Test,
 } from './attributes.ts'
-import {
-  allowedBy,
-  deniedBy,
-  type WaypointDecision,
-  type WaypointDialect,
-  waypointReasons,
-} from './decision.ts'
+import { KeptField, KeptRule, type RulesOf } from './compiled-rule.ts'
+import type { WaypointDecision, WaypointDialect } from './decision.ts'
 import type { WaypointFacts } from './facts.ts'
 import type { TrustDomains } from './trust-domains.ts'
 import type {
@@ -45,13 +40,13 @@ export interface CompiledWaypointRule {
   /** istiod's name of the rule; rules are asked in its order. */
   readonly id: string
   /** Of a CUSTOM policy: who has to be asked. */
-  readonly provider?: string
+  readonly provider: string | undefined
   /** What its principals were read with. */
   readonly trustDomains: TrustDomains
   /** And-ed. Empty matches everything. */
   readonly clauses: readonly CompiledClause[]
   /** Why the rule is not asked at all. */
-  readonly skipped?: string
+  readonly skipped: string | undefined
   /** Fields that this dialect does not see, so that the rule is wider than it is written. */
   readonly dropped: readonly string[]
   matches(facts: WaypointFacts): boolean
@@ -78,7 +73,7 @@ export interface FieldTest {
 /** What a rule is compiled with and what is noticed on the way. */
 interface RuleContext extends AttributeContext {
   readonly dialect: WaypointDialect
-  readonly allow: boolean
+  readonly policy: RulesOf
   readonly dropped: string[]
   /** The first reason not to ask the rule. */
   skipped: string | undefined
@@ -109,8 +104,14 @@ export function compileWaypointPolicy(
 ): CompiledWaypointPolicy {
   const { metadata, spec } = policy
   const action = spec.action ?? 'ALLOW'
-  return {
+  const common: RulesOf = {
     key: `${metadata.namespace}/${metadata.name}`,
+    action,
+    provider: action === 'CUSTOM' ? (spec.provider?.name ?? '') : undefined,
+    trustDomains,
+  }
+  return {
+    key: common.key,
     action,
     dryRun: parseDryRun(metadata.annotations['istio.io/dry-run'] ?? '') === true,
     rules: (spec.rules ?? []).map((rule, index) => {
@@ -118,7 +119,7 @@ export function compileWaypointPolicy(
         namespace: metadata.namespace,
         trustDomains,
         dialect,
-        allow: action === 'ALLOW',
+        policy: common,
         dropped: [],
         skipped: undefined,
       }
@@ -128,36 +129,19 @@ export function compileWaypointPolicy(
 }
 
 function compileRule(
-  { metadata, spec }: AuthorizationPolicy,
+  { metadata }: AuthorizationPolicy,
   rule: PolicyRuleSpec,
   index: number,
   context: RuleContext,
 ): CompiledWaypointRule {
-  const by = Object.freeze({ policy: `${metadata.namespace}/${metadata.name}`, rule: index })
   const clauses = compileClauses(rule, context)
   const name = `ns[${metadata.namespace}]-policy[${metadata.name}]-rule[${index}]`
-  const provider = spec.provider?.name ?? ''
-  const custom = spec.action === 'CUSTOM'
-  const id = custom ? `istio-ext-authz-${provider}-${name}` : name
-  const verdict =
-    context.allow || spec.action === 'AUDIT'
-      ? allowedBy(by)
-      : custom
-        ? deniedBy(by, `${id}-deny-due-to-bad-CUSTOM-action`, waypointReasons.noProvider(by.policy, provider))
-        : deniedBy(by, id, waypointReasons.denied(by.policy))
-  const { skipped, dropped } = context
-  return {
-    by,
-    id,
-    trustDomains: context.trustDomains,
-    clauses,
-    dropped,
-    matches: facts => allClausesHold(clauses, facts),
-    verdict,
-    ...(custom ? { provider } : {}),
-    ...(skipped === undefined ? {} : { skipped }),
-  }
+  const { skipped, dropped, policy } = context
+  const id = policy.provider === undefined ? name : `istio-ext-authz-${policy.provider}-${name}`
+  return new KeptRule(policy, { index, id, clauses, skipped, dropped: dropped.length > 0 ? dropped : none })
 }
+
+const none: readonly string[] = Object.freeze([])
 
 function compileClauses(rule: PolicyRuleSpec, context: RuleContext): readonly CompiledClause[] {
   const { from = [], to = [], when = [] } = rule
@@ -169,11 +153,12 @@ function compileClauses(rule: PolicyRuleSpec, context: RuleContext): readonly Co
     ...(operations.length === 0 ? [] : [{ part: 'to', alternatives: operations }]),
     ...conditions.map((tests, index) => ({ part: `when[${index}]`, alternatives: [tests] })),
   ]
-  return clauses.filter(({ alternatives }) => alternatives.every(tests => tests.length > 0))
+  // A list that grew keeps room for more; there are as many as rules.
+  return clauses.filter(({ alternatives }) => alternatives.every(tests => tests.length > 0)).slice()
 }
 
 function sourceTests(source: PolicySource, context: RuleContext): readonly FieldTest[] {
-  return SOURCE_FIELDS.flatMap(([field, negative]) => {
+  const tests = SOURCE_FIELDS.flatMap(([field, negative]) => {
     const attribute = fieldAttributes[field]
     const problemOf = (value: string): string | undefined => sourceProblem(field, value)
     return [
@@ -184,10 +169,11 @@ function sourceTests(source: PolicySource, context: RuleContext): readonly Field
       ),
     ]
   })
+  return tests.slice()
 }
 
 function operationTests(operation: PolicyOperation, context: RuleContext): readonly FieldTest[] {
-  return OPERATION_FIELDS.flatMap(([field, negative]) => {
+  const tests = OPERATION_FIELDS.flatMap(([field, negative]) => {
     const attribute = fieldAttributes[field]
     const problemOf = (value: string): string | undefined => operationProblem(field, value)
     return [
@@ -198,6 +184,7 @@ function operationTests(operation: PolicyOperation, context: RuleContext): reado
       ),
     ]
   })
+  return tests.slice()
 }
 
 function conditionTests(condition: PolicyCondition, context: RuleContext): readonly FieldTest[] {
@@ -231,36 +218,12 @@ function fieldTest(written: WrittenField, context: RuleContext): readonly FieldT
     return giveUp(field, `${field} needs HTTP, and this connection carries none`, context)
   const problem = values.map(written.problemOf).find(found => found !== undefined)
   if (problem !== undefined) return giveUp(field, `${field}: ${problem}`, context)
-  const test = attribute.matcher(values, context)
-  return [
-    {
-      field,
-      negated,
-      values,
-      test: negated ? facts => !test(facts) : test,
-      actual: facts => attribute.actual(facts),
-    },
-  ]
+  return [new KeptField({ field, negated, values }, attribute.matcher(values, context), attribute)]
 }
 
 /** An ALLOW may not become wider: its rule goes. Any other policy goes on without the field. */
 function giveUp(field: string, reason: string, context: RuleContext): readonly FieldTest[] {
-  if (context.allow) context.skipped ??= reason
+  if (context.policy.action === 'ALLOW') context.skipped ??= reason
   else context.dropped.push(field)
   return []
-}
-
-function allClausesHold(clauses: readonly CompiledClause[], facts: WaypointFacts): boolean {
-  for (const clause of clauses) if (!clauseMatches(clause, facts)) return false
-  return true
-}
-
-function clauseMatches({ alternatives }: CompiledClause, facts: WaypointFacts): boolean {
-  for (const tests of alternatives) if (allHold(tests, facts)) return true
-  return false
-}
-
-function allHold(tests: readonly FieldTest[], facts: WaypointFacts): boolean {
-  for (const { test } of tests) if (!test(facts)) return false
-  return true
 }

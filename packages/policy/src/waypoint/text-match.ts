@@ -8,25 +8,47 @@ export interface TextForms {
 }
 
 /** Whether a text is one of the values. A leading star is looked at first: `*a*` is the suffix `a*`. */
-export function textTest(values: readonly string[], { star }: TextForms): TextTest {
+export function textTest(values: readonly string[], forms: TextForms): TextTest {
+  const [only] = values
+  // Most ask for one value: a set for each would be most of what policies weigh.
+  if (only !== undefined && values.length === 1) return valueTest(only, forms)
   const exact = new Set<string>()
-  const prefixes: string[] = []
-  const suffixes: string[] = []
-  let any = false
+  const others: TextTest[] = []
   for (const value of values) {
-    if (value === '*') any = true
-    else if (value.startsWith('*')) suffixes.push(value.slice(1))
-    else if (value.endsWith('*')) prefixes.push(value.slice(0, -1))
+    if (value.startsWith('*') || value.endsWith('*')) others.push(valueTest(value, forms))
     else exact.add(value)
   }
-  const takesEmpty = star === 'present'
   return text => {
-    if (any && (takesEmpty || text !== '')) return true
     if (exact.has(text)) return true
-    for (const prefix of prefixes) if (text.startsWith(prefix)) return true
-    for (const suffix of suffixes) if (text.endsWith(suffix)) return true
+    for (const test of others) if (test(text)) return true
     return false
   }
+}
+
+function valueTest(value: string, { star }: TextForms): TextTest {
+  if (value === '*') return star === 'present' ? isAny : isNotEmpty
+  if (value.startsWith('*')) return endsWith(value.slice(1))
+  return value.endsWith('*') ? beginsWith(value.slice(0, -1)) : equals(value)
+}
+
+function isAny(): boolean {
+  return true
+}
+
+function isNotEmpty(text: string): boolean {
+  return text !== ''
+}
+
+function equals(wanted: string): TextTest {
+  return text => text === wanted
+}
+
+function beginsWith(wanted: string): TextTest {
+  return text => text.startsWith(wanted)
+}
+
+function endsWith(wanted: string): TextTest {
+  return text => text.endsWith(wanted)
 }
 
 /** A pattern in which each `*` is any text, empty too. Takes the leftmost place of each part: never goes back. */

@@ -104,7 +104,8 @@ function translateRule(
   if (from.length > 0)
     clauses.push({ matches: from.map(({ source }) => sourceMatch(source, context.namespace)) })
   for (const condition of when) clauses.push({ matches: [conditionMatch(condition)] })
-  return clauses
+  // A list that grew keeps room for more; there are as many as rules.
+  return clauses.slice()
 }
 
 /** In the order of the clauses. */
@@ -160,8 +161,12 @@ function conditionMatch({ key, values, notValues }: PolicyCondition): Authorizat
   }
 }
 
+/** Of most fields of most rules: one list for all of them. */
+const none: readonly never[] = Object.freeze([])
+
 /** The suffix form is looked for first; a second star is a star. */
 function toStringMatches(values: readonly string[] = []): readonly StringMatch[] {
+  if (values.length === 0) return none
   return values.map(value => {
     if (value === '*') return { kind: 'presence' }
     if (value.startsWith('*')) return { kind: 'suffix', value: value.slice(1) }
@@ -174,6 +179,7 @@ function toServiceAccounts(
   values: readonly string[] = [],
   namespace: string,
 ): readonly ServiceAccountMatch[] {
+  if (values.length === 0) return none
   return values.map(value => {
     const slash = value.indexOf('/')
     if (slash < 0) return { namespace, serviceAccount: value }
@@ -182,11 +188,13 @@ function toServiceAccounts(
 }
 
 function toPorts(values: readonly string[] = []): readonly number[] {
+  if (values.length === 0) return none
   return values.filter(value => /^\d{1,5}$/.test(value)).map(Number)
 }
 
 /** Canonical text, host bits kept. What does not parse stays as written: the matcher decides what it is worth. */
 function toCidrs(values: readonly string[] = []): readonly string[] {
+  if (values.length === 0) return none
   return values.map(value => {
     try {
       return formatCidr(parseCidr(value))

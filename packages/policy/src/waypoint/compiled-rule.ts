@@ -1,0 +1,102 @@
+/** Rules and their fields as they are kept: there may be a hundred thousand, so that each holds little. */
+import type { PolicyRule } from '@ambient/core'
+import type { Attribute, Test } from './attributes.ts'
+import type { CompiledClause, CompiledWaypointRule, FieldTest } from './compile-policy.ts'
+import { allowedBy, deniedBy, type WaypointDecision, waypointReasons } from './decision.ts'
+import type { WaypointFacts } from './facts.ts'
+import type { TrustDomains } from './trust-domains.ts'
+import type { AuthorizationAction } from '../documents/authorization-policy.ts'
+
+/** What the rules of one policy have in common. */
+export interface RulesOf {
+  /** `namespace/name`. */
+  readonly key: string
+  readonly action: AuthorizationAction
+  /** Of a CUSTOM policy. */
+  readonly provider: string | undefined
+  readonly trustDomains: TrustDomains
+}
+
+export class KeptRule implements CompiledWaypointRule {
+  readonly by: PolicyRule & { readonly rule: number }
+  readonly id: string
+  readonly clauses: readonly CompiledClause[]
+  readonly skipped: string | undefined
+  readonly dropped: readonly string[]
+  readonly #policy: RulesOf
+  #verdict: WaypointDecision | undefined
+
+  constructor(
+    policy: RulesOf,
+    rule: Pick<CompiledWaypointRule, 'id' | 'clauses' | 'skipped' | 'dropped'> & { readonly index: number },
+  ) {
+    this.#policy = policy
+    this.by = Object.freeze({ policy: policy.key, rule: rule.index })
+    this.id = rule.id
+    this.clauses = rule.clauses
+    this.skipped = rule.skipped
+    this.dropped = rule.dropped
+  }
+
+  get provider(): string | undefined {
+    return this.#policy.provider
+  }
+
+  get trustDomains(): TrustDomains {
+    return this.#policy.trustDomains
+  }
+
+  /** Made when it is first given. */
+  get verdict(): WaypointDecision {
+    this.#verdict ??= this.#decide()
+    return this.#verdict
+  }
+
+  matches(facts: WaypointFacts): boolean {
+    for (const clause of this.clauses) if (!clauseMatches(clause, facts)) return false
+    return true
+  }
+
+  #decide(): WaypointDecision {
+    const { by, id } = this
+    const { action, provider = '' } = this.#policy
+    if (action === 'ALLOW' || action === 'AUDIT') return allowedBy(by)
+    return action === 'CUSTOM'
+      ? deniedBy(by, `${id}-deny-due-to-bad-CUSTOM-action`, waypointReasons.noProvider(by.policy, provider))
+      : deniedBy(by, id, waypointReasons.denied(by.policy))
+  }
+}
+
+export class KeptField implements FieldTest {
+  readonly field: string
+  readonly negated: boolean
+  readonly values: readonly string[]
+  readonly test: Test
+  readonly #attribute: Attribute
+
+  constructor(of: Pick<FieldTest, 'field' | 'negated' | 'values'>, test: Test, attribute: Attribute) {
+    this.field = of.field
+    this.negated = of.negated
+    this.values = of.values
+    this.test = of.negated ? not(test) : test
+    this.#attribute = attribute
+  }
+
+  actual(facts: WaypointFacts): string {
+    return this.#attribute.actual(facts)
+  }
+}
+
+function not(test: Test): Test {
+  return facts => !test(facts)
+}
+
+function clauseMatches({ alternatives }: CompiledClause, facts: WaypointFacts): boolean {
+  for (const tests of alternatives) if (allHold(tests, facts)) return true
+  return false
+}
+
+function allHold(tests: readonly FieldTest[], facts: WaypointFacts): boolean {
+  for (const { test } of tests) if (!test(facts)) return false
+  return true
+}
