@@ -64,6 +64,7 @@ describe('reading', () => {
       '.hidden.yaml',
       'package.json',
       'apps/tsconfig.json',
+      'apps/d.policy-test.yaml',
       'apps/deep/e.yaml',
       '.git/f.yaml',
       'node_modules/g.yaml',

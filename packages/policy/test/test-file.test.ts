@@ -196,8 +196,9 @@ tests:
   - { from: shop/admin, to: "web.shop:80", path: /x, expect: allow, by: "ns[shop]-policy[web]-rule[1]" }
   - { from: shop/web, to: "shop/db:5432", expect: allow, by: default }
   - { from: plaintext, to: "shop/db:5432", expect: deny, by: shop/db }
+  - { from: plaintext, to: "shop/db:5432", expect: deny, by: "shop/db rules[0]" }
 `)
-    expect(run.map(({ message }) => message)).toEqual(Array.from({ length: 5 }, () => undefined))
+    expect(run.map(({ message }) => message)).toEqual(Array.from({ length: 6 }, () => undefined))
   })
 
   it('says of what is not: the request, what was expected, what was found, and why', () => {

@@ -1,8 +1,10 @@
 /** `ambient policy`: what would be decided, and why, before anything is deployed. */
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
+import { registerPolicyCoverage } from './coverage.ts'
 import { registerPolicyExplain } from './explain.ts'
 import { registerPolicyLint } from './lint.ts'
+import { registerPolicyTest } from './test.ts'
 import { registerPolicyWhere } from './where.ts'
 
 const EXAMPLES = `
@@ -19,4 +21,6 @@ export function registerPolicy(program: Command, context: CommandContext): void 
   registerPolicyExplain(policy, context)
   registerPolicyLint(policy, context)
   registerPolicyWhere(policy, context)
+  registerPolicyTest(policy, context)
+  registerPolicyCoverage(policy, context)
 }

@@ -14,6 +14,7 @@ import {
   readPeerAuthentication,
   readRequestAuthentication,
   readYaml,
+  rememberPositions,
   type RequestAuthentication,
   type YamlDocument,
 } from '@ambient/policy'
@@ -45,9 +46,11 @@ export async function readPolicyDocuments(
   const files = await readFiles(paths, host)
   const yaml = files.map(file => readYaml(file.text, file.path))
   const documents = yaml.flatMap(file => file.documents)
-  const authorizationPolicies = documents.flatMap(({ kind, root }) =>
-    kind === 'AuthorizationPolicy' ? (readAuthorizationPolicy(root, options) ?? []) : [],
-  )
+  const authorizationPolicies = documents.flatMap(({ kind, root }) => {
+    const policy = kind === 'AuthorizationPolicy' ? readAuthorizationPolicy(root, options) : undefined
+    if (policy !== undefined) rememberPositions(policy, root)
+    return policy ?? []
+  })
   const peerAuthentications = documents.flatMap(({ kind, root }) =>
     kind === 'PeerAuthentication' ? (readPeerAuthentication(root) ?? []) : [],
   )
@@ -76,7 +79,7 @@ const POLICY_KINDS: ReadonlySet<string> = new Set([
 ])
 
 /** What scripts take apart: `file:line:column: message`. */
-function withoutSeverity(problem: Problem): string {
+export function withoutSeverity(problem: Problem): string {
   return formatProblem(problem).replace(/^(.*?:\d+:\d+: )error: /, '$1')
 }
 

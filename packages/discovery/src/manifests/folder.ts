@@ -23,11 +23,11 @@ export interface FolderWatch {
 const MANIFEST = /\.(ya?ml|json)$/i
 /** What programs keep beside manifests, under names that no manifest has. */
 const NOT_A_MANIFEST =
-  /^(package(-lock)?|tsconfig(\..*)?|jsconfig|biome)\.json$|^pnpm-(lock|workspace)\.yaml$/
+  /^(package(-lock)?|tsconfig(\..*)?|jsconfig|biome)\.json$|^pnpm-(lock|workspace)\.yaml$|\.policy-test\.ya?ml$/
 
 /**
  * Every `*.yaml`, `*.yml` and `*.json` of a folder and of the folders in it, sorted by path, which is relative to the
- * folder. Hidden files and `package.json` and its like are left out; a file that vanishes while it is read is not there.
+ * folder. Hidden files, `package.json` and its like, and tests of policies are left out; a file that vanishes while it is read is not there.
  * @throws DiscoveryError `AMBIENT_E_MANIFESTS` when the folder or a file in it cannot be read.
  */
 export async function readManifestFolder(folder: string): Promise<readonly ManifestFile[]> {

@@ -5,7 +5,8 @@ import type { Fail } from './terms.ts'
 
 /**
  * `shop/web`, `shop/web[rule 0]`, `default` (no policy applies) or `none` (ALLOW policies apply and none matches). Rules
- * count from 0. Envoy's own `ns[shop]-policy[web]-rule[0]` is read too, so that it can be pasted from a log.
+ * count from 0. `shop/web rules[0]` of our explanations and Envoy's own `ns[shop]-policy[web]-rule[0]` are read too, so that
+ * they can be pasted.
  */
 export type DecidedBy = 'default' | 'none' | `${string}/${string}` | `ns[${string}`
 
@@ -14,7 +15,7 @@ interface Decider {
   readonly rule: number | undefined
 }
 
-const POLICY = /^([^\s[\]/]+\/[^\s[\]/]+)(?:\[(?:rule )?(\d+)\])?$/
+const POLICY = /^([^\s[\]/]+\/[^\s[\]/]+)(?:\[(?:rule )?(\d+)\]| rules\[(\d+)\])?$/
 const ENVOY = /^(?:istio-ext-authz-.+-)?ns\[([^\]]+)\]-policy\[([^\]]+)\]-rule\[(\d+)\]$/
 
 /** The mistake in it, or nothing. */
@@ -46,6 +47,7 @@ function isDecidedBy(text: string): text is DecidedBy {
 function deciderOf(text: string): Decider | undefined {
   const [, namespace, name, envoyRule] = ENVOY.exec(text) ?? []
   if (namespace !== undefined) return { policy: `${namespace}/${name}`, rule: Number(envoyRule) }
-  const [, policy, rule] = POLICY.exec(text) ?? []
+  const [, policy, ours, explained] = POLICY.exec(text) ?? []
+  const rule = ours ?? explained
   return policy === undefined ? undefined : { policy, rule: rule === undefined ? undefined : Number(rule) }
 }
