@@ -10,6 +10,7 @@ import {
   type LintFinding,
 } from './finding.ts'
 import { createLocate, type SourceText } from './locate.ts'
+import { checkLogic } from './logic-rules.ts'
 import { checkNames } from './name-rules.ts'
 import { checkPeers } from './peer-rules.ts'
 import { checkStructure } from './structure-rules.ts'
@@ -76,6 +77,7 @@ export function lintPolicies(
 const CHECKS: readonly ((context: LintContext) => void)[] = [
   checkValues,
   checkStructure,
+  checkLogic,
   checkZtunnel,
   checkTargets,
   checkNames,

@@ -1,0 +1,184 @@
+/** Rules that take nothing, and rules that take nothing of their own: exact, by what each of them takes. */
+import type { LintContext } from './finding.ts'
+import { fieldsOf } from './rule-fields.ts'
+import { canonicalText } from './structure-rules.ts'
+import { isUnmatchable } from './value-rules.ts'
+import type { AuthorizationPolicy, PolicyRuleSpec } from '../documents/authorization-policy.ts'
+import { parseDryRun } from '../documents/dry-run.ts'
+import type { PolicyDialect } from '../evaluator/verdict.ts'
+import { limits } from '../limits.ts'
+import { implies, isSatisfiable, type RuleSetOptions } from '../symbolic/rule-set.ts'
+import { hasTargets } from '../where/attached-to.ts'
+import { l4EffectOf } from '../where/l4-effect.ts'
+import { matchesSelector, selectsAll } from '../ztunnel/selector.ts'
+
+export function checkLogic(context: LintContext): void {
+  const rules = context.documents.authorizationPolicies.flatMap(policy => judgedRules(policy))
+  const budget = { pairs: limits.maxLintPairs }
+  const alive = rules.filter(rule => !neverMatches(rule, context))
+  for (const group of groupsOf(alive)) report(shadowsOf(group, budget, context), group, context)
+}
+
+/** Only rules of one namespace and action can shadow one another. */
+function groupsOf(rules: readonly JudgedRule[]): Iterable<readonly JudgedRule[]> {
+  const groups = new Map<string, JudgedRule[]>()
+  for (const rule of rules) {
+    const { metadata, spec } = rule.policy
+    const key = `${metadata.namespace} ${spec.action ?? 'ALLOW'}`
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [rule])
+    else group.push(rule)
+  }
+  return groups.values()
+}
+
+interface JudgedRule {
+  readonly policy: AuthorizationPolicy
+  readonly rule: PolicyRuleSpec
+  readonly index: number
+  readonly dialect: PolicyDialect
+  /** Equal rules have equal texts. */
+  readonly text: string
+  /** What it restricts, identity as one. */
+  readonly keys: ReadonlySet<string>
+}
+
+function judgedRules(policy: AuthorizationPolicy): readonly JudgedRule[] {
+  return (policy.spec.rules ?? []).map((rule, index) => {
+    const keys = fieldsOf(rule, index).map(({ key }) => (IDENTITY.test(key) ? 'identity' : key))
+    return {
+      policy,
+      rule,
+      index,
+      dialect: dialectOf(policy, rule),
+      text: canonicalText(rule),
+      keys: new Set(keys),
+    }
+  })
+}
+
+const IDENTITY = /^source\.(principal|namespace|serviceAccount|trustDomain)$/
+
+/** What ztunnel does not see has findings of its own: such a rule is judged as it is written. */
+function dialectOf(policy: AuthorizationPolicy, rule: PolicyRuleSpec): PolicyDialect {
+  const action = policy.spec.action ?? 'ALLOW'
+  if (hasTargets(policy) || (action !== 'ALLOW' && action !== 'DENY')) return 'envoy-http'
+  return l4EffectOf(rule, action).effect === 'as-written' ? 'ztunnel' : 'envoy-http'
+}
+
+function optionsOf({ policy, dialect }: JudgedRule, { settings }: LintContext): RuleSetOptions {
+  const { trustDomain, trustDomainAliases, pathNormalization } = settings
+  return {
+    dialect,
+    namespace: policy.metadata.namespace,
+    action: policy.spec.action ?? 'ALLOW',
+    trustDomain,
+    trustDomainAliases,
+    pathNormalization,
+    maxSteps: limits.maxLintSteps,
+  }
+}
+
+function neverMatches(judged: JudgedRule, context: LintContext): boolean {
+  const { policy, rule, index } = judged
+  const fields = fieldsOf(rule, index)
+  if (fields.length === 0) return false
+  const found = isSatisfiable(rule, optionsOf(judged, context))
+  if (found.kind !== 'empty') return false
+  const told = fields.some(
+    ({ negated, key, values }) => !negated && values.every(value => isUnmatchable(key, value)),
+  )
+  const where =
+    found.dimensions.length === 0 ? 'its conditions' : `its conditions on ${found.dimensions.join(', ')}`
+  if (!told)
+    context.report(
+      'never-matches',
+      policy,
+      `spec.rules[${index}]`,
+      `no request fulfils the rule: ${where} exclude each other`,
+    )
+  return true
+}
+
+/** Each rule against all others that are asked wherever it is asked. */
+function shadowsOf(
+  rules: readonly JudgedRule[],
+  budget: { pairs: number },
+  context: LintContext,
+): ReadonlyMap<JudgedRule, JudgedRule> {
+  const shadows = new Map<JudgedRule, JudgedRule>()
+  for (const [at, judged] of rules.entries())
+    for (const [other, by] of rules.entries()) {
+      if (at === other || shadows.has(judged) || shadows.has(by) || !mayShadow(judged, by)) continue
+      if (--budget.pairs < 0) return shadows
+      const isShadow = judged.text === by.text ? other < at : isImplied(judged, by, context)
+      if (isShadow) shadows.set(judged, by)
+    }
+  return shadows
+}
+
+function isImplied(judged: JudgedRule, by: JudgedRule, context: LintContext): boolean {
+  return implies(judged.rule, by.rule, optionsOf(judged, context)).kind === 'implied'
+}
+
+function report(
+  shadows: ReadonlyMap<JudgedRule, JudgedRule>,
+  rules: readonly JudgedRule[],
+  context: LintContext,
+): void {
+  const policies = new Set([...shadows.keys()].map(({ policy }) => policy))
+  for (const policy of policies) {
+    const own = rules.filter(rule => rule.policy === policy)
+    const by = own.map(rule => shadows.get(rule))
+    const whole =
+      own.length === policy.spec.rules?.length &&
+      by.every(other => other !== undefined && other.policy !== policy)
+    if (whole) {
+      const names = [...new Set(by.flatMap(other => (other === undefined ? [] : [nameOf(other)])))].join(', ')
+      context.report('shadowed-policy', policy, 'spec.rules', `${names} takes all that this policy takes`)
+    } else
+      for (const rule of own) {
+        const other = shadows.get(rule)
+        // The same rule again in one policy has a finding of its own.
+        if (other === undefined || (other.policy === policy && other.text === rule.text)) continue
+        const name = other.policy === policy ? `rules[${other.index}]` : nameOf(other)
+        const text = `${name} takes all that this rule takes`
+        context.report('shadowed-rule', policy, `spec.rules[${rule.index}]`, text)
+      }
+  }
+}
+
+function nameOf({ policy, index }: JudgedRule): string {
+  return `rules[${index}] of ${policy.metadata.namespace}/${policy.metadata.name}`
+}
+
+/** The same action, asked wherever the first one is asked; and nothing restricted that the first leaves free. */
+function mayShadow(judged: JudgedRule, by: JudgedRule): boolean {
+  if (judged.dialect !== by.dialect || ![...by.keys].every(key => judged.keys.has(key))) return false
+  const [own, other] = [judged.policy, by.policy]
+  if (own === other) return true
+  return (
+    (own.spec.action ?? 'ALLOW') === (other.spec.action ?? 'ALLOW') &&
+    own.spec.provider?.name === other.spec.provider?.name &&
+    isDryRun(own) === isDryRun(other) &&
+    covers(other, own)
+  )
+}
+
+function isDryRun({ metadata }: AuthorizationPolicy): boolean {
+  return parseDryRun(metadata.annotations['istio.io/dry-run'] ?? '') === true
+}
+
+/** Whether a policy is asked wherever another is, whatever mesh they are in. */
+function covers(wide: AuthorizationPolicy, narrow: AuthorizationPolicy): boolean {
+  if (wide.metadata.namespace !== narrow.metadata.namespace) return false
+  if (hasTargets(wide) || hasTargets(narrow)) {
+    const targets = new Set((wide.spec.targetRefs ?? []).map(canonicalText))
+    return (
+      hasTargets(narrow) && (narrow.spec.targetRefs ?? []).every(target => targets.has(canonicalText(target)))
+    )
+  }
+  if (wide.spec.selector === undefined) return true
+  if (narrow.spec.selector === undefined || selectsAll(wide.spec.selector)) return false
+  return matchesSelector(wide.spec.selector, narrow.spec.selector.matchLabels)
+}
