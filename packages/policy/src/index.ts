@@ -97,7 +97,12 @@ export {
   type PolicyAuthorizer,
   type RecheckOptions,
 } from './engine/admit.ts'
-export { type NormalizedPath, normalizePath, type PathNormalization } from './waypoint/normalize-path.ts'
+export {
+  type NormalizedPath,
+  normalizePath,
+  type NormalizePathOptions,
+  type PathNormalization,
+} from './waypoint/normalize-path.ts'
 export type { WaypointTarget } from './waypoint/attachment.ts'
 export type { WaypointPolicyOptions } from './waypoint/attached-policies.ts'
 export type { HttpRequestFacts } from './waypoint/facts.ts'

@@ -11,12 +11,16 @@ export interface Entry<Label> {
   readonly formula: Formula
   readonly outcome: string
   readonly label: Label
+  /** Of the label: regions are told apart by who decides. */
+  readonly name: string
 }
 
 /** Values of one dimension: those of any of these classes. */
 export interface RegionChoice {
   readonly dimension: string
   readonly classes: readonly DimensionClass[]
+  /** Everything that was looked at here, these classes too. */
+  readonly among: readonly DimensionClass[]
   /** The atoms that were told apart. */
   readonly atoms: readonly Atom[]
 }
@@ -117,15 +121,16 @@ class Search<Label> {
     const others = all.filter(atom => !focused.has(atom))
     const question = { dimension, focus, others, keep, pathNormalization, budget: this.#budget }
     const groups = new Map<string, { readonly pair: Pair<Label>; readonly classes: DimensionClass[] }>()
-    for (const one of dimensionClasses(question)) {
+    const among = dimensionClasses(question)
+    for (const one of among) {
       const next = this.#assign(pair, dimension, one)
-      const key = keyOf(next)
+      const key = namesOf(next)
       const group = groups.get(key) ?? { pair: next, classes: [] }
       group.classes.push(one)
       groups.set(key, group)
     }
     for (const { pair: next, classes } of groups.values()) {
-      this.#path.push({ dimension, classes, atoms: all })
+      this.#path.push({ dimension, classes, among, atoms: all })
       this.run(next)
       this.#path.pop()
     }
@@ -210,6 +215,13 @@ function atomsOf<Label>(entries: readonly Entry<Label>[], dimension: string): re
 
 function keyOf<Label>({ before, after }: Pair<Label>): string {
   return `${before.map(keyOfEntry).join()}|${after.map(keyOfEntry).join()}`
+}
+
+/** Like {@link keyOf}, with who it is. */
+function namesOf<Label>({ before, after }: Pair<Label>): string {
+  const text = (entries: readonly Entry<Label>[]): string =>
+    entries.map(entry => `${keyOfEntry(entry)}=${entry.name}`).join()
+  return `${text(before)}|${text(after)}`
 }
 
 function keyOfEntry<Label>({ formula, outcome }: Entry<Label>): string {

@@ -11,6 +11,7 @@ import { type FieldContext, fieldFormula } from './field-formula.ts'
 import type { Formula, Formulas } from './formula.ts'
 import { l4RuleFormula } from './l4-formula.ts'
 import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
+import { parseDryRun } from '../documents/dry-run.ts'
 import type { PeerAuthentication } from '../documents/peer-authentication.ts'
 import type { ResolvedDocuments, ResolvedOptions } from '../evaluator/policy-evaluator.ts'
 import type { Enforcer } from '../evaluator/verdict.ts'
@@ -40,13 +41,20 @@ interface Sides {
   readonly providers: Map<string, Formula[]>
 }
 
+/** In the order in which a ztunnel asks. */
+const SCOPES = { Namespace: 0, Global: 1, WorkloadSelector: 2 } as const
+
 const nobody: RuleLabel = Object.freeze({ policy: null, rule: null })
+
+/** Rules that were compiled, by their documents' text: two sides of a comparison share most of them. */
+export type KnownRules = Map<string, readonly PolicyEntry[]>
 
 export function policyModel(
   documents: ResolvedDocuments,
   kind: Enforcer['kind'],
   options: ResolvedOptions,
   formulas: Formulas,
+  known: KnownRules = new Map(),
 ): readonly PolicyEntry[] {
   const sides: Sides = { custom: [], deny: [], allow: [], anyAllow: [], providers: new Map() }
   const context = { formulas, rootNamespace: options.rootNamespace }
@@ -56,16 +64,21 @@ export function policyModel(
     addPeerAuthentications(sides, documents.peerAuthentications, context)
   } else {
     const field = fieldContext(documents, kind, options, context)
-    for (const policy of policies) addToEnvoy(sides, policy, kind, options, { ...context, ...field })
+    for (const policy of policies) addToEnvoy(sides, policy, kind, options, { ...context, ...field, known })
   }
   const asked = options.custom === 'deny' ? formulas.always : severalProviders(sides, formulas)
   return [
-    ...sides.custom.map(entry => ({ ...entry, formula: formulas.and([asked, entry.formula]) })),
-    ...sides.deny,
-    ...sides.allow,
-    { formula: formulas.or(sides.anyAllow), outcome: 'deny', label: nobody },
-    { formula: formulas.always, outcome: 'allow', label: nobody },
+    ...inOrder(sides.custom).map(entry => ({ ...entry, formula: formulas.and([asked, entry.formula]) })),
+    ...inOrder(sides.deny),
+    ...inOrder(sides.allow),
+    { formula: formulas.or(sides.anyAllow), outcome: 'deny', label: nobody, name: '' },
+    { formula: formulas.always, outcome: 'allow', label: nobody, name: '' },
   ]
+}
+
+/** Rules are asked in the order of their names: the first that matches is the one that decides. */
+function inOrder(entries: readonly PolicyEntry[]): readonly PolicyEntry[] {
+  return [...entries].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
 }
 
 /** What a rule of Envoy asks for, place apart. */
@@ -90,26 +103,45 @@ function addToEnvoy(
   policy: AuthorizationPolicy,
   kind: Enforcer['kind'],
   { dialect }: ResolvedOptions,
-  context: PlaceContext & Omit<FieldContext, 'namespace'>,
+  context: PlaceContext & Omit<FieldContext, 'namespace'> & { readonly known: KnownRules },
 ): void {
   if (dialect === 'ztunnel') return
-  const compiled = compileWaypointPolicy(policy, dialect, context.trustDomains)
-  const { formulas } = context
+  const { formulas, trustDomains, known } = context
   const attached = attachedAtEnvoy(policy, kind, context)
-  const provider = policy.spec.provider?.name
+  const { metadata, spec } = policy
+  const { action = 'ALLOW', provider } = spec
   if (provider !== undefined)
-    sides.providers.set(provider, [...(sides.providers.get(provider) ?? []), attached])
-  if (compiled.dryRun || compiled.action === 'AUDIT') return
-  const { namespace } = policy.metadata
-  const allow = compiled.action === 'ALLOW'
+    sides.providers.set(provider.name, [...(sides.providers.get(provider.name) ?? []), attached])
+  if (action === 'AUDIT' || parseDryRun(metadata.annotations['istio.io/dry-run'] ?? '') === true) return
+  const allow = action === 'ALLOW'
   if (allow) sides.anyAllow.push(attached)
-  const side = allow ? sides.allow : compiled.action === 'DENY' ? sides.deny : sides.custom
-  for (const rule of compiled.rules)
-    side.push({
-      formula: formulas.and([attached, envoyRuleFormula(rule, { ...context, namespace })]),
-      outcome: allow ? 'allow' : 'deny',
-      label: { policy: compiled.key, rule: rule.by.rule },
-    })
+  const side = allow ? sides.allow : action === 'DENY' ? sides.deny : sides.custom
+  const { namespace } = metadata
+  side.push(
+    ...remembered(policy, known, () => {
+      const { key, rules } = compileWaypointPolicy(policy, dialect, trustDomains)
+      return rules.map(rule => ({
+        formula: formulas.and([attached, envoyRuleFormula(rule, { ...context, namespace })]),
+        outcome: allow ? 'allow' : 'deny',
+        label: { policy: key, rule: rule.by.rule },
+        name: rule.id,
+      }))
+    }),
+  )
+}
+
+/** Rules depend on the token's issuers only where they ask for tokens: whoever remembers keeps one list per side then. */
+function remembered(
+  { metadata, spec }: AuthorizationPolicy,
+  known: KnownRules,
+  make: () => readonly PolicyEntry[],
+): readonly PolicyEntry[] {
+  const key = JSON.stringify([metadata.namespace, metadata.name, spec])
+  const before = known.get(key)
+  if (before !== undefined) return before
+  const made = make()
+  known.set(key, made)
+  return made
 }
 
 /** istiod refuses to choose between providers: then a CUSTOM rule that matches denies, whatever they would say. */
@@ -161,6 +193,7 @@ function addAuthorization(
       formula: formulas.and([attached, l4RuleFormula(written, formulas)]),
       outcome: allow ? 'allow' : 'deny',
       label: { policy: authorizationKey(authorization), rule },
+      name: `${SCOPES[authorization.scope]} ${authorizationKey(authorization)} ${String(rule).padStart(9, '0')}`,
     })
 }
 

@@ -140,9 +140,9 @@ type Found =
 function search(formula: Formula, options: RuleSetOptions, formulas: Formulas): Found {
   const { pathNormalization = defaults.pathNormalization, maxSteps = limits.maxDiffSteps, dialect } = options
   const place = { kind: 'workload' as const, dialect, pathNormalization }
-  const never = { formula: formulas.always, outcome: 'no', label: undefined }
+  const never = { formula: formulas.always, outcome: 'no', label: undefined, name: '' }
   const result: Comparison<undefined> = compare(
-    [{ formula, outcome: 'yes', label: undefined }, never],
+    [{ formula, outcome: 'yes', label: undefined, name: '' }, never],
     [never],
     {
       formulas,
