@@ -15,6 +15,16 @@ const many = Array.from({ length: 100 }, (_, index) => `x-${index}: 1`).join('\r
 const vectors: readonly (readonly [name: string, bytes: string, status: number])[] = [
   ['no request line', 'hello\r\n\r\n', 400],
   [
+    'dots that a parameter hides from normalization',
+    'GET /a/%2e%2e;x/b HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n',
+    400,
+  ],
+  [
+    'dots that a backslash and a parameter hide',
+    'GET /a\\..;/b HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n',
+    400,
+  ],
+  [
     'Content-Length and Transfer-Encoding',
     'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
     400,

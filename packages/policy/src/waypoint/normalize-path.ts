@@ -19,10 +19,24 @@ const UNRESERVED = /[A-Za-z0-9\-._~]/
 /** What Envoy escapes in a path. Brackets stay as they are. */
 const ESCAPED: ReadonlySet<string> = new Set([' ', '"', '<', '>', '^', '`', '{', '|', '}'])
 
+export interface NormalizePathOptions {
+  /**
+   * What becomes of `.;x` and `..;x` that are left after everything else: `keep` them, as Envoy does (the default), or
+   * `refuse` the path, because some servers drop the parameter and read the dots.
+   */
+  readonly dotParameters?: 'keep' | 'refuse'
+}
+
+const DOT_PARAMETER = /\/\.{1,2};/
+
 /**
  * @param target path and query of a request, as sent: origin form, or `*`.
  */
-export function normalizePath(target: string, mode: PathNormalization): NormalizedPath {
+export function normalizePath(
+  target: string,
+  mode: PathNormalization,
+  { dotParameters = 'keep' }: NormalizePathOptions = {},
+): NormalizedPath {
   const refused = refusal(target)
   if (refused !== undefined) return { ok: false, reason: refused }
   if (mode === 'NONE' || target === '*') return { ok: true, path: target }
@@ -33,7 +47,10 @@ export function normalizePath(target: string, mode: PathNormalization): Normaliz
   const opened = mode === 'DECODE_AND_MERGE_SLASHES' ? path.replace(/%(?:2f|5c)/gi, slashOf) : path
   if (/%00/.test(opened)) return { ok: false, reason: 'the path holds an escaped NUL' }
   const resolved = resolve(withoutDotParameters(opened))
-  return { ok: true, path: (mode === 'BASE' ? resolved : mergeSlashes(resolved)) + query }
+  const done = mode === 'BASE' ? resolved : mergeSlashes(resolved)
+  if (dotParameters === 'refuse' && DOT_PARAMETER.test(done))
+    return { ok: false, reason: 'the path hides dots behind a parameter ("..;")' }
+  return { ok: true, path: done + query }
 }
 
 /** What no mode forwards. */

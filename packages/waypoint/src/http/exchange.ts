@@ -92,7 +92,7 @@ function judgeHead(
   const isAsterisk = target === '*' && method === 'OPTIONS'
   const path = isAsterisk
     ? ({ ok: true, path: target } as const)
-    : normalizePath(target, desk.pathNormalization())
+    : normalizePath(target, desk.pathNormalization(), { dotParameters: 'refuse' })
   const fields = cleanRequestFields(incoming.headers, {
     scheme,
     isHttp2: incoming.protocol === 'HTTP/2',
