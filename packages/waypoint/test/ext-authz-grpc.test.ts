@@ -1,0 +1,362 @@
+/** CUSTOM over gRPC: a real grpc-js provider behind a real waypoint. */
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { describe, expect, it, vi } from 'vitest'
+import { custom, grpcProvider, join, mesh } from './ext-authz-world.ts'
+import { policy } from './process-fixtures.ts'
+import { createWorld, exchange, type WorldOptions } from './world.ts'
+
+type Answering = Parameters<typeof grpcProvider>[0]
+
+/** The service `web` with one CUSTOM policy, and who is asked. */
+async function asked(
+  answering: Answering,
+  options: WorldOptions & { readonly fields?: readonly string[] } = {},
+) {
+  const provider = await grpcProvider(answering)
+  const seen: IncomingMessage[] = []
+  const world = await createWorld({
+    protocol: 'HTTP11',
+    policies: [custom()],
+    meshConfig: mesh({ kind: 'Grpc', fields: options.fields ?? [] }),
+    app: (request, response) => {
+      seen.push(request)
+      response.setHeader('x-app', 'yes')
+      request.resume().on('end', () => response.end('hello'))
+    },
+    ...options,
+  })
+  join(world, provider)
+  return { world, provider, seen }
+}
+
+const denied = (status?: number, body = '', headers: readonly (readonly [string, string])[] = []) =>
+  ({
+    status: { code: 7 },
+    httpResponse: {
+      case: 'deniedResponse',
+      value: {
+        ...(status === undefined ? {} : { status: { code: status } }),
+        body,
+        headers: headers.map(([key, value]) => ({ header: { key, value } })),
+      },
+    },
+  }) as const
+
+describe('a gRPC provider', () => {
+  it('that says yes is told who calls, and the request passes', async () => {
+    const { world, provider } = await asked(() => ({ status: { code: 0 } }))
+    const answer = await world.fetch('/a%62?q=1', { fields: { 'x-a': '1', cookie: 'c=1' } })
+    expect([answer.status, answer.body]).toEqual([200, 'hello'])
+    const attributes = provider.requests[0]?.attributes
+    expect(attributes?.source).toMatchObject({
+      principal: 'spiffe://cluster.local/ns/default/sa/client',
+      address: { socketAddress: { address: world.client.addresses[0] } },
+    })
+    expect(attributes?.destination).toMatchObject({
+      principal: 'spiffe://cluster.local/ns/default/sa/waypoint',
+      address: { socketAddress: { address: world.web.vips[0]?.ip, portValue: 80 } },
+    })
+    expect(attributes?.request?.time).toBeDefined()
+    expect(attributes?.request?.http).toMatchObject({
+      method: 'GET',
+      path: '/ab?q=1',
+      host: 'web',
+      scheme: 'http',
+      protocol: 'HTTP/1.1',
+      size: -1n,
+      body: '',
+      headers: { ':path': '/ab?q=1', ':method': 'GET', ':authority': 'web', 'x-a': '1', cookie: 'c=1' },
+    })
+  })
+
+  it('that says no answers for itself: status, body, headers; UAEX in the log, nothing upstream', async () => {
+    const { world, seen } = await asked(() =>
+      denied(418, 'not for you', [
+        ['x-why', 'tea'],
+        ['content-type', 'text/tea'],
+        ['content-length', '1'],
+      ]),
+    )
+    const answer = await world.fetch('/')
+    expect([answer.status, answer.body, answer.headers['x-why'], answer.headers['content-type']]).toEqual([
+      418,
+      'not for you',
+      'tea',
+      'text/tea',
+    ])
+    expect(await world.line(/"GET \/ HTTP/)).toMatch(/ 418 UAEX ext_authz_denied /)
+    expect(seen).toEqual([])
+    expect(world.tunnels).toEqual([])
+    expect(world.requests[0]?.denial).toMatchObject({
+      allowed: false,
+      by: { policy: 'default/ask', rule: 0 },
+      reason: 'CUSTOM policy default/ask: the provider opa denied it',
+    })
+    expect(await world.metrics()).toMatch(
+      /ambient_ext_authz_checks_total\{provider="opa",result="denied"\} 1/,
+    )
+  })
+
+  it('that says no without more is 403, and a status that is none as well', async () => {
+    let status: number | undefined
+    const { world } = await asked(() => denied(status))
+    expect((await world.fetch('/')).status).toBe(403)
+    status = 700
+    expect((await world.fetch('/')).status).toBe(403)
+  })
+
+  it('that says no to gRPC says it in gRPC', async () => {
+    const { world } = await asked(() => denied(403, 'not you'))
+    const answer = await world.fetch('/s/M', {
+      method: 'POST',
+      fields: { 'content-type': 'application/grpc' },
+      body: '',
+    })
+    expect([answer.status, answer.headers['grpc-status'], answer.headers['grpc-message']]).toEqual([
+      200,
+      '7',
+      'not you',
+    ])
+  })
+
+  it.each<readonly [string, Answering, string]>([
+    ['fails', () => Promise.reject(new Error('no')), 'gRPC status 13'],
+    [
+      'answers what is no header',
+      () =>
+        ({
+          status: { code: 0 },
+          httpResponse: {
+            case: 'okResponse',
+            value: { headers: [{ header: { key: 'x', value: 'a\r\nb: c' } }] },
+          },
+        }) as const,
+      'a header that is none',
+    ],
+  ])('that %s denies, with nothing for the caller', async (_name, answering, reason) => {
+    const { world, seen } = await asked(answering)
+    const answer = await world.fetch('/')
+    expect([answer.status, answer.body]).toEqual([403, ''])
+    expect(await world.line(/"GET \/ HTTP/)).toMatch(/ 403 UAEX ext_authz_error /)
+    expect(world.requests[0]?.denial?.reason).toContain(reason)
+    expect(seen).toEqual([])
+  })
+
+  it('that nobody reaches denies with the status that is configured, or lets pass', async () => {
+    const { world } = await asked(undefined, { fields: ['statusOnError: "503"'] })
+    join(world, { address: '127.0.0.1', port: 1 })
+    expect((await world.fetch('/')).status).toBe(503)
+    expect(await world.line(/could not be asked/)).toMatch(/provider="?opa/)
+    world.store.set({ meshConfig: mesh({ kind: 'Grpc', fields: ['failOpen: true'] }) })
+    expect((await world.fetch('/')).status).toBe(200)
+  })
+
+  it('that takes too long is given up', async () => {
+    const { world } = await asked(() => new Promise(() => {}), { fields: ['timeout: 0.05s'] })
+    expect((await world.fetch('/')).status).toBe(403)
+    expect(world.requests[0]?.denial?.reason).toContain('no answer within 50 ms')
+  })
+
+  it('is told no more when the caller leaves, and nothing goes upstream', async () => {
+    let onCancelled: () => void = () => {}
+    const cancelled = new Promise<void>(resolve => {
+      onCancelled = resolve
+    })
+    const { world, provider, seen } = await asked((_request, call) => {
+      call.on('cancelled', onCancelled)
+      return new Promise(() => {})
+    })
+    const socket = (await world.tunnel()).socket()
+    socket.on('error', () => {})
+    socket.write('GET /gone HTTP/1.1\r\nhost: web\r\n\r\n')
+    await vi.waitFor(() => expect(provider.requests).toHaveLength(1))
+    socket.destroy()
+    await cancelled
+    expect(await world.line(/"GET \/gone/)).toMatch(/ 0 DC downstream_remote_disconnect /)
+    expect(seen).toEqual([])
+  })
+
+  it('changes the request and the response, and not what frames them', async () => {
+    const { world, seen } = await asked(() => ({
+      status: { code: 0 },
+      httpResponse: {
+        case: 'okResponse',
+        value: {
+          headers: [
+            { header: { key: 'X-User', value: 'ünï' } },
+            { header: { key: 'x-list', value: 'two' }, append: true },
+            { header: { key: 'x-there', value: 'new' }, appendAction: 1 },
+            { header: { key: 'x-not-there', value: 'new' }, appendAction: 3 },
+            { header: { key: 'host', value: 'evil' } },
+            { header: { key: ':path', value: '/evil' } },
+            { header: { key: 'content-length', value: '9' } },
+          ],
+          headersToRemove: ['authorization', 'host', ':path'],
+          responseHeadersToAdd: [{ header: { key: 'x-seen', value: 'by opa' } }],
+          queryParametersToSet: [
+            { key: 'a', value: '2' },
+            { key: 'new', value: 'x' },
+          ],
+          queryParametersToRemove: ['secret'],
+        },
+      },
+    }))
+    const fields = { authorization: 'Basic x', 'x-user': 'me', 'x-list': 'one', 'x-there': 'old' }
+    const answer = await world.fetch('/p?a=1&secret=s&b=%20', { fields })
+    expect([answer.status, answer.headers['x-seen'], answer.headers['x-app']]).toEqual([200, 'by opa', 'yes'])
+    expect(seen[0]?.url).toBe('/p?a=2&b=%20&new=x')
+    expect(seen[0]?.headers).toMatchObject({
+      host: 'web',
+      'x-user': Buffer.from('ünï').toString('latin1'),
+      'x-list': 'one, two',
+      'x-there': 'old',
+    })
+    expect(seen[0]?.headers).not.toHaveProperty('authorization')
+    expect(seen[0]?.headers).not.toHaveProperty('x-not-there')
+    expect(seen[0]?.headers).not.toHaveProperty('content-length')
+  })
+
+  it('is not by-passed by bytes that are no text', async () => {
+    const { world, provider } = await asked(() => denied())
+    const socket = (await world.tunnel()).socket()
+    socket.write(
+      Buffer.from(
+        'GET / HTTP/1.1\r\nhost: web\r\nx-raw: a\x80\xffb\r\nx-utf8: \xc3\xbc\r\nconnection: close\r\n\r\n',
+        'latin1',
+      ),
+    )
+    let text = ''
+    socket.on('data', chunk => {
+      text += String(chunk)
+    })
+    await once(socket, 'end')
+    expect(text).toMatch(/^HTTP\/1.1 403/)
+    expect(provider.requests[0]?.attributes?.request?.http?.headers).toMatchObject({
+      'x-raw': 'a!!b',
+      'x-utf8': 'ü',
+    })
+    socket.destroy()
+  })
+
+  it('judges before DENY and ALLOW, which see what it made of the request', async () => {
+    const { world } = await asked(
+      () => ({
+        status: { code: 0 },
+        httpResponse: {
+          case: 'okResponse',
+          value: { headers: [{ header: { key: 'x-role', value: 'admin' } }] },
+        },
+      }),
+      {
+        policies: [
+          custom('ask', { paths: ['/admin', '/closed'] }),
+          custom('admins', { action: 'ALLOW', headers: ['x-role', 'admin'] }),
+          policy('closed', 'DENY', { paths: ['/closed'] }),
+        ],
+      },
+    )
+    expect((await world.fetch('/admin')).status).toBe(200)
+    expect((await world.fetch('/other')).status).toBe(403)
+    const closed = await world.fetch('/closed')
+    expect([closed.status, closed.body]).toEqual([403, 'RBAC: access denied'])
+  })
+})
+
+describe('a request’s body', () => {
+  const packed = (fields: string) => ({ fields: [`includeRequestBodyInCheck: { ${fields} }`] })
+
+  it('is shown to the provider and then goes on whole', async () => {
+    let got = ''
+    const { world, provider } = await asked(() => ({ status: { code: 0 } }), {
+      ...packed('maxRequestBytes: 10'),
+      app: (request, response) => {
+        request.on('data', chunk => {
+          got += String(chunk)
+        })
+        request.on('end', () => response.end('ok'))
+      },
+    })
+    expect((await world.fetch('/', { method: 'POST', body: '0123456789' })).status).toBe(200)
+    expect(got).toBe('0123456789')
+    expect(provider.requests[0]?.attributes?.request?.http).toMatchObject({
+      body: '0123456789',
+      headers: { 'x-envoy-auth-partial-body': 'false' },
+    })
+    const tooLong = await world.fetch('/', { method: 'POST', body: '0123456789a' })
+    expect([tooLong.status, tooLong.body]).toEqual([413, 'Payload Too Large'])
+    expect(provider.requests).toHaveLength(1)
+  })
+
+  it('is cut for the provider where that is allowed, and never for the upstream', async () => {
+    let got = 0
+    const { world, provider } = await asked(() => ({ status: { code: 0 } }), {
+      ...packed('maxRequestBytes: 4, allowPartialMessage: true, packAsBytes: true'),
+      app: (request, response) => {
+        request.on('data', chunk => {
+          got += chunk.length
+        })
+        request.on('end', () => response.end('ok'))
+      },
+    })
+    const body = 'x'.repeat(300_000)
+    const fields = { 'transfer-encoding': 'chunked', 'x-envoy-auth-partial-body': 'false' }
+    expect((await world.fetch('/', { method: 'POST', body, fields })).status).toBe(200)
+    expect(got).toBe(300_000)
+    const http = provider.requests[0]?.attributes?.request?.http
+    const { rawBody, body: text, headers } = http ?? {}
+    const isPartial = headers?.['x-envoy-auth-partial-body']
+    expect([String(Buffer.from(rawBody ?? [])), text, isPartial]).toEqual(['xxxx', '', 'true'])
+  })
+
+  it('of a chunked request that is too long is refused too', async () => {
+    const { world, provider, seen } = await asked(
+      () => ({ status: { code: 0 } }),
+      packed('maxRequestBytes: 4'),
+    )
+    const fields = { 'transfer-encoding': 'chunked' }
+    expect((await world.fetch('/', { method: 'POST', body: '12345', fields })).status).toBe(413)
+    expect([provider.requests, seen]).toEqual([[], []])
+  })
+
+  it('that is not asked for is not read before the answer', async () => {
+    let answer: () => void = () => {}
+    const { world, provider, seen } = await asked(
+      () =>
+        new Promise(resolve => {
+          answer = () => resolve({ status: { code: 0 } })
+        }),
+    )
+    const socket = (await world.tunnel()).socket()
+    let text = ''
+    socket.on('data', chunk => {
+      text += String(chunk)
+    })
+    socket.write(
+      'POST / HTTP/1.1\r\nhost: web\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\n',
+    )
+    await vi.waitFor(() => expect(provider.requests).toHaveLength(1))
+    expect([text, seen]).toEqual(['', []])
+    answer()
+    await vi.waitFor(() => expect(text).toMatch(/^HTTP\/1.1 100/))
+    socket.write('ok')
+    await once(socket, 'end')
+    expect(text).toMatch(/HTTP\/1.1 200/)
+    socket.destroy()
+  })
+})
+
+it('a hundred requests at once are each asked about, over few connections, and nothing is left', async () => {
+  const { world, provider } = await asked(request => {
+    const isOdd = Number(request.attributes?.request?.http?.headers['x-n']) % 2 === 1
+    return isOdd ? denied(401) : { status: { code: 0 } }
+  })
+  const tunnels = await Promise.all(Array.from({ length: 100 }, () => world.tunnel()))
+  const answers = await Promise.all(
+    tunnels.map((tunnel, n) => exchange(tunnel, '/', { fields: { 'x-n': String(n) } })),
+  )
+  expect(answers.map(({ status }) => status)).toEqual(answers.map((_, n) => (n % 2 === 1 ? 401 : 200)))
+  expect(provider.requests).toHaveLength(100)
+  expect(JSON.parse((await world.admin('/config_dump')).body)).toMatchObject({ connections: [] })
+  await world.waypoint.close({ graceMs: 1_000 })
+})
