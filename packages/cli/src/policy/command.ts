@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { addCommand, type CommandContext } from '../command-line.ts'
 import { registerPolicyCoverage } from './coverage.ts'
+import { registerPolicyDiff } from './diff.ts'
 import { registerPolicyExplain } from './explain.ts'
 import { registerPolicyLint } from './lint.ts'
 import { registerPolicyTest } from './test.ts'
@@ -20,6 +21,7 @@ export function registerPolicy(program: Command, context: CommandContext): void 
   ).addHelpText('after', EXAMPLES)
   registerPolicyExplain(policy, context)
   registerPolicyLint(policy, context)
+  registerPolicyDiff(policy, context)
   registerPolicyWhere(policy, context)
   registerPolicyTest(policy, context)
   registerPolicyCoverage(policy, context)
