@@ -77,15 +77,19 @@ describe('ambient policy test', () => {
     expect(out).toContain('\n2 passed, 1 failed, in 1 file\n')
   })
 
-  it('notices that a rule was deleted, and so does the coverage', async () => {
+  it.each([
+    ['first', 'clients read', / {4}- from: .*client.*\n.*\n/],
+    ['last', 'admins write', / {4}- from: .*admin.*\n/],
+  ])('fails when the %s rule is deleted, and so does the coverage', async (_, test, rule) => {
     const strict = ['test', folder, '--coverage', '--coverage-threshold', '100']
     expect(await ambient(...strict)).toMatchObject({ code: 0, err: '' })
-    write('policies/web.yaml', POLICY.replace(/ {4}- from: .*client.*\n.*\n/, ''))
+    write('policies/web.yaml', POLICY.replace(rule, ''))
     const { code, out, err } = await ambient(...strict)
     expect(code).toBe(1)
-    expect(out).toContain('FAIL  clients read')
-    // The test of the rule that is left names it by its old place, so it fails, and counts for nothing.
-    expect(err).toBe('coverage is 50 %, less than the threshold of 100 %\n')
+    expect(out).toContain(`FAIL  ${test}\n`)
+    // The last rule is not there to be covered, but a test names it.
+    expect(out).toContain('tests/web.policy-test.yaml:6:5: shop/web rules[1]: no test is matched by it\n')
+    expect(err).toMatch(/^coverage is [\d.]+ %, less than the threshold of 100 %\n$/)
   })
 
   it('notices that a test was deleted', async () => {

@@ -97,6 +97,13 @@ describe('a test exercises', () => {
     expect(exercised(cover('  - { from: shop/a, to: "db.shop:80", path: /, expect: allow }'))).toEqual([])
   })
 
+  it('no rule that is not there: one that a test misses counts as a rule without a test', () => {
+    const report = cover('  - { from: shop/a, path: /, expect: allow, by: "shop/web[rule 2]" }')
+    expect(report.summary.rules).toEqual({ total: 3, covered: 0, percent: 0 })
+    expect(formatCoverage(report)).toContain('a.yaml:3:5: shop/web rules[2]: no test is matched by it\n')
+    expect(cover('  - { from: shop/a, path: /, by: "shop/web[rule 1]" }').summary.rules.total).toBe(2)
+  })
+
   it('what a deny rule matches, at ztunnel too', () => {
     const l4 = `
 apiVersion: security.istio.io/v1

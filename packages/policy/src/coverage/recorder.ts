@@ -3,6 +3,7 @@ import { createEvaluator } from '../evaluator/create-evaluator.ts'
 import type { EvaluatorDocuments, EvaluatorOptions, PolicyEvaluator } from '../evaluator/policy-evaluator.ts'
 import type { PolicyRequest } from '../evaluator/request.ts'
 import type { Enforcer, PolicyDialect, PolicyTrace, PolicyVerdict, RuleTrace } from '../evaluator/verdict.ts'
+import { deciderOf } from '../test-file/decided-by.ts'
 import { type AlternativeItem, type CoverageItem, coverageItems, coverageKey } from './items.ts'
 
 /** How often each item was exercised, by its key. */
@@ -20,6 +21,11 @@ export interface CoverageRecorder {
     enforcer: Enforcer | undefined,
     verdict: PolicyVerdict,
   ): readonly CoverageItem[]
+  /**
+   * What a test that failed says has decided, when there is no such rule: something to exercise that nothing can. So a rule
+   * that is deleted is missed, though all that is left is covered.
+   */
+  missing(by: string, place: Pick<CoverageItem, 'file' | 'line' | 'column'>): readonly CoverageItem[]
 }
 
 /**
@@ -50,6 +56,11 @@ export function createCoverageRecorder(
           exercised.push(...probes.matched(open, verdict.dialect, request, enforcer))
       }
       return exercised
+    },
+    missing(by, place) {
+      const { policy, rule = 0 } = deciderOf(by) ?? {}
+      if (policy === undefined || policies.get(policy)?.policy.spec.rules?.[rule] !== undefined) return []
+      return [{ kind: 'rule', policy, rule, path: `rules[${rule}]`, ...place }]
     },
   }
 }

@@ -10,7 +10,8 @@ import type { Fail } from './terms.ts'
  */
 export type DecidedBy = 'default' | 'none' | `${string}/${string}` | `ns[${string}`
 
-interface Decider {
+/** A policy as `namespace/name`, and one of its rules where the text names one. */
+export interface NamedDecider {
   readonly policy: string
   readonly rule: number | undefined
 }
@@ -40,14 +41,15 @@ export function decidedBy({ action, policy, rule }: PolicyVerdict): string {
   return action === 'ALLOW' ? 'none' : 'default'
 }
 
-function isDecidedBy(text: string): text is DecidedBy {
-  return text === 'default' || text === 'none' || deciderOf(text) !== undefined
-}
-
-function deciderOf(text: string): Decider | undefined {
+/** Nothing for `default`, `none` and what is neither. */
+export function deciderOf(text: string): NamedDecider | undefined {
   const [, namespace, name, envoyRule] = ENVOY.exec(text) ?? []
   if (namespace !== undefined) return { policy: `${namespace}/${name}`, rule: Number(envoyRule) }
   const [, policy, ours, explained] = POLICY.exec(text) ?? []
   const rule = ours ?? explained
   return policy === undefined ? undefined : { policy, rule: rule === undefined ? undefined : Number(rule) }
+}
+
+function isDecidedBy(text: string): text is DecidedBy {
+  return text === 'default' || text === 'none' || deciderOf(text) !== undefined
 }

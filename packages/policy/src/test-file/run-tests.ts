@@ -20,7 +20,7 @@ export interface PolicyTestResult {
 
 export interface PolicyTestRun {
   readonly results: readonly PolicyTestResult[]
-  /** What the policies hold to be exercised. */
+  /** What the policies hold to be exercised, and rules that tests miss. */
   readonly items: readonly CoverageItem[]
   /** What tests that passed exercised, once per test. */
   readonly exercised: readonly CoverageItem[]
@@ -55,15 +55,18 @@ export function createPolicyBench(documents: EvaluatorDocuments, settings: Polic
 export function runPolicyTests(file: PolicyTestFile, documents: EvaluatorDocuments): PolicyTestRun {
   const bench = createPolicyBench(documents, file.settings)
   const exercised: CoverageItem[] = []
+  const missing: CoverageItem[] = []
   const results = file.cases.map((test): PolicyTestResult => {
     const verdict = bench.decide(test)
     const mistakes = mistakesOf(test.expected, verdict)
+    if (mistakes.includes('by'))
+      missing.push(...bench.coverage.missing(test.expected.by ?? '', test.position))
     if (mistakes.length > 0)
       return { test, passed: false, verdict, message: failureText(test, test.expected, verdict) }
     exercised.push(...bench.coverage.record(test.request, test.enforcer, verdict))
     return { test, passed: true, verdict }
   })
-  return { results, items: bench.coverage.items, exercised }
+  return { results, items: [...bench.coverage.items, ...missing], exercised }
 }
 
 /** What of the verdict is not as expected. */

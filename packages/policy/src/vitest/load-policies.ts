@@ -53,6 +53,8 @@ export interface PolicyDecision {
   readonly verdict: PolicyVerdict
   /** Counts for the coverage: called by the matchers when a test has passed. */
   passed(): void
+  /** Counts a rule that was expected to decide, and that no policy has. */
+  missed(by: string): void
 }
 
 /**
@@ -101,6 +103,7 @@ function createTestPolicies(documents: PolicyFileDocuments, options: TestPolicyO
           const exercised = bench.coverage.record(question.request, question.enforcer, verdict)
           if (exercised.length > 0) sink.exercised(exercised)
         },
+        missed: by => sink?.items(bench.coverage.missing(by, {})),
       }
     },
   }

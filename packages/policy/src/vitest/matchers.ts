@@ -59,11 +59,12 @@ export const policyMatchers = Object.freeze({
 
 function judge(
   { isNot = false }: MatcherContext,
-  { question, verdict, passed }: PolicyDecision,
+  { question, verdict, passed, missed }: PolicyDecision,
   expected: Partial<PolicyExpectation>,
 ): MatcherResult {
   const pass = mistakesOf({ ...expected, verdict: expected.verdict ?? verdict.verdict }, verdict).length === 0
   if (pass !== isNot) passed()
+  else if (expected.by !== undefined) missed(expected.by)
   return { pass, message: () => failureText(question, expected, verdict, isNot) }
 }
 
