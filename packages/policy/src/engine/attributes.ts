@@ -11,6 +11,11 @@ import type {
 
 export type Test = (facts: Facts) => boolean
 
+type TextTest = (value: string) => boolean
+
+/** So many values of one attribute are compared one by one. */
+const MAX_WALKED = 8
+
 export interface AttributeTest {
   readonly attribute: AuthorizationAttribute
   readonly test: Test
@@ -61,8 +66,7 @@ function portTest(ports: readonly number[]): Test | undefined {
   const [only] = ports
   if (only === undefined) return undefined
   if (ports.length === 1) return facts => facts.destinationPort === only
-  const set = new Set(ports)
-  return facts => set.has(facts.destinationPort)
+  return facts => ports.includes(facts.destinationPort)
 }
 
 function principalTest(matches: readonly StringMatch[]): Test | undefined {
@@ -80,8 +84,8 @@ function accountTest(accounts: readonly ServiceAccountMatch[]): Test | undefined
   const [only] = keys
   if (only === undefined) return undefined
   if (keys.length === 1) return facts => facts.account === only
-  const set = new Set(keys)
-  return facts => facts.account !== undefined && set.has(facts.account)
+  const test = isOneOf(keys)
+  return facts => facts.account !== undefined && test(facts.account)
 }
 
 /** As {@link Facts.account} writes it. */
@@ -90,24 +94,32 @@ export function accountKey(account: ServiceAccountMatch): string {
 }
 
 /** Most ask for one value: a set for each would be most of what policies weigh. */
-function stringTest(matches: readonly StringMatch[]): ((value: string) => boolean) | undefined {
+function stringTest(matches: readonly StringMatch[]): TextTest | undefined {
   const [only] = matches
   if (only === undefined) return undefined
   if (matches.length === 1) return oneTest(only)
-  const exact = new Set<string>()
-  const others: ((value: string) => boolean)[] = []
-  for (const match of matches) {
-    if (match.kind === 'exact') exact.add(match.value)
-    else others.push(oneTest(match))
-  }
+  const exact = matches.flatMap(match => (match.kind === 'exact' ? [match.value] : []))
+  const others = matches.filter(match => match.kind !== 'exact').map(oneTest)
+  const isExact = isOneOf(exact)
+  return others.length === 0 ? isExact : orOne(isExact, others)
+}
+
+function orOne(first: TextTest, others: readonly TextTest[]): TextTest {
   return value => {
-    if (exact.has(value)) return true
+    if (first(value)) return true
     for (const test of others) if (test(value)) return true
     return false
   }
 }
 
-function oneTest(match: StringMatch): (value: string) => boolean {
+/** Few are walked: a set weighs more than they do. */
+function isOneOf(values: readonly string[]): TextTest {
+  if (values.length <= MAX_WALKED) return value => values.includes(value)
+  const set = new Set(values)
+  return value => set.has(value)
+}
+
+function oneTest(match: StringMatch): TextTest {
   if (match.kind === 'presence') return isNotEmpty
   const { kind, value: wanted } = match
   switch (kind) {

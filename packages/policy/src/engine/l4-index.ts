@@ -5,7 +5,7 @@ import type { CompiledRule } from './compile.ts'
 import type { Facts } from './facts.ts'
 import type { IndexKey, NarrowedClause, Narrowing } from '../rule-index/index-key.ts'
 import { type IndexShape, RuleIndex } from '../rule-index/rule-index.ts'
-import type { AuthorizationMatch, StringMatch } from '../ztunnel/authorization.ts'
+import type { AuthorizationAttribute, AuthorizationMatch, StringMatch } from '../ztunnel/authorization.ts'
 
 export type L4Index = RuleIndex<CompiledRule, Facts>
 
@@ -39,39 +39,57 @@ const shape: IndexShape<CompiledRule, Facts> = {
 }
 
 function narrowingsOf(match: AuthorizationMatch, deny: boolean): readonly Narrowing[] {
+  const found: Narrowing[] = []
+  const add = (narrowing: Narrowing | undefined): void => {
+    if (narrowing !== undefined) found.push(narrowing)
+  }
   const { principals, namespaces, serviceAccounts, destinationPorts } = match
-  const exact = (of: string, values: readonly (string | number)[]): Narrowing =>
-    values.map(value => ({ of, form: 'exact', value }))
-  return [
-    ...stringKeys('principal', principals),
-    ...(serviceAccounts.length === 0 ? [] : [exact('account', serviceAccounts.map(accountKey))]),
-    ...stringKeys('namespace', namespaces),
-    ...blockKeys('sourceIp', match.sourceIps, deny),
-    ...blockKeys('destinationIp', match.destinationIps, deny),
-    ...(destinationPorts.length === 0 ? [] : [exact('port', destinationPorts)]),
-  ]
+  if (principals.length > 0) add(stringKeys('principal', principals))
+  if (serviceAccounts.length > 0) add(exact('account', serviceAccounts.map(accountKey)))
+  if (namespaces.length > 0) add(stringKeys('namespace', namespaces))
+  if (match.sourceIps.length > 0) add(blockKeys('sourceIp', match.sourceIps, deny))
+  if (match.destinationIps.length > 0) add(blockKeys('destinationIp', match.destinationIps, deny))
+  if (destinationPorts.length > 0) add(exact('port', destinationPorts))
+  return found
 }
 
-function stringKeys(of: string, matches: readonly StringMatch[]): readonly Narrowing[] {
-  if (matches.length === 0) return []
+function exact(of: string, values: readonly (string | number)[]): Narrowing {
+  return values.map(value => ({ of, form: 'exact', value }))
+}
+
+function stringKeys(of: string, matches: readonly StringMatch[]): Narrowing | undefined {
   const keys: IndexKey[] = []
   for (const match of matches) {
-    if (match.kind === 'presence') return []
+    if (match.kind === 'presence') return undefined
     keys.push({ of, form: match.kind, value: match.value })
   }
-  return [keys]
+  return keys
 }
 
 /** What cannot be read matches nothing in an ALLOW and everything in a DENY. */
-function blockKeys(of: string, blocks: readonly string[], deny: boolean): readonly Narrowing[] {
-  if (blocks.length === 0) return []
+function blockKeys(of: string, blocks: readonly string[], deny: boolean): Narrowing | undefined {
   const read = blocks.map(readCidr)
-  if (deny && read.includes(undefined)) return []
-  return [read.flatMap(value => (value === undefined ? [] : [{ of, form: 'block', value }]))]
+  if (deny && read.includes(undefined)) return undefined
+  return read.flatMap((value): Narrowing => (value === undefined ? [] : [{ of, form: 'block', value }]))
 }
 
+const ATTRIBUTES: readonly AuthorizationAttribute[] = [
+  'namespaces',
+  'principals',
+  'serviceAccounts',
+  'destinationPorts',
+  'sourceIps',
+  'destinationIps',
+  'notNamespaces',
+  'notPrincipals',
+  'notServiceAccounts',
+  'notDestinationPorts',
+  'notSourceIps',
+  'notDestinationIps',
+]
+
 function isEmpty(match: AuthorizationMatch): boolean {
-  for (const values of Object.values(match)) if (values.length > 0) return false
+  for (const attribute of ATTRIBUTES) if (match[attribute].length > 0) return false
   return true
 }
 

@@ -37,6 +37,8 @@ export interface CompiledWaypointPolicy {
 
 export interface CompiledWaypointRule {
   readonly by: PolicyRule & { readonly rule: number }
+  /** `namespace/name` of its policy. */
+  readonly policy: string
   /** istiod's name of the rule; rules are asked in its order. */
   readonly id: string
   /** Of a CUSTOM policy: who has to be asked. */
@@ -101,6 +103,7 @@ export function compileWaypointPolicy(
   policy: AuthorizationPolicy,
   dialect: WaypointDialect,
   trustDomains: TrustDomains,
+  { mappedBlocks = 'ipv4' }: Partial<Pick<AttributeContext, 'mappedBlocks'>> = {},
 ): CompiledWaypointPolicy {
   const { metadata, spec } = policy
   const action = spec.action ?? 'ALLOW'
@@ -118,6 +121,7 @@ export function compileWaypointPolicy(
       const context: RuleContext = {
         namespace: metadata.namespace,
         trustDomains,
+        mappedBlocks,
         dialect,
         policy: common,
         dropped: [],
@@ -157,8 +161,11 @@ function compileClauses(rule: PolicyRuleSpec, context: RuleContext): readonly Co
   return clauses.filter(({ alternatives }) => alternatives.every(tests => tests.length > 0)).slice()
 }
 
+const noTests: readonly FieldTest[] = Object.freeze([])
+
 function sourceTests(source: PolicySource, context: RuleContext): readonly FieldTest[] {
   const tests = SOURCE_FIELDS.flatMap(([field, negative]) => {
+    if (source[field] === undefined && source[negative] === undefined) return noTests
     const attribute = fieldAttributes[field]
     const problemOf = (value: string): string | undefined => sourceProblem(field, value)
     return [
@@ -174,6 +181,7 @@ function sourceTests(source: PolicySource, context: RuleContext): readonly Field
 
 function operationTests(operation: PolicyOperation, context: RuleContext): readonly FieldTest[] {
   const tests = OPERATION_FIELDS.flatMap(([field, negative]) => {
+    if (operation[field] === undefined && operation[negative] === undefined) return noTests
     const attribute = fieldAttributes[field]
     const problemOf = (value: string): string | undefined => operationProblem(field, value)
     return [

@@ -18,12 +18,13 @@ export interface RulesOf {
 }
 
 export class KeptRule implements CompiledWaypointRule {
-  readonly by: PolicyRule & { readonly rule: number }
   readonly id: string
   readonly clauses: readonly CompiledClause[]
   readonly skipped: string | undefined
   readonly dropped: readonly string[]
   readonly #policy: RulesOf
+  readonly #index: number
+  #by: (PolicyRule & { readonly rule: number }) | undefined
   #verdict: WaypointDecision | undefined
 
   constructor(
@@ -31,11 +32,20 @@ export class KeptRule implements CompiledWaypointRule {
     rule: Pick<CompiledWaypointRule, 'id' | 'clauses' | 'skipped' | 'dropped'> & { readonly index: number },
   ) {
     this.#policy = policy
-    this.by = Object.freeze({ policy: policy.key, rule: rule.index })
+    this.#index = rule.index
     this.id = rule.id
     this.clauses = rule.clauses
     this.skipped = rule.skipped
     this.dropped = rule.dropped
+  }
+
+  get by(): PolicyRule & { readonly rule: number } {
+    this.#by ??= Object.freeze({ policy: this.#policy.key, rule: this.#index })
+    return this.#by
+  }
+
+  get policy(): string {
+    return this.#policy.key
   }
 
   get provider(): string | undefined {

@@ -12,14 +12,29 @@ export function textTest(values: readonly string[], forms: TextForms): TextTest 
   const [only] = values
   // Most ask for one value: a set for each would be most of what policies weigh.
   if (only !== undefined && values.length === 1) return valueTest(only, forms)
-  const exact = new Set<string>()
-  const others: TextTest[] = []
-  for (const value of values) {
-    if (value.startsWith('*') || value.endsWith('*')) others.push(valueTest(value, forms))
-    else exact.add(value)
-  }
+  const exact = values.filter(value => !value.startsWith('*') && !value.endsWith('*'))
+  const others = values.filter(value => value.startsWith('*') || value.endsWith('*'))
+  const isExact = isOneOf(exact)
+  return others.length === 0
+    ? isExact
+    : orOne(
+        isExact,
+        others.map(value => valueTest(value, forms)),
+      )
+}
+
+/** Few are walked: a set weighs more than they do. */
+export function isOneOf(values: readonly string[]): TextTest {
+  if (values.length <= MAX_WALKED) return text => values.includes(text)
+  const set = new Set(values)
+  return text => set.has(text)
+}
+
+const MAX_WALKED = 8
+
+function orOne(first: TextTest, others: readonly TextTest[]): TextTest {
   return text => {
-    if (exact.has(text)) return true
+    if (first(text)) return true
     for (const test of others) if (test(text)) return true
     return false
   }

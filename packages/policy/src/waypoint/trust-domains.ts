@@ -19,6 +19,9 @@ export function trustDomainsOf(trustDomain: string, aliases: readonly string[] =
 
 /** Each principal of a member once per member; all others as they stand. */
 export function expandPrincipals(principals: readonly string[], members: TrustDomains): readonly string[] {
+  const [only] = principals
+  if (only !== undefined && principals.length === 1 && members.length === 1)
+    return expandPrincipal(only, members)
   return [...new Set(principals.flatMap(principal => expandPrincipal(principal, members)))]
 }
 

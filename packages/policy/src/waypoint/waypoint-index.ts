@@ -66,7 +66,7 @@ function keysOf(rule: CompiledWaypointRule, field: string, values: readonly stri
       return all(values, namespaceKey)
     case 'serviceAccounts':
     case 'source.serviceAccount': {
-      const namespace = rule.by.policy.slice(0, rule.by.policy.indexOf('/'))
+      const namespace = rule.policy.slice(0, rule.policy.indexOf('/'))
       return exact(
         'account',
         values.map(value => (value.includes('/') ? value : `${namespace}/${value}`)),
