@@ -3,7 +3,7 @@
  * waited for where nobody has to be asked.
  */
 import { type Clock, type Connection, messageOf } from '@ambient/core'
-import type { CheckedBody, CustomMatch, HttpRequestFacts, WaypointDecision } from '@ambient/policy'
+import type { CheckedBody, CustomMatch, WaypointDecision } from '@ambient/policy'
 import type { CheckAnswer, CheckEdits, CheckedBytes } from './ext-authz/check.ts'
 import { UnreadableAnswer } from './ext-authz/check.ts'
 import { applyEdits, editRequest } from './ext-authz/edits.ts'
@@ -15,6 +15,7 @@ import type { IncomingRequest } from './http/downstream.ts'
 import { HeaderFields } from './http/header-fields.ts'
 import type { LocalReply } from './http/local-reply.ts'
 import type { RequestHead } from './http/message.ts'
+import type { JwtAuthenticator, JwtStep } from './jwt/authenticator.ts'
 import type { InboundStream } from './stream.ts'
 
 export interface Authorization {
@@ -33,21 +34,10 @@ export type Cleared =
   | { readonly kind: 'passed'; readonly proof: Proof }
   | { readonly kind: 'denied'; readonly denial: WaypointDecision }
 
-/** What the step of the tokens made of a request. */
-export type TokenStep =
-  | {
-      readonly kind: 'passed'
-      readonly head: RequestHead
-      readonly jwt?: NonNullable<HttpRequestFacts['jwt']>
-    }
-  | { readonly kind: 'refused'; readonly reply: LocalReply }
-
 export interface AuthorizationOptions {
   readonly guard: Guard
   readonly providers: Providers
-  readonly tokens: {
-    authenticate(stream: InboundStream, head: RequestHead): TokenStep | Promise<TokenStep>
-  }
+  readonly tokens: Pick<JwtAuthenticator, 'authenticate'>
   readonly clock: Clock
 }
 
@@ -80,7 +70,7 @@ function afterToken(
   guard: Guard,
   stream: InboundStream,
   head: RequestHead,
-  step: TokenStep,
+  step: JwtStep,
   asked?: ReadonlySet<string>,
 ): RequestPermission {
   if (step.kind === 'refused')
@@ -97,7 +87,9 @@ function afterToken(
     asked: asked ?? new Set(),
     ...(step.jwt === undefined ? {} : { jwt: step.jwt }),
   }
-  return { ...guard.decideRequest(stream, step.head, proof), head: step.head, proof }
+  // As in Envoy, where the route is known before tokens are.
+  const matched = step.head === head ? {} : { matched: head }
+  return { ...guard.decideRequest(stream, step.head, proof), ...matched, head: step.head, proof }
 }
 
 /** The providers of one request, one after the other, as each one left it to the next. */

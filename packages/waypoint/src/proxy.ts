@@ -15,6 +15,7 @@ import {
 } from '@ambient/hbone'
 import { defaultMeshConfig, type MeshConfig } from '@ambient/policy'
 import { type Authorization, createAuthorization } from './authorization.ts'
+import { createJwksSource } from '@ambient/policy/node'
 import type { ListedDirectory } from './belonging.ts'
 import type { WaypointConfig } from './config/config.ts'
 import { findGateway } from './gateway.ts'
@@ -22,6 +23,7 @@ import { createProviders, type Providers } from './ext-authz/providers.ts'
 import { createGuard, type Guard } from './guard.ts'
 import { createHall, type Hall } from './hall.ts'
 import type { RequestDesk } from './http/desk.ts'
+import { createJwtAuthenticator, type JwtAuthenticator } from './jwt/authenticator.ts'
 import { createReadingRoom, type ReadingRoom } from './http/room.ts'
 import { decideRoute } from './route/decide.ts'
 import { createSwitchboard, type Switchboard } from './route/tables.ts'
@@ -77,6 +79,8 @@ class LiveProxy implements WaypointProxy {
   readonly #meshConfig: () => MeshConfig
   readonly #guard: Guard
   readonly #providers: Providers
+  readonly #jwks: ReturnType<typeof createJwksSource>
+  readonly #tokens: JwtAuthenticator
   readonly #authorization: Authorization
   readonly #switchboard: Switchboard
   readonly #pool: HbonePool
@@ -119,10 +123,16 @@ class LiveProxy implements WaypointProxy {
       logger: log.scope('ext_authz'),
       meter: options.metrics,
     })
+    this.#jwks = createJwksSource({
+      clock,
+      onError: (error, { issuer }) =>
+        log.scope('jwt').warn({ issuer, error: error.message }, 'the keys of an issuer cannot be fetched'),
+    })
+    this.#tokens = createJwtAuthenticator({ config, store, jwks: this.#jwks, clock })
     this.#authorization = createAuthorization({
       guard: this.#guard,
       providers: this.#providers,
-      tokens: { authenticate: (_stream, head) => ({ kind: 'passed', head }) },
+      tokens: this.#tokens,
       clock,
     })
     this.#room = createReadingRoom({ desk: this.#desk() })
@@ -168,6 +178,8 @@ class LiveProxy implements WaypointProxy {
     await this.#pool.close({ graceMs: 0 })
     this.#guard.close()
     this.#providers.close()
+    this.#tokens.close()
+    this.#jwks.close()
     this.#switchboard.close()
     this.#ledger.release()
   }
