@@ -96,6 +96,7 @@ describe('dry run', () => {
     const custom = policy('shop/custom', 'action: CUSTOM\nprovider: {name: opa}\nrules: [{}]', DRY_RUN)
     const verdict = decide(documents(custom), http, ask(), sidecar)
     expect(short(verdict)).toBe('allow default - -')
+    expect(verdict.reason).toContain('the dry-run CUSTOM policy shop/custom matches and is only reported')
     expect(verdict.dryRun).toEqual([{ action: 'CUSTOM', verdict: 'deny', policy: 'shop/custom', rule: 0 }])
   })
 

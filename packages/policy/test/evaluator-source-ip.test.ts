@@ -1,6 +1,7 @@
 /** `source.ip` at a waypoint (l7 §0.1): the address of the proven caller, and what Istio's own waypoint does instead. */
 import { describe, expect, it } from 'vitest'
 import { ask, decide, documents, FOR_WEB, policy, short, sidecar, waypoint } from './evaluator-fixtures.ts'
+import { request, target, waypoint as waypointPolicies } from './waypoint-fixtures.ts'
 
 const http = { dialect: 'envoy-http' } as const
 const NOTE =
@@ -36,5 +37,29 @@ describe('where it did not it is silent', () => {
     ['a sidecar', rule('DENY', 'ipBlocks: [10.0.0.0/8]', ''), sidecar],
   ] as const)('%s', (_, text, enforcer) => {
     expect(decide(documents(text), http, ask(), enforcer).reason).not.toMatch(NOTE)
+  })
+})
+
+describe('IPv4-mapped blocks', () => {
+  it.each([
+    ['never match', rule('DENY', 'ipBlocks: ["::ffff:10.0.0.1"]', ''), 'allow default - -'],
+    ['negated always do', rule('DENY', 'notIpBlocks: ["::ffff:10.0.0.1"]', ''), 'deny DENY shop/p 0'],
+    [
+      'beside others do not count',
+      rule('DENY', 'ipBlocks: ["::ffff:10.0.0.1", 10.0.0.1]', ''),
+      'deny DENY shop/p 0',
+    ],
+  ] as const)('%s at Envoy, and the reason says so', (_, text, wanted) => {
+    const verdict = decide(documents(text), http, ask(), sidecar)
+    expect(short(verdict)).toBe(wanted)
+    expect(verdict.reason).toContain(
+      'to Envoy an IPv4-mapped block is one of IPv6, in which no caller is: shop/p rules[0]',
+    )
+  })
+
+  it('are IPv4 at our own waypoint', () => {
+    const text = rule('DENY', 'ipBlocks: ["::ffff:10.0.0.1"]')
+    const own = waypointPolicies(documents(text).authorizationPolicies)
+    expect(own.decideRequest(target, request()).allowed).toBe(false)
   })
 })

@@ -7,7 +7,9 @@ import {
   resolveDocuments,
   resolveOptions,
 } from './policy-evaluator.ts'
+import { withEnds } from './with-ends.ts'
 import { createZtunnelEvaluator } from './ztunnel-evaluator.ts'
+import { withoutExpired } from '../documents/expiry.ts'
 
 /**
  * What istiod with ztunnel or Envoy would decide over these documents, upstream's bugs included, each named in the
@@ -16,7 +18,10 @@ import { createZtunnelEvaluator } from './ztunnel-evaluator.ts'
  */
 export function createEvaluator(documents: EvaluatorDocuments, options: EvaluatorOptions): PolicyEvaluator {
   const resolved = resolveOptions(options)
-  return resolved.dialect === 'ztunnel'
-    ? createZtunnelEvaluator(resolveDocuments(documents), resolved)
-    : createEnvoyEvaluator(resolveDocuments(documents), resolved)
+  const create = resolved.dialect === 'ztunnel' ? createZtunnelEvaluator : createEnvoyEvaluator
+  const { at } = options
+  if (at === undefined) return create(resolveDocuments(documents), resolved)
+  const authorizationPolicies = withoutExpired(documents.authorizationPolicies, at)
+  const evaluator = create(resolveDocuments({ ...documents, authorizationPolicies }), resolved)
+  return withEnds(evaluator, documents.authorizationPolicies, at)
 }

@@ -11,7 +11,12 @@ import type { DryRunVerdict, PolicyVerdict } from './verdict.ts'
 import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import { limits } from '../limits.ts'
 import type { Attached } from '../waypoint/attached-policies.ts'
-import { type CompiledWaypointPolicy, compileWaypointPolicy } from '../waypoint/compile-policy.ts'
+import { isMappedBlock } from '../waypoint/attributes.ts'
+import {
+  type CompiledWaypointPolicy,
+  compileWaypointPolicy,
+  type FieldTest,
+} from '../waypoint/compile-policy.ts'
 import type { WaypointDecision, WaypointDialect } from '../waypoint/decision.ts'
 import { explainAttached, type WaypointExplanation } from '../waypoint/explain-request.ts'
 import { WaypointFacts } from '../waypoint/facts.ts'
@@ -64,7 +69,7 @@ function know(documents: ResolvedDocuments, options: ResolvedOptions) {
   const compile = (document: AuthorizationPolicy, chain: WaypointDialect): CompiledWaypointPolicy => {
     const before = compiled[chain].get(document)
     if (before !== undefined) return before
-    const policy = compileWaypointPolicy(document, chain, trustDomains)
+    const policy = compileWaypointPolicy(document, chain, trustDomains, { mappedBlocks: 'nobody' })
     compiled[chain].set(document, policy)
     return policy
   }
@@ -118,6 +123,10 @@ function judge(question: Question, options: ResolvedOptions): PolicyVerdict {
     explanation,
     options,
     withoutSourceIp: withoutSourceIp(question, options),
+    mappedBlocks: rulesThatAsk(
+      question,
+      ({ field, values }) => isAddressField(field) && values.some(isMappedBlock),
+    ),
   }
   const decisive = explanation.policies.find(({ policy }) => policy === decision.by?.policy)
   const status = statusOf(decision, chain, request)
@@ -148,25 +157,32 @@ function explain(
   })
 }
 
-const ADDRESS_FIELDS: ReadonlySet<string> = new Set(['ipBlocks', 'notIpBlocks', 'source.ip'])
+/** As Envoy's direct peer has them. */
+const SOURCE_IP_FIELDS: ReadonlySet<string> = new Set(['ipBlocks', 'notIpBlocks', 'source.ip'])
+
+function isAddressField(field: string): boolean {
+  return /ipBlocks$/i.test(field) || /^(source|remote|destination)\.ip$/.test(field)
+}
+
+/** `ns/name rules[0]` of each rule with a field of this kind. */
+function rulesThatAsk({ known, chain }: Question, asks: (field: FieldTest) => boolean): readonly string[] {
+  return known
+    .attached(chain)
+    .flatMap(({ policy }) =>
+      policy.rules
+        .filter(({ clauses }) => clauses.some(({ alternatives }) => alternatives.flat().some(asks)))
+        .map(({ by }) => `${by.policy} rules[${by.rule}]`),
+    )
+}
 
 /**
  * What Istio's own waypoint decides, where `source.ip` and `ipBlocks` see an internal address that is in no block; absent
  * where nothing asks for them. Ours takes them for what the API says, the address of the proven caller.
  */
 function withoutSourceIp(question: Question, options: ResolvedOptions): WaypointDecision | undefined {
-  const { known, chain, facts } = question
+  const { known, facts } = question
   if (known.enforcer.kind !== 'waypoint') return undefined
-  const asks = known
-    .attached(chain)
-    .some(({ policy }) =>
-      policy.rules.some(({ clauses }) =>
-        clauses.some(({ alternatives }) =>
-          alternatives.flat().some(({ field }) => ADDRESS_FIELDS.has(field)),
-        ),
-      ),
-    )
-  if (!asks) return undefined
+  if (rulesThatAsk(question, ({ field }) => SOURCE_IP_FIELDS.has(field)).length === 0) return undefined
   const { remoteAddress, connection, request } = facts
   const hidden = { ...connection, source: { ...connection.source, address: '' } }
   const http = request && { ...request, connection: hidden, remoteAddress }

@@ -18,12 +18,15 @@ export interface EnvoyFindings {
   /** A token was given whose issuer nobody here believes. */
   readonly jwtIgnored: boolean
   readonly withoutSourceIp: WaypointDecision | undefined
+  /** `ns/name rules[0]` of rules with IPv4-mapped blocks. */
+  readonly mappedBlocks: readonly string[]
 }
 
 export function reasonOf(findings: EnvoyFindings): string {
   return [
     mainReason(findings),
     ...customNotes(findings),
+    ...dryRunNotes(findings),
     ...chainNotes(findings),
     ...ruleNotes(findings),
     ...inputNotes(findings),
@@ -53,6 +56,16 @@ function customNotes({ explanation, options, providers }: EnvoyFindings): readon
     ({ action, matched, dryRun }) => action === 'CUSTOM' && matched && !dryRun,
   )
   return matched.map(({ policy }) => `CUSTOM policy ${policy} matches, and its provider is taken to allow it`)
+}
+
+/** Found in Envoy running istiod's translation; here a dry run never decides. */
+function dryRunNotes({ explanation }: EnvoyFindings): readonly string[] {
+  return explanation.policies
+    .filter(({ action, dryRun, matched }) => action === 'CUSTOM' && dryRun && matched)
+    .map(
+      ({ policy }) =>
+        `the dry-run CUSTOM policy ${policy} matches and is only reported; istiod, where its provider exists, makes Envoy deny by it`,
+    )
 }
 
 function chainNotes({ chain, options }: EnvoyFindings): readonly string[] {
@@ -85,8 +98,11 @@ function ruleNote(
   return missed && skipped !== undefined ? [`istiod leaves ${name} out: ${skipped}`] : []
 }
 
-function inputNotes({ request, jwtIgnored, explanation, withoutSourceIp }: EnvoyFindings): readonly string[] {
+function inputNotes(findings: EnvoyFindings): readonly string[] {
+  const { request, jwtIgnored, explanation, withoutSourceIp, mappedBlocks } = findings
   const notes: string[] = []
+  if (mappedBlocks.length > 0)
+    notes.push(`to Envoy an IPv4-mapped block is one of IPv6, in which no caller is: ${listed(mappedBlocks)}`)
   if (jwtIgnored)
     notes.push(
       `the JWT does not count: no attached RequestAuthentication has its issuer ${JSON.stringify(request.jwt?.payload['iss'] ?? null)}`,

@@ -27,6 +27,11 @@ export interface EvaluatorOptions {
   readonly pathNormalization?: PathNormalization
   /** What the providers of CUSTOM policies answer. */
   readonly custom?: 'deny' | 'allow'
+  /**
+   * As in a mesh of ours at this time, in milliseconds since the epoch: an ALLOW whose `ambient.dev/expires` has passed
+   * allows nothing. Absent: as istiod has it, which knows no end.
+   */
+  readonly at?: number
 }
 
 /** Documents become tests when they are first asked; verdicts change nothing. */
@@ -40,7 +45,7 @@ export interface PolicyEvaluator {
   decide(request: PolicyRequest, enforcer?: Enforcer): PolicyVerdict
 }
 
-export type ResolvedOptions = Readonly<Required<EvaluatorOptions>>
+export type ResolvedOptions = Readonly<Required<Omit<EvaluatorOptions, 'at'>>>
 
 export interface ResolvedDocuments {
   /** By `namespace/name`. */

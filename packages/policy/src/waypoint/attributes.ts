@@ -20,6 +20,11 @@ export interface AttributeContext {
   /** Of the policy: what a service account without namespace means. */
   readonly namespace: string
   readonly trustDomains: TrustDomains
+  /**
+   * What an IPv4-mapped block such as `::ffff:10.0.0.0/104` is: the IPv4 block, or, as at Envoy, one of IPv6 in which no
+   * caller is.
+   */
+  readonly mappedBlocks: 'ipv4' | 'nobody'
 }
 
 export interface Attribute {
@@ -81,19 +86,19 @@ const trustDomain: Attribute = {
 
 const sourceIp: Attribute = {
   http: false,
-  matcher: values => addressTest(values, facts => facts.sourceIp),
+  matcher: (values, { mappedBlocks }) => addressTest(values, mappedBlocks, facts => facts.sourceIp),
   actual: ({ connection }) => connection.source.address,
 }
 
 const remoteIp: Attribute = {
   http: false,
-  matcher: values => addressTest(values, facts => facts.remoteIp),
+  matcher: (values, { mappedBlocks }) => addressTest(values, mappedBlocks, facts => facts.remoteIp),
   actual: ({ remoteAddress }) => remoteAddress,
 }
 
 const destinationIp: Attribute = {
   http: false,
-  matcher: values => addressTest(values, facts => facts.destinationIp),
+  matcher: (values, { mappedBlocks }) => addressTest(values, mappedBlocks, facts => facts.destinationIp),
   actual: ({ connection }) => connection.destination.address,
 }
 
@@ -279,13 +284,22 @@ function onText(test: TextTest, textOf: (facts: WaypointFacts) => string): Test 
   return facts => test(textOf(facts))
 }
 
-function addressTest(blocks: readonly string[], addressOf: (facts: WaypointFacts) => Uint8Array): Test {
-  const cidrs = blocks.flatMap(readCidr)
+function addressTest(
+  blocks: readonly string[],
+  mappedBlocks: AttributeContext['mappedBlocks'],
+  addressOf: (facts: WaypointFacts) => Uint8Array,
+): Test {
+  const cidrs = blocks.filter(text => mappedBlocks === 'ipv4' || !isMappedBlock(text)).flatMap(readCidr)
   return facts => {
     const address = addressOf(facts)
     for (const cidr of cidrs) if (cidrContains(cidr, address)) return true
     return false
   }
+}
+
+/** Written as IPv6, and an IPv4 address. */
+export function isMappedBlock(text: string): boolean {
+  return text.includes(':') && readCidr(text).some(({ bytes }) => bytes.length === 4)
 }
 
 /** What cannot be read was refused with its rule: see `compile-policy.ts`. */
