@@ -250,3 +250,14 @@ export {
 } from './symbolic/rule-set.ts'
 export { diffPolicies } from './diff/diff-policies.ts'
 export type { Decider, DiffOptions, PolicyChange, PolicyDiff, UndecidedPart } from './diff/policy-diff.ts'
+export { conditionKeys } from './documents/policy-values.ts'
+export { type L4Effect, l4EffectOf } from './where/l4-effect.ts'
+export {
+  createExpiryTimer,
+  EXPIRES,
+  expiresAt,
+  type ExpiryTimer,
+  hasExpired,
+  nextExpiry,
+  withoutExpired,
+} from './documents/expiry.ts'

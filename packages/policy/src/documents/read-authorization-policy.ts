@@ -13,6 +13,7 @@ import type {
 import { conditionProblem, operationProblem, sourceProblem } from './policy-values.ts'
 import { openObject, type ReadOptions, readSelector, readTargetRefs } from './read-spec.ts'
 import { parseDryRun } from './dry-run.ts'
+import { EXPIRES, parseExpires } from './expiry.ts'
 import { limits } from '../limits.ts'
 import { quote } from '../yaml/problem.ts'
 import type { YamlReader } from '../yaml/reader.ts'
@@ -65,6 +66,7 @@ export function readAuthorizationPolicy(
   if (opened === undefined) return undefined
   checkDryRun(reader, opened.metadata.annotations['istio.io/dry-run'])
   const spec = opened.spec === undefined ? {} : readSpec(opened.spec, options)
+  checkExpires(reader, opened.metadata.annotations[EXPIRES], spec?.action)
   if (spec === undefined || reader.errorCount > before) return undefined
   return { kind: 'AuthorizationPolicy', metadata: opened.metadata, source: opened.source, spec }
 }
@@ -74,6 +76,24 @@ function checkDryRun(reader: YamlReader, written: string | undefined): void {
   if (written === undefined || parseDryRun(written) !== undefined) return
   const annotations = reader.object()?.get('metadata')?.object()?.get('annotations')?.object()
   annotations?.get('istio.io/dry-run')?.problem(`expected "true" or "false", found ${quote(written)}`)
+}
+
+/** Ours: an end that cannot be read has passed, and one of a policy that closes something would open it. */
+function checkExpires(
+  reader: YamlReader,
+  written: string | undefined,
+  action: AuthorizationAction = 'ALLOW',
+): void {
+  if (written === undefined) return
+  const annotations = reader.object()?.get('metadata')?.object()?.get('annotations')?.object()
+  const place = annotations?.get(EXPIRES)
+  if (parseExpires(written) === undefined)
+    place?.problem(`expected a time with its zone such as 2026-12-31T18:00:00Z, found ${quote(written)}`)
+  else if (action !== 'ALLOW')
+    place?.problem(
+      `a ${action} does not end: its end would open what it closes; only an ALLOW does`,
+      'warning',
+    )
 }
 
 function readSpec(reader: YamlReader, options: ReadOptions): AuthorizationPolicySpec | undefined {
