@@ -46,3 +46,21 @@ test('DENY wins, and its end brings the callers back', async () => {
   await mesh.synced()
   expect(await get(mesh, 'client')).toBe('200')
 })
+
+test('an ALLOW that ends closes the connections that it alone allowed, when its time has come', async () => {
+  const ends = new Date(Date.now() + 3_000).toISOString()
+  const lasting = policy('ALLOW', 'client')
+  const ending = policy('ALLOW', 'other')
+    .replace('server-callers', 'for-now')
+    .replace('metadata: {', `metadata: { annotations: { ambient.dev/expires: "${ends}" },`)
+  await mesh.write('policy.yaml', `${lasting}---\n${ending}`)
+  await mesh.synced()
+  const [client, other] = await Promise.all([hold(mesh, 'client'), hold(mesh, 'other')])
+  await expect.poll(client.heard).toBe('hello\n')
+  await expect.poll(other.heard).toBe('hello\n')
+  await other.ended
+  expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(ends))
+  expect(await get(mesh, 'other')).not.toBe('200')
+  client.say('still here')
+  await expect.poll(client.heard).toBe('hello\nstill here')
+})

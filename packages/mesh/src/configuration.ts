@@ -39,6 +39,8 @@ export interface Configuration {
   readonly namespaces: readonly string[]
   /** `unchanged` when the texts are the ones that were read last. */
   read(files: readonly ManifestText[]): 'good' | 'refused' | 'unchanged'
+  /** What is served now, for whoever waits for the end of one. */
+  readonly policies: Resources['authorizationPolicies']
   /** What the proxies are to know; marks each pod as enrolled or not. */
   derive(running: RunningParts): AmbientState
 }
@@ -74,6 +76,10 @@ class FolderConfiguration implements Configuration {
 
   get waypoints(): readonly GatewayResource[] {
     return (this.#resources?.gateways ?? []).filter(isWaypoint)
+  }
+
+  get policies(): Resources['authorizationPolicies'] {
+    return this.#resources?.authorizationPolicies ?? []
   }
 
   get namespaces(): readonly string[] {
@@ -142,6 +148,7 @@ class FolderConfiguration implements Configuration {
       rootNamespace: meshDefaults.rootNamespace,
       clusterDomain: meshDefaults.clusterDomain,
       requireWaypoint: this.#options.requireWaypoint,
+      nowMs: this.#options.clock.now(),
     })
   }
 }

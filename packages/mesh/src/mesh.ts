@@ -2,7 +2,7 @@
 import { messageOf, parseSpiffeId, workloadSpiffeId } from '@ambient/core'
 import { readManifestFolder, watchManifestFolder } from '@ambient/discovery'
 import { createCertificateRequest } from '@ambient/identity'
-import { formatProblem, type Problem } from '@ambient/policy'
+import { createExpiryTimer, type ExpiryTimer, formatProblem, type Problem } from '@ambient/policy'
 import type { IssuedIdentity, Mesh } from './contract.ts'
 import { type Configuration, createConfiguration, type ManifestText } from './configuration.ts'
 import { meshDefaults } from './defaults.ts'
@@ -57,9 +57,11 @@ class LocalMesh implements Mesh {
   /** Configurations are applied one after the other. */
   #applying: Promise<void> = Promise.resolve()
   #publishing = false
+  readonly #expiry: ExpiryTimer
 
   constructor(options: ResolvedMeshOptions) {
     this.#options = options
+    this.#expiry = createExpiryTimer(options.clock, () => this.#publishSoon())
     this.#listeners.add(options.onEvent)
     this.#configuration = createConfiguration(options)
   }
@@ -289,6 +291,7 @@ class LocalMesh implements Mesh {
         serviceAddress: key => block.serviceAddress(key),
       })
       controlPlane.publish(state)
+      this.#expiry.watch(this.#configuration.policies)
     } catch (error) {
       this.#emit({ kind: 'warning', message: `the configuration could not be derived: ${messageOf(error)}` })
     }
@@ -352,6 +355,7 @@ class LocalMesh implements Mesh {
   async #close(graceMs: number): Promise<void> {
     this.#closing.abort(new MeshError('AMBIENT_E_MESH_CLOSED', 'the mesh is closed'))
     await this.#starting.catch(() => {})
+    this.#expiry.close()
     await this.#watch?.close()
     await this.#control?.close()
     await this.#applying

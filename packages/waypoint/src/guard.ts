@@ -2,11 +2,13 @@
  * Room 7: the policies of this waypoint as they are now. A change makes them anew; TCP connections that live are judged
  * again, and so are requests that became a connection. Other requests are judged one by one anyway.
  */
-import type { Connection } from '@ambient/core'
+import type { Clock, Connection } from '@ambient/core'
 import {
+  createExpiryTimer,
   createWaypointPolicies,
   type CustomMatches,
   type CustomRequirement,
+  type ExpiryTimer,
   type HttpRequestFacts,
   type MeshConfig,
   type ProviderState,
@@ -14,6 +16,7 @@ import {
   type WaypointDecision,
   type WaypointDialect,
   type WaypointPolicies,
+  withoutExpired,
 } from '@ambient/policy'
 import type { ConfigStore } from '@ambient/discovery'
 import type { WaypointConfig } from './config/config.ts'
@@ -64,6 +67,8 @@ export function createGuard(options: {
   readonly store: ConfigStore
   readonly meshConfig: () => MeshConfig
   readonly stateOf: (provider: string, dialect: WaypointDialect) => ProviderState
+  /** For policies with an end date. */
+  readonly clock: Clock
 }): Guard {
   return new LiveGuard(options)
 }
@@ -80,6 +85,7 @@ class LiveGuard implements Guard {
     { readonly service: WaypointTarget['service']; readonly judge: Judge }
   >()
   readonly #unwatch: () => void
+  readonly #expiry: ExpiryTimer
   #source: ConfigStore['authorizationPolicies']
   #className: string
   #meshConfig: MeshConfig
@@ -90,6 +96,7 @@ class LiveGuard implements Guard {
     this.#options = options
     this.#source = options.store.authorizationPolicies
     this.#meshConfig = options.meshConfig()
+    this.#expiry = createExpiryTimer(options.clock, () => this.#renew())
     this.#policies = this.#compile()
     this.#className = this.#findClass()
     this.#unwatch = options.store.watch(() => this.#follow())
@@ -125,6 +132,7 @@ class LiveGuard implements Guard {
 
   close(): void {
     this.#unwatch()
+    this.#expiry.close()
     this.#permits.clear()
   }
 
@@ -178,6 +186,11 @@ class LiveGuard implements Guard {
     this.#source = store.authorizationPolicies
     this.#className = className
     this.#meshConfig = mesh
+    this.#renew()
+  }
+
+  /** Other policies, or one that ended: whoever lives is judged again. */
+  #renew(): void {
     this.#targets = new Map()
     this.#policies = this.#compile()
     for (const [permit, { service, judge }] of [...this.#permits]) {
@@ -189,7 +202,10 @@ class LiveGuard implements Guard {
   #compile(): WaypointPolicies {
     const { rootNamespace, trustDomain } = this.#options.config
     const { trustDomainAliases } = this.#meshConfig
-    return createWaypointPolicies(this.#source, { rootNamespace, trustDomain, trustDomainAliases })
+    const { clock } = this.#options
+    this.#expiry.watch(this.#source)
+    const inForce = withoutExpired(this.#source, clock.now())
+    return createWaypointPolicies(inForce, { rootNamespace, trustDomain, trustDomainAliases })
   }
 
   #findClass(): string {

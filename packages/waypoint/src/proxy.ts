@@ -99,6 +99,7 @@ class LiveProxy implements WaypointProxy {
       store,
       meshConfig,
       stateOf: (name, dialect) => this.#providers.stateOf(name, dialect),
+      clock,
     })
     this.#switchboard = createSwitchboard({
       directory: withWorkloadClusters(directory, config.network),
@@ -107,7 +108,6 @@ class LiveProxy implements WaypointProxy {
       clusterDomain: config.clusterDomain,
       onProblem: problem => log.scope('route').warn({ problem }, 'a route cannot be carried out'),
     })
-    this.#ledger = createLedger(options)
     this.#pool = createHbonePool({
       clock,
       logger: log.scope('proxy'),
@@ -124,11 +124,16 @@ class LiveProxy implements WaypointProxy {
       meter: options.metrics,
     })
     this.#jwks = createJwksSource({
+      ...config.jwks,
       clock,
       onError: (error, { issuer }) =>
         log.scope('jwt').warn({ issuer, error: error.message }, 'the keys of an issuer cannot be fetched'),
     })
     this.#tokens = createJwtAuthenticator({ config, store, jwks: this.#jwks, clock })
+    this.#ledger = createLedger({
+      ...options,
+      shownPath: (stream, path) => this.#tokens.shownPath(stream, path),
+    })
     this.#authorization = createAuthorization({
       guard: this.#guard,
       providers: this.#providers,

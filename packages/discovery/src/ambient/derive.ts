@@ -4,6 +4,7 @@ import {
   type Authorization,
   convertPeerAuthentications,
   toAuthorization,
+  withoutExpired,
 } from '@ambient/policy'
 import { serviceKey } from '@ambient/core'
 import type { Resources } from '../resources/types.ts'
@@ -31,6 +32,8 @@ export interface DeriveInput {
    * `PILOT_AUTO_ALLOW_WAYPOINT_POLICY`. When the waypoint that is named is missing, nobody may connect.
    */
   readonly requireWaypoint?: boolean
+  /** The time, in milliseconds since the epoch, by which an ALLOW may have ended. Absent: none has. */
+  readonly nowMs?: number
 }
 
 /** A pure function: equal input gives equal output. */
@@ -52,8 +55,10 @@ export function deriveAmbient(input: DeriveInput): AmbientState {
   }
 }
 
-function sentPolicies({ resources, rootNamespace }: DeriveInput): readonly Authorization[] {
-  return resources.authorizationPolicies.flatMap(policy => {
+function sentPolicies({ resources, rootNamespace, nowMs }: DeriveInput): readonly Authorization[] {
+  const { authorizationPolicies: all } = resources
+  const policies = nowMs === undefined ? all : withoutExpired(all, nowMs)
+  return policies.flatMap(policy => {
     const translation = toAuthorization(policy, { rootNamespace })
     return translation.kind === 'sent' ? [translation.authorization] : []
   })

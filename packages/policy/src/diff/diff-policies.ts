@@ -4,6 +4,7 @@
  */
 import type { DiffOptions, PolicyChange, PolicyDiff, UndecidedPart } from './policy-diff.ts'
 import { constraintWords } from './words.ts'
+import { withoutExpired } from '../documents/expiry.ts'
 import { createEvaluator } from '../evaluator/create-evaluator.ts'
 import {
   type EvaluatorDocuments,
@@ -30,7 +31,7 @@ export function diffPolicies(
   after: EvaluatorDocuments,
   options: DiffOptions = {},
 ): PolicyDiff {
-  const [left, right] = [resolveDocuments(before), resolveDocuments(after)]
+  const [left, right] = [resolveAt(before, options.at), resolveAt(after, options.at)]
   const changes: PolicyChange[] = []
   const undecided: UndecidedPart[] = []
   for (const dialect of options.dialects ?? DIALECTS)
@@ -42,6 +43,12 @@ export function diffPolicies(
     }
   const result = undecided.length > 0 ? 'undecided' : changes.length > 0 ? 'changed' : 'same'
   return { result, changes, undecided }
+}
+
+function resolveAt(documents: EvaluatorDocuments, at: number | undefined): ResolvedDocuments {
+  if (at === undefined) return resolveDocuments(documents)
+  const authorizationPolicies = withoutExpired(documents.authorizationPolicies, at)
+  return resolveDocuments({ ...documents, authorizationPolicies })
 }
 
 type PartOptions = DiffOptions & { readonly dialect: PolicyDialect; readonly kind: Enforcer['kind'] }
