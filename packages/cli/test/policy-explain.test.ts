@@ -168,6 +168,60 @@ describe('answers', () => {
   })
 })
 
+describe('manifests among the files', () => {
+  const manifests = `apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop, labels: {istio.io/use-waypoint: front}}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: front, namespace: shop, labels: {istio.io/waypoint-for: service}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web}]}
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: not-ours, namespace: shop}
+---
+`
+  const closed = (name: string, spec: string): string =>
+    `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ${name}, namespace: shop}\nspec: {${spec}}\n`
+
+  it('name the waypoint of the service', async () => {
+    const ofFront = 'targetRefs: [{kind: Gateway, name: front, group: gateway.networking.k8s.io}]'
+    const { out, err } = await piped(
+      manifests + closed('p', ofFront),
+      ...['policy', 'explain', '-f', '-', '--dialect', 'envoy-http', '--to', 'shop/web:80'],
+      ...['--service', 'shop/web', '--path', '/', '-o', 'json'],
+    )
+    expect(err).toBe('')
+    expect(JSON.parse(out)).toMatchObject({ verdict: 'deny', trace: [{ attachment: 'Gateway shop/front' }] })
+  })
+
+  it('have the labels of the workload', async () => {
+    const { out } = await piped(
+      manifests + closed('p', 'selector: {matchLabels: {app: web}}'),
+      ...['policy', 'explain', '-f', '-', '--dialect', 'ztunnel', '--to', 'shop/web:8080', '-o', 'json'],
+    )
+    expect(JSON.parse(out)).toMatchObject({ verdict: 'deny', trace: [{ attachment: 'selector app=web' }] })
+  })
+})
+
 describe('mistakes', () => {
   it('are told with their place, each, and exit with 2', async () => {
     await writeFile(file('bad.txt'), READERS.replace('methods', 'method').replace('/items/*', '"/items/{x}"'))

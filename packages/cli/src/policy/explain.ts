@@ -6,6 +6,7 @@ import {
   createEvaluator,
   type Enforcer,
   formatVerdict,
+  type MeshFacts,
   type PathNormalization,
   type PolicyDialect,
   type PolicyRequest,
@@ -18,6 +19,7 @@ import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
 import { type OutputFormat, render } from '../output.ts'
 import { requestOfOptions, type HandOptions } from './from-to.ts'
+import { meshFactsOf } from './mesh-facts.ts'
 import { readPolicyDocuments } from './read-documents.ts'
 
 const EXAMPLES = `
@@ -46,9 +48,11 @@ envoy-http for requests with http, ztunnel for the others.
   ztunnel                       the ztunnel of the destination's workload: by its
                                 namespace and labels
   envoy-*, with a service       the waypoint of that service: "waypoint" in the
-                                service's namespace, as istioctl names it
+                                service's namespace, as istioctl names it, or the one
+                                that manifests among the files give to the service
   envoy-*, without one          the workload's sidecar: by its namespace and labels
 A gateway is an ingress gateway: targetRefs to it, and selectors of its labels.
+Labels of a workload that is among the files need not be written again.
 
 A matched CUSTOM policy is a denial; --custom allow goes on as if its provider had
 agreed. A token counts only if an attached RequestAuthentication has its issuer.
@@ -118,9 +122,11 @@ async function explain(options: ExplainOptions, host: CliHost): Promise<number> 
       custom: options.custom,
     })
   const evaluators = new Map(DIALECTS.map(dialect => [dialect, evaluatorOf(dialect)]))
-  const answers = requests.flatMap(request => {
+  const mesh = documents.others.length === 0 ? undefined : meshFactsOf(documents, options).mesh
+  const answers = requests.flatMap(given => {
+    const request = withLabels(given, mesh)
     const dialect = options.dialect ?? (request.http === undefined ? 'ztunnel' : 'envoy-http')
-    const verdict = evaluators.get(dialect)?.decide(request, enforcer)
+    const verdict = evaluators.get(dialect)?.decide(request, enforcer ?? waypointOf(request, dialect, mesh))
     return verdict === undefined ? [] : [{ request, verdict }]
   })
   const verdicts = answers.map(({ verdict }) => verdict)
@@ -128,6 +134,27 @@ async function explain(options: ExplainOptions, host: CliHost): Promise<number> 
     answers.map(({ request, verdict }) => `${formatVerdict(request, verdict)}\n`).join('\n')
   host.stdout(render(options.output, many ? verdicts : verdicts[0], table))
   return EXIT_OK
+}
+
+/** Those of the workload, where the request names one of the manifests and says nothing of them. */
+function withLabels(request: PolicyRequest, mesh: MeshFacts | undefined): PolicyRequest {
+  const { namespace, workload, labels } = request.destination
+  const known = mesh?.workloads.find(one => one.namespace === namespace && one.name === workload)
+  if (labels !== undefined || known === undefined) return request
+  return { ...request, destination: { ...request.destination, labels: known.labels } }
+}
+
+/** The waypoint that the manifests give to the service that is called. */
+function waypointOf(
+  { destination }: PolicyRequest,
+  dialect: PolicyDialect,
+  mesh: MeshFacts | undefined,
+): Enforcer | undefined {
+  const { service } = destination
+  const known = mesh?.services.find(one => `${one.namespace}/${one.name}` === service)
+  if (dialect === 'ztunnel' || service === undefined || known?.waypoint === undefined) return undefined
+  const [namespace = '', name = ''] = known.waypoint.split('/')
+  return { kind: 'waypoint', namespace, name, service }
 }
 
 async function readRequests(

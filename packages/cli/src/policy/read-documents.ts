@@ -46,16 +46,20 @@ export async function readPolicyDocuments(
   const files = await readFiles(paths, host)
   const yaml = files.map(file => readYaml(file.text, file.path))
   const documents = yaml.flatMap(file => file.documents)
-  const authorizationPolicies = documents.flatMap(({ kind, root }) => {
-    const policy = kind === 'AuthorizationPolicy' ? readAuthorizationPolicy(root, options) : undefined
+  const authorizationPolicies = documents.flatMap(document => {
+    const { root } = document
+    const policy =
+      policyKindOf(document) === 'AuthorizationPolicy' ? readAuthorizationPolicy(root, options) : undefined
     if (policy !== undefined) rememberPositions(policy, root)
     return policy ?? []
   })
-  const peerAuthentications = documents.flatMap(({ kind, root }) =>
-    kind === 'PeerAuthentication' ? (readPeerAuthentication(root) ?? []) : [],
+  const peerAuthentications = documents.flatMap(document =>
+    policyKindOf(document) === 'PeerAuthentication' ? (readPeerAuthentication(document.root) ?? []) : [],
   )
-  const requestAuthentications = documents.flatMap(({ kind, root }) =>
-    kind === 'RequestAuthentication' ? (readRequestAuthentication(root) ?? []) : [],
+  const requestAuthentications = documents.flatMap(document =>
+    policyKindOf(document) === 'RequestAuthentication'
+      ? (readRequestAuthentication(document.root) ?? [])
+      : [],
   )
   const problems = yaml.flatMap(file => file.problems)
   const errors = problems.filter(({ severity }) => severity === 'error')
@@ -67,16 +71,18 @@ export async function readPolicyDocuments(
     authorizationPolicies,
     peerAuthentications,
     requestAuthentications,
-    others: documents.filter(({ kind }) => !POLICY_KINDS.has(kind)),
+    others: documents.filter(document => policyKindOf(document) === undefined),
     warnings,
   }
 }
 
-const POLICY_KINDS: ReadonlySet<string> = new Set([
-  'AuthorizationPolicy',
-  'PeerAuthentication',
-  'RequestAuthentication',
-])
+const POLICY_KINDS = ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication'] as const
+
+/** Other meshes have kinds of these names too. A document that does not say whose it is, is a mistake of ours. */
+function policyKindOf({ kind, apiVersion }: YamlDocument): (typeof POLICY_KINDS)[number] | undefined {
+  if (apiVersion !== '' && !apiVersion.startsWith('security.istio.io/')) return undefined
+  return POLICY_KINDS.find(one => one === kind)
+}
 
 /** What scripts take apart: `file:line:column: message`. */
 export function withoutSeverity(problem: Problem): string {

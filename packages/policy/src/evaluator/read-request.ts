@@ -12,9 +12,11 @@ import { quote } from '../yaml/problem.ts'
 export function readPolicyRequest(value: unknown, where: string): PolicyRequest {
   // Beside them a test may keep what it likes: a name, what it expects.
   const fields = objectAt(value, where)
-  const { source, destination, http, jwt } = fields
+  const [source, destination, http, jwt, sniGiven] = ['source', 'destination', 'http', 'jwt', 'sni'].map(
+    name => fields[name] ?? undefined,
+  )
   if (destination === undefined) throw wrong(`${where}.destination`, 'an object', undefined)
-  const sni = optionalText(fields['sni'], `${where}.sni`)
+  const sni = optionalText(sniGiven, `${where}.sni`)
   return {
     source: readSource(source ?? {}, `${where}.source`),
     destination: readDestination(destination, `${where}.destination`),
