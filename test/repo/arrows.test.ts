@@ -74,7 +74,7 @@ describe('arrows between packages', () => {
 
     it(`@ambient/${name} ships no test kit in its other entries`, () => {
       const wrong = sourcesOf(name)
-        .filter(file => !/\/src\/(testing|vitest)\//.test(shown(file)))
+        .filter(file => !shown(file).startsWith(`packages/${name}/src/testing/`))
         .flatMap(file =>
           importsOf(file)
             .filter(specifier => /^@ambient\/[a-z]+\/testing$|\/testing\/|^vitest/.test(specifier))
@@ -105,6 +105,8 @@ describe('arrows between packages', () => {
           .map(packageNameOf),
       )
       used.delete(pkg.name)
+      // Its `expect.extend` takes our matchers: a range for the user's package manager, and no import.
+      if (pkg.peerDependencies?.['vitest'] !== undefined) used.add('vitest')
       // A program of another package is found by its name, not imported.
       const mentioned = sourcesOf(name).flatMap(file => [...nodesOf(parse(file))].filter(ts.isStringLiteral))
       for (const { text } of mentioned) {

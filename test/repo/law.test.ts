@@ -122,8 +122,9 @@ function isAny(node: ts.Node): boolean {
 function isNotErasable(node: ts.Node): boolean {
   return (
     ts.isEnumDeclaration(node) ||
-    // `declare module 'vitest'` adds to another package's types.
-    (ts.isModuleDeclaration(node) && !ts.isStringLiteral(node.name)) ||
+    // `declare global`, and what is in it, adds to types of others.
+    (ts.isModuleDeclaration(node) &&
+      (node.flags & (ts.NodeFlags.Ambient | ts.NodeFlags.GlobalAugmentation)) === 0) ||
     (ts.isParameter(node) && ts.isParameterPropertyDeclaration(node, node.parent))
   )
 }

@@ -18,8 +18,11 @@ export interface PolicyMatchers<R = unknown> {
   toBeDecidedBy(by: DecidedBy, request?: PolicyTestRequest): R
 }
 
-declare module 'vitest' {
-  interface Matchers<T> extends PolicyMatchers<T> {}
+declare global {
+  namespace Chai {
+    // Not Vitest's own `Matchers`, whose type parameters are others in each of its versions.
+    interface Assertion extends PolicyMatchers<void> {}
+  }
 }
 
 /** What Vitest, and others with its `expect`, give to a matcher. */
