@@ -66,6 +66,7 @@ describe('docs/cli.md', () => {
       expect(told).toContain(`ambient cert ${command}`)
     for (const command of ['init', 'serve', 'rotate-root', 'revoke'])
       expect(told).toContain(`ambient ca ${command}`)
+    for (const command of ['explain']) expect(told).toContain(`ambient policy ${command}`)
     for (const command of ['generate', 'apply', 'list', 'status', 'delete'])
       expect(told).toContain(`ambient waypoint ${command}`)
   })
