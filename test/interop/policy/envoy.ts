@@ -28,6 +28,8 @@ export interface PolicyListener {
   readonly audit?: RbacLane | undefined
   readonly deny?: RbacLane | undefined
   readonly allow?: RbacLane | undefined
+  /** Headers of which the log says how they went on. */
+  readonly shown?: readonly string[]
 }
 
 /** One line of the access log. */
@@ -39,6 +41,8 @@ export interface EnvoyRecord {
   readonly path?: string | null
   readonly rbac: Readonly<Record<string, string>> | null
   readonly audited: boolean | string | null
+  /** Those that were to be shown. */
+  readonly headers?: Readonly<Record<string, string | null>>
 }
 
 export interface PolicyEnvoy {
@@ -235,7 +239,7 @@ function http(listener: PolicyListener, log: string): Json {
       stat_prefix: 'policy',
       ...normalizationOf(listener.normalization),
       use_remote_address: false,
-      access_log: [accessLog(log, false)],
+      access_log: [accessLog(log, false, listener.shown)],
       route_config: { virtual_hosts: [{ name: 'any', domains: ['*'], routes }] },
       http_filters: [
         ...rbac(['custom', listener.custom]),
@@ -269,7 +273,7 @@ function normalizationOf(mode: PathNormalization): Json {
   }
 }
 
-function accessLog(path: string, tcp: boolean): Json {
+function accessLog(path: string, tcp: boolean, shown: readonly string[] = []): Json {
   const format = {
     id: `%FILTER_STATE(${CALL_STATE}:PLAIN)%`,
     code: '%RESPONSE_CODE%',
@@ -277,6 +281,7 @@ function accessLog(path: string, tcp: boolean): Json {
     path: '%REQ(:path)%',
     rbac: `%DYNAMIC_METADATA(${tcp ? 'envoy.filters.network.rbac' : 'envoy.filters.http.rbac'})%`,
     audited: '%DYNAMIC_METADATA(envoy.common:access_log_hint)%',
+    headers: Object.fromEntries(shown.map(name => [name, `%REQ(${name})%`])),
   }
   return {
     name: 'envoy.access_loggers.file',
