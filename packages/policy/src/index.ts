@@ -261,3 +261,8 @@ export {
   nextExpiry,
   withoutExpired,
 } from './documents/expiry.ts'
+export { readRecorded, type Recorded } from './suggest/read-recorded.ts'
+export type { Mutant } from './suggest/mutants.ts'
+export { type Suggestion, type SuggestOptions, suggestPolicies } from './suggest/suggest-policies.ts'
+export { suggestedTests, type SuggestedTestOptions } from './suggest/suggested-tests.ts'
+export { type BlockedTraffic, type WhatIf, whatIf, type WhatIfOptions } from './suggest/what-if.ts'

@@ -1,0 +1,87 @@
+/**
+ * Recorded traffic as requests: lines of JSON as `ambient policy explain` takes them, and lines of a ztunnel's access
+ * log, ours or Istio's, as text or as JSON. A waypoint's access log does not say who called, so it is not enough.
+ */
+import { PolicyError } from '../errors.ts'
+import { readPolicyRequest } from '../evaluator/read-request.ts'
+import type { PolicyRequest } from '../evaluator/request.ts'
+
+export interface Recorded {
+  readonly requests: readonly PolicyRequest[]
+  /** Lines that are no traffic that arrived: other log lines, the callers' side of a connection, failures. */
+  readonly passedOver: number
+}
+
+const SCHEME = 'spiffe://'
+
+/**
+ * @param where the name of the file, for messages
+ * @throws PolicyError `AMBIENT_E_POLICY_REQUEST` for a line of JSON that is neither a request nor a line of a log
+ */
+export function readRecorded(text: string, where: string): Recorded {
+  const requests: PolicyRequest[] = []
+  let passedOver = 0
+  for (const [index, written] of text.split('\n').entries()) {
+    const line = written.trim()
+    if (line === '') continue
+    const found = readLine(line, `${where}:${index + 1}`)
+    if (found === undefined) passedOver++
+    else requests.push(found)
+  }
+  return { requests, passedOver }
+}
+
+function readLine(line: string, where: string): PolicyRequest | undefined {
+  if (!line.startsWith('{')) return fromAccessLog(fieldsOfText(line))
+  const value = parse(line, where)
+  if ('destination' in value) return readPolicyRequest(value, where)
+  const { request } = value
+  if (request !== undefined) return readPolicyRequest(request, where)
+  return fromAccessLog(new Map(Object.entries(value).map(([key, field]) => [key, String(field)])))
+}
+
+function parse(line: string, where: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(line)
+    if (typeof value === 'object' && value !== null) return { ...value }
+  } catch (cause) {
+    throw new PolicyError('AMBIENT_E_POLICY_REQUEST', `${where}: not JSON`, { cause })
+  }
+  throw new PolicyError('AMBIENT_E_POLICY_REQUEST', `${where}: expected a JSON object`)
+}
+
+/** `key=value key="value"` of a line. */
+function fieldsOfText(line: string): ReadonlyMap<string, string> {
+  const fields = [...line.matchAll(/([a-z][a-z._]*)=(?:"((?:[^"\\]|\\.)*)"|(\S+))/g)]
+  return new Map(fields.map(([, key = '', quoted, bare]) => [key, quoted ?? bare ?? '']))
+}
+
+/** Only what arrived, and was let in. */
+function fromAccessLog(fields: ReadonlyMap<string, string>): PolicyRequest | undefined {
+  const namespace = fields.get('dst.namespace')
+  const target = splitAddress(fields.get('dst.hbone_addr') ?? fields.get('dst.addr') ?? '')
+  if (fields.get('direction') !== 'inbound' || fields.has('error')) return undefined
+  if (namespace === undefined || target === undefined) return undefined
+  const identity = fields.get('src.identity')
+  const source = splitAddress(fields.get('src.addr') ?? '')
+  const workload = fields.get('dst.workload')
+  return {
+    source: {
+      ...(identity?.startsWith(SCHEME) === true ? { principal: identity.slice(SCHEME.length) } : {}),
+      ...(source === undefined ? {} : { ip: source.ip }),
+    },
+    destination: {
+      namespace,
+      ...(workload === undefined ? {} : { workload }),
+      ip: target.ip,
+      port: target.port,
+    },
+  }
+}
+
+function splitAddress(text: string): { readonly ip: string; readonly port: number } | undefined {
+  const colon = text.lastIndexOf(':')
+  const port = Number(text.slice(colon + 1))
+  if (colon < 1 || !Number.isInteger(port)) return undefined
+  return { ip: text.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port }
+}
