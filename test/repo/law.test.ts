@@ -122,10 +122,17 @@ function isAny(node: ts.Node): boolean {
 function isNotErasable(node: ts.Node): boolean {
   return (
     ts.isEnumDeclaration(node) ||
-    // `declare global`, and what is in it, adds to types of others.
-    (ts.isModuleDeclaration(node) &&
-      (node.flags & (ts.NodeFlags.Ambient | ts.NodeFlags.GlobalAugmentation)) === 0) ||
+    (ts.isModuleDeclaration(node) && !isDeclared(node)) ||
     (ts.isParameter(node) && ts.isParameterPropertyDeclaration(node, node.parent))
+  )
+}
+
+/** `declare global`, and what is in it, adds to types of others. */
+function isDeclared(node: ts.Node): boolean {
+  const modifiers = ts.canHaveModifiers(node) ? (ts.getModifiers(node) ?? []) : []
+  return (
+    modifiers.some(({ kind }) => kind === ts.SyntaxKind.DeclareKeyword) ||
+    (!ts.isSourceFile(node) && isDeclared(node.parent))
   )
 }
 
