@@ -55,6 +55,29 @@ describe('defaults', () => {
   })
 })
 
+describe('keys of issuers', () => {
+  it('are fetched over TLS, from where nothing forbids it', () => {
+    expect(read({}).jwks).toEqual({ allowHttp: false, blockedCidrs: [], allowedCidrs: [] })
+    const env = {
+      JWKS_ALLOW_HTTP: 'true',
+      BLOCKED_CIDRS_IN_JWKS_URIS: '10.0.0.0/8, 192.168.0.0/16',
+      ALLOWED_CIDRS_IN_JWKS_URIS: '10.1.2.3/32',
+      JWKS_CA_CERT: '/ca.pem',
+    }
+    expect(read(env, { '/ca.pem': ROOT }).jwks).toEqual({
+      allowHttp: true,
+      blockedCidrs: ['10.0.0.0/8', '192.168.0.0/16'],
+      allowedCidrs: ['10.1.2.3/32'],
+      ca: ROOT,
+    })
+    expect(read({ JWKS_CA_CERT: ROOT }).jwks.ca).toBe(ROOT)
+    expect(() => read({ BLOCKED_CIDRS_IN_JWKS_URIS: '10.0.0.0/33' })).toThrow(
+      /^invalid env var BLOCKED_CIDRS_IN_JWKS_URIS=10\.0\.0\.0\/33 \(invalid IP block/,
+    )
+    expect(() => read({ JWKS_CA_CERT: '/none' })).toThrow(/there is no such file/)
+  })
+})
+
 describe('values', () => {
   it('are taken', () => {
     const config = read({

@@ -31,6 +31,8 @@ export type JwtOutcome =
 export interface JwtAuthenticator {
   /** A promise only where a token has to be verified. Never rejects, never throws. */
   authenticate(request: JwtRequest): JwtOutcome | Promise<JwtOutcome>
+  /** A path and query as logs may have it: without the parameters that could be tokens. */
+  shownPath(path: string): string
 }
 
 export interface JwtAuthenticatorOptions {
@@ -69,13 +71,13 @@ export function createJwtAuthenticator(
   const params = new Set(
     compiled.flatMap(({ locations }) => locations.flatMap(at => (at.in === 'query' ? [at.name] : []))),
   )
-  const refuse = (request: JwtRequest, failure: JwtFailure): JwtRefusal =>
-    refusalOf(failure, {
-      scheme: request.scheme,
-      authority: request.authority,
-      path: withoutParams(request.path, params),
-    })
+  const shownPath = (path: string): string => (params.size === 0 ? path : withoutParams(path, params))
+  const refuse = (request: JwtRequest, failure: JwtFailure): JwtRefusal => {
+    const { scheme, authority, path } = request
+    return refusalOf(failure, { scheme, authority, path: shownPath(path) })
+  }
   return {
+    shownPath,
     authenticate(request) {
       const clean = sanitized.filter(name => request.header(name).length > 0)
       const asNobody: JwtOutcome = { kind: 'passed', edits: { removeHeaders: clean, setHeaders: [] } }

@@ -1,6 +1,7 @@
 /** The resolved configuration of a waypoint: frozen, every field present. */
 import type { MeshConfig } from '@ambient/policy'
 import type { AuthToken, ControlPlaneAddress } from '@ambient/core/proxy'
+import type { JwksConfig } from './jwks.ts'
 
 /** The Gateway that this process serves. */
 export interface GatewayName {
@@ -54,6 +55,7 @@ export interface WaypointConfig {
   readonly meshConfig: MeshConfig | undefined
   /** Whether the policies of one target may ask several providers. */
   readonly severalProviders: boolean
+  readonly jwks: JwksConfig
   readonly secretTtlMs: number
   readonly drainMs: number
   readonly accessLog: 'text' | 'json' | 'off'

@@ -19,6 +19,7 @@ import { type MeshConfig, parseMeshConfig } from '@ambient/policy'
 import { defaults, ports } from '../defaults.ts'
 import { WaypointError } from '../errors.ts'
 import type { GatewayName, WaypointConfig } from './config.ts'
+import { jwksFromEnvironment } from './jwks.ts'
 import { tracingFromEnvironment } from './tracing.ts'
 import { packageVersion } from './version.ts'
 
@@ -61,6 +62,7 @@ export function configFromEnvironment(env: Environment, files: ConfigFiles): Way
     crl: readCrl(env),
     meshConfig: readMesh(env, files),
     severalProviders: boolean(env, 'PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS', defaults.severalProviders),
+    jwks: jwksFromEnvironment(env, files),
     secretTtlMs: durationMs(env, 'SECRET_TTL', defaults.secretTtlMs),
     drainMs: durationMs(env, 'TERMINATION_DRAIN_DURATION', defaults.drainMs),
     accessLog: readAccessLog(env),

@@ -35,6 +35,8 @@ export type JwtStep =
 export interface JwtAuthenticator {
   /** A promise only where a token has to be verified. Never rejects, never throws. */
   authenticate(stream: InboundStream, head: RequestHead): JwtStep | Promise<JwtStep>
+  /** A path and query as the ledger may show it: without what could be a token. */
+  shownPath(stream: InboundStream, path: string): string
   close(): void
 }
 
@@ -76,6 +78,11 @@ class LiveJwtAuthenticator implements JwtAuthenticator {
       header: name => headers.all(name),
     })
     return outcome instanceof Promise ? outcome.then(found => stepOf(found, head)) : stepOf(outcome, head)
+  }
+
+  shownPath(stream: InboundStream, path: string): string {
+    if (this.#source.length === 0 || !path.includes('?')) return path
+    return this.#authenticatorOf(stream).shownPath(path)
   }
 
   close(): void {

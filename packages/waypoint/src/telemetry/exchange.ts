@@ -42,7 +42,7 @@ class ExchangeEntry implements ExchangeObserver {
   start(request: ExchangeStart): string | undefined {
     this.#request = request
     // Rooms may edit the head in place; the log wants what came.
-    this.#path = request.head.path
+    this.#path = this.#context.shownPath(this.#stream, request.head.path)
     if (this.#context.spans === undefined) return undefined
     const { headers } = request.head
     this.#trace = continueTrace(

@@ -33,6 +33,8 @@ export interface LedgerContext {
   readonly metrics: TrafficMetrics
   readonly spans: SpanExporter | undefined
   readonly requestLabels: RequestLabels
+  /** A path and query without anything secret. */
+  shownPath(stream: InboundStream, path: string): string
   source(stream: InboundStream): Party
   /** Of the chosen endpoint. */
   destination(workload: Workload | undefined): Party
@@ -67,6 +69,8 @@ export interface LedgerOptions {
   readonly metrics: MetricsRegistry
   readonly log: LogSink
   readonly spans: SpanExporter | undefined
+  /** A path and query without anything secret. */
+  readonly shownPath: (stream: InboundStream, path: string) => string
 }
 
 export function createLedger(options: LedgerOptions): Ledger {
@@ -112,7 +116,7 @@ export function createLedger(options: LedgerOptions): Ledger {
 }
 
 function createContext(
-  { config, log, metrics, clock, directory, spans }: LedgerOptions,
+  { config, log, metrics, clock, directory, spans, shownPath }: LedgerOptions,
   logger: Logger,
 ): LedgerContext {
   const sources = new WeakMap<InboundStream, Party>()
@@ -136,6 +140,7 @@ function createContext(
     metrics: createTrafficMetrics(metrics),
     spans,
     requestLabels: createRequestLabels(),
+    shownPath,
     source: stream => sourceOf(sources, callers, stream),
     destination: workload =>
       workload === undefined
