@@ -6,6 +6,7 @@ import { describeFailure } from './failure.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './host.ts'
 import { registerCa } from './ca/command.ts'
 import { registerCert } from './cert/command.ts'
+import { registerConfig } from './config/command.ts'
 import { registerConnect } from './connect.ts'
 import { registerGet } from './get.ts'
 import { registerHbone } from './hbone/command.ts'
@@ -75,6 +76,7 @@ function createProgram(context: CommandContext): Command {
   registerHbone(program, context)
   registerCa(program, context)
   registerCert(program, context)
+  registerConfig(program, context)
   registerPolicy(program, context)
   addCommand(program, 'version', 'print versions', context)
     .addOption(outputOption())

@@ -128,6 +128,7 @@ export type {
   NamedMatch,
   ValueMatch,
 } from './resources/traffic-types.ts'
+export { actedKindNames, readOne } from './resources/read-one.ts'
 export { fullHostname, hostMatches } from './resources/hostnames.ts'
 export {
   type Attachment,

@@ -29,6 +29,8 @@ const SPEC_FIELDS = [
   'allowedListeners',
   'defaultScope',
 ] as const
+/** Taken as the Gateway API has them, and not acted upon for a waypoint. */
+const WITHOUT_EFFECT = ['infrastructure', 'backendTLS', 'tls', 'allowedListeners', 'defaultScope'] as const
 const LISTENER_FIELDS = ['name', 'hostname', 'port', 'protocol', 'tls', 'allowedRoutes'] as const
 const OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const
 const SECTION_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
@@ -43,6 +45,7 @@ export function readGateway(root: YamlReader, context: ReadContext): GatewayReso
   if (className === undefined) return undefined
   if (className === WAYPOINT_CLASS) {
     checkWaypoint(root, spec, listeners)
+    warnOfUnused(spec)
     checkAccount(annotationReader(root, serviceAccountAnnotation), metadata, context)
   } else
     spec
@@ -57,6 +60,18 @@ export function readGateway(root: YamlReader, context: ReadContext): GatewayReso
     spec: { className, listeners, waypointFor, serviceAccount: account ?? metadata.name },
   }
 }
+
+function warnOfUnused(spec: YamlObject): void {
+  for (const field of WITHOUT_EFFECT) spec.get(field)?.problem(NOT_ACTED_UPON, 'warning')
+  spec.get('listeners')?.list(item => {
+    const listener = item.kind === 'object' ? item.object() : undefined
+    const routes = listener?.get('allowedRoutes')
+    if (routes?.kind === 'object') routes.object()?.get('kinds')?.problem(NOT_ACTED_UPON, 'warning')
+    return undefined
+  })
+}
+
+const NOT_ACTED_UPON = 'is not acted upon'
 
 function readListener(reader: YamlReader): GatewayListener | undefined {
   const object = reader.object(LISTENER_FIELDS)

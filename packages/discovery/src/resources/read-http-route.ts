@@ -53,6 +53,7 @@ export function readHttpRoute(root: YamlReader, context: ReadContext): HttpRoute
   const hostnames = spec.get('hostnames')?.list(item => readHost(item, true)) ?? []
   if (hostnames.length > 0 && parentRefs.some(({ kind }) => kind === 'Service'))
     spec.get('hostnames')?.problem('has no effect for a route whose parent is a Service', 'warning')
+  spec.get('useDefaultGateways')?.problem('is not acted upon', 'warning')
   const rules = spec.get('rules')
   checkLength(rules, MAX_RULES, 'rules')
   if (rules === undefined) spec.reader.problem('has no rules: every request is answered 500', 'warning')
@@ -87,6 +88,7 @@ function readParent(reader: YamlReader, scope: ReadScope): ParentRef | undefined
   const normal = group === 'core' ? '' : group
   const kind = PARENTS.get(`${normal}/${kindName}`)
   const port = object.get('port')?.integer(PORT_RANGE)
+  object.get('sectionName')?.problem('is not acted upon: name the port', 'warning')
   const namespace = object.get('namespace')?.text() ?? scope.namespace
   if (kind === undefined)
     reader.problem(

@@ -99,6 +99,7 @@ function readMatch(reader: YamlReader): VirtualServiceMatch | undefined {
     return match && { [field]: match }
   }
   const port = object.get('port')?.integer(PORT_RANGE)
+  object.get('statPrefix')?.problem('is not acted upon: there are no statistics per match', 'warning')
   const uri = readPath(object.get('uri'))
   const gateways = readGateways(object.get('gateways'))
   if (gateways !== undefined && !gateways.includes('mesh'))

@@ -48,6 +48,14 @@ const KEY_FORMS = [
   /^experimental\.envoy\.filters\.[^[\]]+\[[^[\]]+\]$/,
 ] as const
 
+/** `when` keys, those with a free part by their form. */
+export const conditionKeys: readonly string[] = Object.freeze([
+  ...CONDITION_CHECKS.keys(),
+  'request.headers[NAME]',
+  'request.auth.claims[NAME]',
+  'experimental.envoy.filters.NAME[KEY]',
+])
+
 /** Keys that Istio once had and now refuses, with what to use. */
 const REMOVED_KEY = /^destination\.(labels(\[.*\])?|name|namespace|user)$/
 

@@ -295,14 +295,20 @@ const table = {
   expired: {
     severity: 'warning',
     title: 'A policy whose time is over',
-    why: 'Its annotation says that it ended. Where expiry is enforced it no longer counts; elsewhere what was to be temporary still holds.',
+    why: "Its annotation `ambient.dev/expires` says that it ended: it allows nothing any more in this project's mesh. istiod does not look at the annotation: there it still allows.",
     fix: 'Remove the policy, or move its end.',
   },
-  'expiry-unreadable': {
+  temporary: {
+    severity: 'info',
+    title: 'A policy that will end',
+    why: "Its annotation `ambient.dev/expires` names a time from which on it allows nothing in this project's mesh. istiod does not look at the annotation.",
+    fix: 'Remove the policy when it has ended.',
+  },
+  'expiry-without-effect': {
     severity: 'error',
-    title: 'An end date that is none',
-    why: 'The annotation cannot be read, so the policy has no end.',
-    fix: 'Write a time as RFC 3339 has it: `2026-12-31T00:00:00Z`.',
+    title: 'An end that does not end anything',
+    why: 'Only an ALLOW ends: the end of any other policy would open what it closed.',
+    fix: 'Take the annotation away, or write the exception as an ALLOW.',
   },
 } as const satisfies Readonly<Record<string, LintRule>>
 

@@ -1,6 +1,7 @@
 /** Mistakes that are documents without errors: rules that cannot match, policies that nobody enforces. */
 import { type Clock, systemClock } from '@ambient/core'
 import type { LintId } from './catalog.ts'
+import { checkExpiry } from './expiry-rules.ts'
 import {
   byPlace,
   findingOf,
@@ -83,4 +84,5 @@ const CHECKS: readonly ((context: LintContext) => void)[] = [
   checkNames,
   checkTokens,
   checkPeers,
+  checkExpiry,
 ]
