@@ -159,6 +159,21 @@ describe('answers', () => {
     })
   })
 
+  it('knows the ends of policies when asked as of a time', async () => {
+    const ending = NAMESPACE_WIDE.replace(
+      'namespace: shop}',
+      'namespace: shop, annotations: {ambient.dev/expires: "2026-12-31T18:00:00Z"}}',
+    )
+    const ask = async (...more: string[]): Promise<string> => {
+      const args = ['--from', 'cluster.local/ns/ui/sa/app', '--to', 'shop/web-1:80', '-o', 'json', ...more]
+      const { out } = await piped(ending, 'policy', 'explain', '-f', '-', '--dialect', 'ztunnel', ...args)
+      return JSON.parse(out).verdict
+    }
+    expect(await ask()).toBe('allow')
+    expect(await ask('--at', '2026-12-31T17:59:59Z')).toBe('allow')
+    expect(await ask('--at', '2026-12-31T18:00:00Z')).toBe('deny')
+  })
+
   it('answers a path that the proxy refuses with 400', async () => {
     const { out } = await explain(
       ...['-f', folder, '--dialect', 'envoy-http', '--to', 'shop/web-1:80', '--service', 'shop/web'],
@@ -259,6 +274,7 @@ describe('mistakes', () => {
       ['-f', 'F', '--dialect', 'l7', '--to', 'a/b:1'],
       /Allowed choices are ztunnel/,
     ],
+    ['a time that is none', ['-f', 'F', '--at', 'soon', '--to', 'a/b:1'], /expected a time such as/],
     ['an enforcer that is no JSON', ['-f', 'F', '--enforcer', '{', '--to', 'a/b:1'], /--enforcer: not JSON/],
     [
       'a kind of enforcer that is none',

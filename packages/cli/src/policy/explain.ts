@@ -13,7 +13,8 @@ import {
   readEnforcer,
   readPolicyRequest,
 } from '@ambient/policy'
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { readTime } from '../cert/time.ts'
 import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
 import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
@@ -54,6 +55,9 @@ envoy-http for requests with http, ztunnel for the others.
 A gateway is an ingress gateway: targetRefs to it, and selectors of its labels.
 Labels of a workload that is among the files need not be written again.
 
+--at asks as of a time: an ALLOW policy whose annotation ambient.dev/expires has passed
+allows nothing then. Without it nothing ends, as at a real istiod.
+
 A matched CUSTOM policy is a denial; --custom allow goes on as if its provider had
 agreed. A token counts only if an attached RequestAuthentication has its issuer.
 
@@ -74,6 +78,8 @@ interface ExplainOptions extends HandOptions {
   readonly request?: string
   readonly custom: 'allow' | 'deny'
   readonly pathNormalization: PathNormalization
+  /** Milliseconds since the epoch. */
+  readonly at?: number
   readonly output: OutputFormat
 }
 
@@ -103,9 +109,16 @@ export function registerPolicyExplain(policy: Command, context: CommandContext):
     .addOption(
       new Option('--path-normalization <mode>', "the mesh's").choices(NORMALIZATIONS).default('BASE'),
     )
+    .option('--at <time>', 'as a mesh of ours decides at this time: ends of policies count', timeOf)
     .addOption(outputOption())
     .addHelpText('after', EXAMPLES)
     .action(async (options: ExplainOptions) => context.finish(await explain(options, context.host)))
+}
+
+function timeOf(text: string): number {
+  const timeMs = readTime(text)
+  if (timeMs === undefined) throw new InvalidArgumentError('expected a time such as 2026-12-31T18:00:00Z.')
+  return timeMs
 }
 
 async function explain(options: ExplainOptions, host: CliHost): Promise<number> {
@@ -120,6 +133,7 @@ async function explain(options: ExplainOptions, host: CliHost): Promise<number> 
       trustDomainAliases: options.trustDomainAlias ?? [],
       pathNormalization: options.pathNormalization,
       custom: options.custom,
+      ...(options.at === undefined ? {} : { at: options.at }),
     })
   const evaluators = new Map(DIALECTS.map(dialect => [dialect, evaluatorOf(dialect)]))
   const mesh = documents.others.length === 0 ? undefined : meshFactsOf(documents, options).mesh
