@@ -5,7 +5,9 @@ import { registerPolicyCoverage } from './coverage.ts'
 import { registerPolicyDiff } from './diff.ts'
 import { registerPolicyExplain } from './explain.ts'
 import { registerPolicyLint } from './lint.ts'
+import { registerPolicySuggest } from './suggest.ts'
 import { registerPolicyTest } from './test.ts'
+import { registerPolicyWhatIf } from './what-if.ts'
 import { registerPolicyWhere } from './where.ts'
 
 const EXAMPLES = `
@@ -22,6 +24,8 @@ export function registerPolicy(program: Command, context: CommandContext): void 
   registerPolicyExplain(policy, context)
   registerPolicyLint(policy, context)
   registerPolicyDiff(policy, context)
+  registerPolicySuggest(policy, context)
+  registerPolicyWhatIf(policy, context)
   registerPolicyWhere(policy, context)
   registerPolicyTest(policy, context)
   registerPolicyCoverage(policy, context)
