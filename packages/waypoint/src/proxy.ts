@@ -114,15 +114,7 @@ class LiveProxy implements WaypointProxy {
       ...(options.dial === undefined ? {} : { dial: options.dial }),
     })
     this.#dispatcher = this.#createDispatcher()
-    this.#providers = createProviders({
-      meshConfig,
-      directory,
-      desk: this.#dispatcher,
-      self: options.self,
-      clock,
-      logger: log.scope('ext_authz'),
-      meter: options.metrics,
-    })
+    this.#providers = this.#createProviders()
     this.#jwks = createJwksSource({
       ...config.jwks,
       clock,
@@ -224,6 +216,19 @@ class LiveProxy implements WaypointProxy {
     const { store, config } = this.#options
     const own = findGateway(store, config.gateway)
     return own?.metadata.annotations[TELLS_CALLERS] === 'true'
+  }
+
+  #createProviders(): Providers {
+    const { directory, self, clock, log, metrics } = this.#options
+    return createProviders({
+      meshConfig: this.#meshConfig,
+      directory,
+      desk: this.#dispatcher,
+      self,
+      clock,
+      logger: log.scope('ext_authz'),
+      meter: metrics,
+    })
   }
 
   #createDispatcher(): Dispatcher {
