@@ -70,15 +70,6 @@ function createPass(seed: number, fields: Map<string, ProbedField>): YamlReader 
 }
 
 function createReader(pass: Pass, path: string): YamlReader {
-  const take = (): void => taken(pass, path)
-  const text = (): string => {
-    take()
-    return NAMES.test(path) ? 'a' : (pass.choose(TEXTS) ?? 'a')
-  }
-  const chosen = <T>(values: readonly T[]): T | undefined => {
-    take()
-    return pass.choose(values)
-  }
   return {
     path,
     position: { file: '', line: 1, column: 1 },
@@ -86,37 +77,47 @@ function createReader(pass: Pass, path: string): YamlReader {
     get errorCount() {
       return pass.errorCount
     },
+    ...createScalars(pass, path),
+    list(read) {
+      taken(pass, path)
+      const value = read(createReader(pass, `${path}[]`), 0)
+      return value === undefined ? [] : [value]
+    },
+    map(read) {
+      taken(pass, path)
+      const value = read(createReader(pass, `${path}.*`), 'a')
+      return new Map(value === undefined ? [] : [['a', value]])
+    },
+    object(fields) {
+      taken(pass, path)
+      return createObject(pass, path, fields)
+    },
+    toJson() {
+      // Of a whole specification it is a copy, which says nothing of its fields.
+      if (path !== 'spec') taken(pass, path)
+      return {}
+    },
+    problem: (message, severity = 'error') => record(pass, path, severity, message),
+  }
+}
+
+type Scalars = Pick<YamlReader, 'string' | 'text' | 'integer' | 'boolean' | 'oneOf' | 'strings' | 'embedded'>
+
+function createScalars(pass: Pass, path: string): Scalars {
+  const chosen = <T>(values: readonly T[]): T | undefined => {
+    taken(pass, path)
+    return pass.choose(values)
+  }
+  const text = (): string => chosen(NAMES.test(path) ? ['a'] : TEXTS) ?? 'a'
+  return {
     string: text,
     text,
     integer: () => chosen(NUMBERS),
     boolean: () => chosen([true, false]),
     oneOf: chosen,
-    list(read) {
-      take()
-      const value = read(createReader(pass, `${path}[]`), 0)
-      return value === undefined ? [] : [value]
-    },
-    map(read) {
-      take()
-      const value = read(createReader(pass, `${path}.*`), 'a')
-      return new Map(value === undefined ? [] : [['a', value]])
-    },
-    strings() {
-      take()
-      return { a: 'a' }
-    },
-    object(fields) {
-      take()
-      return createObject(pass, path, fields)
-    },
-    toJson() {
-      // Of a whole specification it is a copy, which says nothing of its fields.
-      if (path !== 'spec') take()
-      return {}
-    },
-    problem: (message, severity = 'error') => record(pass, path, severity, message),
+    strings: () => ({ a: text() }),
     embedded() {
-      take()
+      taken(pass, path)
       return undefined
     },
   }
