@@ -40,6 +40,7 @@ export const reasons = Object.freeze({
   unknownWorkload: 'workload not found',
 })
 
+const noOptions: DecideOptions = Object.freeze({})
 const noAllowPolicies: Decision = Object.freeze({ allowed: true, reason: reasons.noAllowPolicies })
 
 const lanes = Object.freeze({
@@ -58,7 +59,7 @@ const lanes = Object.freeze({
 export function decide(
   policies: PolicySet | readonly Authorization[],
   connection: Connection,
-  options: DecideOptions = {},
+  options: DecideOptions = noOptions,
 ): Decision {
   const set = indexPolicies(policies)
   const facts = set.takeFacts().read(connection)

@@ -119,13 +119,18 @@ export class WaypointFacts {
   }
 }
 
+// Constants: a literal in a function is a new object for each call.
+const CAPITAL = /[A-Z]/
+const CAPITALS = /[A-Z]+/g
+const QUERY = /[?#]/
+
 /** Only ASCII: folding more would make different hosts equal. */
 export function asciiLowerCase(text: string): string {
-  return /[A-Z]/.test(text) ? text.replace(/[A-Z]+/g, letters => letters.toLowerCase()) : text
+  return CAPITAL.test(text) ? text.replace(CAPITALS, letters => letters.toLowerCase()) : text
 }
 
 function withoutQuery(path: string): string {
-  const end = path.search(/[?#]/)
+  const end = path.search(QUERY)
   return end < 0 ? path : path.slice(0, end)
 }
 
