@@ -1,4 +1,5 @@
 /** Tests of policies in files: how they are read, and what running them says. */
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   formatProblem,
@@ -7,6 +8,7 @@ import {
   readPolicyTests,
   runPolicyTests,
 } from '../src/index.ts'
+import { LAYER_FIELDS } from '../src/test-file/read-layer.ts'
 
 const POLICIES = parsePolicies(
   `
@@ -182,6 +184,39 @@ tests:
       'tests: expected at most 10000 cases in a file, found 10201',
     ])
   })
+})
+
+it('never throws, whatever stands in a file, and runs whatever it has read', () => {
+  const word = fc.constantFrom(
+    'shop/web',
+    'a/b:1',
+    'web.shop:80',
+    'allow',
+    'deny',
+    'plaintext',
+    'default',
+    '',
+    '*',
+  )
+  const value = fc.oneof(word, fc.jsonValue({ maxDepth: 2 }), fc.array(word, { maxLength: 2 }))
+  const field = fc.constantFrom(...LAYER_FIELDS, 'cases', 'other')
+  const test = fc.dictionary(field, value, { maxKeys: 8 })
+  const usable = test.map(fields => ({ from: 'a/b', to: 'web.shop:80', expect: 'deny', ...fields }))
+  const file = fc.record({
+    tests: fc.oneof(fc.array(fc.oneof(test, usable), { maxLength: 3 }), value),
+    defaults: fc.option(test, { nil: undefined }),
+    workloads: fc.option(value, { nil: undefined }),
+  })
+  let ran = 0
+  fc.assert(
+    fc.property(file, content => {
+      const { tests, problems } = readPolicyTests(JSON.stringify(content), 'a.yaml')
+      expect((tests === undefined) === problems.some(({ severity }) => severity === 'error')).toBe(true)
+      if (tests !== undefined) ran += runPolicyTests(tests, POLICIES).results.length
+    }),
+    { numRuns: 500 },
+  )
+  expect(ran).toBeGreaterThan(0)
 })
 
 describe('running', () => {

@@ -10,9 +10,6 @@ import { type CaseLayer, DIALECTS, LAYER_FIELDS, type LayerContext, readLayer } 
 import { type KnownWorkload, type RequestTerms, requestOf, usualDialect } from './terms.ts'
 import type { PolicyTestCase, PolicyTestFile, PolicyTestSettings } from './test-case.ts'
 
-/** How a file of tests is called. */
-export const POLICY_TEST_SUFFIXES = ['.policy-test.yaml', '.policy-test.yml'] as const
-
 const SETTINGS = [
   'dialect',
   'rootNamespace',
