@@ -7,7 +7,7 @@ import type { CheckedBody, CustomMatch, WaypointDecision } from '@ambient/policy
 import type { CheckAnswer, CheckEdits, CheckedBytes } from './ext-authz/check.ts'
 import { UnreadableAnswer } from './ext-authz/check.ts'
 import { applyEdits, editRequest } from './ext-authz/edits.ts'
-import { HeldBody } from './ext-authz/held-body.ts'
+import { HeldBody, Holding } from './ext-authz/held-body.ts'
 import type { Providers } from './ext-authz/providers.ts'
 import type { Guard, Proof } from './guard.ts'
 import type { RequestPermission } from './http/desk.ts'
@@ -16,6 +16,7 @@ import { HeaderFields } from './http/header-fields.ts'
 import type { LocalReply } from './http/local-reply.ts'
 import type { RequestHead } from './http/message.ts'
 import type { JwtAuthenticator, JwtStep } from './jwt/authenticator.ts'
+import { extAuthzLimits } from './limits.ts'
 import type { InboundStream } from './stream.ts'
 
 export interface Authorization {
@@ -41,7 +42,8 @@ export interface AuthorizationOptions {
   readonly clock: Clock
 }
 
-export function createAuthorization(options: AuthorizationOptions): Authorization {
+export function createAuthorization(given: AuthorizationOptions): Authorization {
+  const options = { ...given, holding: new Holding(extAuthzLimits.heldBytes) }
   const { guard } = options
   return {
     request(stream, head, incoming) {
@@ -92,9 +94,13 @@ function afterToken(
   return { ...guard.decideRequest(stream, step.head, proof), ...matched, head: step.head, proof }
 }
 
+interface QuestionsOptions extends AuthorizationOptions {
+  readonly holding: Holding
+}
+
 /** The providers of one request, one after the other, as each one left it to the next. */
 class Questions {
-  readonly #options: AuthorizationOptions
+  readonly #options: QuestionsOptions
   readonly #stream: InboundStream
   readonly #original: RequestHead
   readonly #incoming: IncomingRequest
@@ -106,7 +112,7 @@ class Questions {
   #clearsRoute = false
 
   constructor(
-    options: AuthorizationOptions,
+    options: QuestionsOptions,
     stream: InboundStream,
     head: RequestHead,
     incoming: IncomingRequest,
@@ -121,16 +127,18 @@ class Questions {
   }
 
   async permission(): Promise<RequestPermission> {
-    const refusal = await this.#askAll()
-    const permission = refusal ?? (await this.#judge())
-    const body = this.#body?.release()
-    // What nobody is to get is no longer held; the connection reads the rest as that of any refused request.
-    if (!permission.allowed) body?.destroy()
-    const isChanged = this.#head !== this.#original && !this.#clearsRoute
+    let permission: RequestPermission | undefined
+    try {
+      permission = (await this.#askAll()) ?? (await this.#judge())
+    } finally {
+      // What nobody is to get is no longer held; the connection reads the rest as that of any refused request.
+      if (permission?.allowed !== true) this.#body?.release().destroy()
+    }
+    const isOnItsRoute = permission.allowed && !this.#clearsRoute
     return {
       ...permission,
-      ...(isChanged ? { matched: this.#original } : {}),
-      ...(body === undefined || !permission.allowed ? {} : { body }),
+      ...(isOnItsRoute ? { matched: this.#original } : {}),
+      ...(this.#body === undefined || !permission.allowed ? {} : { body: this.#body.release() }),
       ...(this.#responseEdits.length === 0
         ? {}
         : { editResponse: fields => applyEdits(fields, this.#responseEdits.flat()) }),
@@ -164,6 +172,7 @@ class Questions {
     const body = await this.#bodyFor(provider?.body)
     if (body === 'too-large') return refused(match, 'its body is longer than the provider may see', TOO_LARGE)
     if (body === 'cut') return refused(match, 'its body was cut', CUT)
+    if (body === 'full') return refused(match, 'too many bodies are held for providers', FULL)
     const answer = await providers.check(match.provider, {
       stream: this.#stream,
       request: {
@@ -206,15 +215,18 @@ class Questions {
     })
   }
 
-  async #bodyFor(wanted: CheckedBody | undefined): Promise<CheckedBytes | 'too-large' | 'cut' | undefined> {
+  async #bodyFor(
+    wanted: CheckedBody | undefined,
+  ): Promise<CheckedBytes | 'too-large' | 'cut' | 'full' | undefined> {
     const source = this.#incoming.body
     if (wanted === undefined || source === undefined || this.#incoming.upgrade !== undefined) return undefined
     const { maxBytes, allowPartial, asBytes } = wanted
     const announced = Number(this.#head.headers.get('content-length') ?? 0)
     if (!allowPartial && announced > maxBytes) return 'too-large'
-    this.#body ??= new HeldBody(source)
+    this.#body ??= new HeldBody(source, this.#options.holding)
     // One byte more than is shown: whether there is more is part of what is shown.
-    if (!(await this.#body.readBeyond(allowPartial ? maxBytes - 1 : maxBytes))) return 'cut'
+    const read = await this.#body.readBeyond(allowPartial ? maxBytes - 1 : maxBytes)
+    if (read !== 'read') return read
     const isLonger = this.#body.bytes > maxBytes
     if (isLonger && !allowPartial) return 'too-large'
     return { bytes: this.#body.head(maxBytes), isPartial: isLonger || !this.#body.isWhole, asBytes }
@@ -228,6 +240,7 @@ const TOO_LARGE: LocalReply = {
   flags: [],
   detail: 'request_payload_too_large',
 }
+const FULL: LocalReply = { status: 503, body: 'overflow', flags: ['UO'], detail: 'overflow' }
 const CUT: LocalReply = { status: 400, body: '', flags: ['DC'], detail: 'downstream_remote_disconnect' }
 
 function refused({ by }: CustomMatch, why: string, reply: LocalReply): RequestPermission {

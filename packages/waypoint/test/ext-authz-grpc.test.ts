@@ -360,3 +360,40 @@ it('a hundred requests at once are each asked about, over few connections, and n
   expect(JSON.parse((await world.admin('/config_dump')).body)).toMatchObject({ connections: [] })
   await world.waypoint.close({ graceMs: 1_000 })
 })
+
+describe('what follows on the same connection', () => {
+  /** Everything that two requests, sent at once, are answered. */
+  async function both(first: string, options: Parameters<typeof asked>[1]): Promise<string> {
+    const { world } = await asked(
+      request =>
+        request.attributes?.request?.http?.path === '/no' ? denied(401, 'no') : { status: { code: 0 } },
+      options,
+    )
+    const socket = (await world.tunnel()).socket()
+    let text = ''
+    socket.on('error', () => {})
+    socket.on('data', chunk => {
+      text += String(chunk)
+    })
+    socket.write(`${first}GET /second HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n`)
+    await once(socket, 'end')
+    socket.destroy()
+    return [...text.matchAll(/HTTP\/1.1 (\d+)/g)].map(([, status]) => status).join(' ')
+  }
+  const smuggled = 'GET /smuggled HTTP/1.1\r\nhost: web\r\n\r\n'
+  const chunked = (path: string): string =>
+    `POST ${path} HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n${smuggled.length.toString(16)}\r\n${smuggled}\r\n0\r\n\r\n`
+  const shown = { fields: ['includeRequestBodyInCheck: { maxRequestBytes: 4, allowPartialMessage: true }'] }
+  const bounded = { fields: ['includeRequestBodyInCheck: { maxRequestBytes: 4 }'] }
+
+  it.each([
+    ['was passed on', chunked('/yes'), shown, '200 200'],
+    ['was denied', chunked('/no'), shown, '401 200'],
+    ['was too long', chunked('/yes'), bounded, '413 200'],
+  ])(
+    'a request with a body that %s is the next request, and never that body',
+    async (_name, first, options, statuses) => {
+      expect(await both(first, options)).toBe(statuses)
+    },
+  )
+})

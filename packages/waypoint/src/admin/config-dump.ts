@@ -9,6 +9,7 @@ import {
 } from '@ambient/core'
 import { dumpCertificates } from '@ambient/core/proxy'
 import type { AdsClientStatus, ConfigStore } from '@ambient/discovery'
+import type { AuthorizationProvider } from '@ambient/policy'
 import type { CertificateStatus } from '@ambient/identity'
 import type { WaypointConfig } from '../config/config.ts'
 import type { WaypointProxy } from '../proxy.ts'
@@ -41,6 +42,7 @@ export function configDump(source: DumpSource): Json {
       name: metadata.name,
       spec,
     })),
+    extensionProviders: (store.meshConfig ?? config.meshConfig)?.extensionProviders.map(dumpProvider) ?? [],
     configuration: {
       gateways: namesOf(store.gateways),
       virtualServices: namesOf(store.virtualServices),
@@ -52,6 +54,11 @@ export function configDump(source: DumpSource): Json {
     ...proxy.counts,
     ...(source.discovery === undefined ? {} : { discovery: dumpDiscovery(source.discovery) }),
   }
+}
+
+/** Additional headers may hold what only the provider is to know. */
+function dumpProvider({ name, kind, service, port, timeoutMs, failOpen }: AuthorizationProvider): Json {
+  return { name, kind, service, port, timeoutMs, failOpen }
 }
 
 function dumpConfig(config: WaypointConfig): Json {

@@ -4,15 +4,38 @@
  */
 import { Readable } from 'node:stream'
 
+/** How much all requests together hold for their providers. */
+export class Holding {
+  readonly #maxBytes: number
+  #bytes = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  /** `false`: there is no room for so much more; nothing was taken. */
+  take(bytes: number): boolean {
+    if (this.#bytes + bytes > this.#maxBytes) return false
+    this.#bytes += bytes
+    return true
+  }
+
+  giveBack(bytes: number): void {
+    this.#bytes -= bytes
+  }
+}
+
 export class HeldBody {
   readonly #source: Readable
+  readonly #holding: Holding
   #chunks: Buffer[] = []
   #bytes = 0
   #isEnded = false
   #error: Error | undefined
 
-  constructor(source: Readable) {
+  constructor(source: Readable, holding: Holding) {
     this.#source = source
+    this.#holding = holding
   }
 
   /** Everything was read, and there is no more. */
@@ -25,16 +48,17 @@ export class HeldBody {
     return this.#bytes
   }
 
-  /** Reads until more than `limit` bytes are held, or the body is over; `false`: it was cut. */
-  readBeyond(limit: number): Promise<boolean> {
+  /** Reads until more than `limit` bytes are held, or the body is over. `full`: all requests together hold too much. */
+  readBeyond(limit: number): Promise<'read' | 'cut' | 'full'> {
     return new Promise(resolve => {
       const source = this.#source
-      const settle = (): void => {
+      const settle = (isFull = false): void => {
         source.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
         source.on('error', ignore).pause()
-        resolve(this.#error === undefined)
+        resolve(isFull ? 'full' : this.#error === undefined ? 'read' : 'cut')
       }
       const onData = (chunk: Buffer): void => {
+        if (!this.#holding.take(chunk.length)) return settle(true)
         this.#chunks.push(chunk)
         this.#bytes += chunk.length
         if (this.#bytes > limit) settle()
@@ -64,6 +88,7 @@ export class HeldBody {
 
   /** The whole body, for whoever is next; to be called once. Destroying it destroys the source. */
   release(): Readable {
+    this.#holding.giveBack(this.#bytes)
     return new Replayed(this.#source, this.#chunks, this.#isEnded)
   }
 }
