@@ -29,7 +29,7 @@ spec:
         - key: request.headers[x-team]
           values: [blue, green]
           notValues: [red, black]
-    - from: [{ source: { notNamespaces: [other] } }]
+    - from: [{ source: { notNamespaces: [other, alien] } }]
 `
 
 function cover(tests: string, policy = POLICY): CoverageReport {
