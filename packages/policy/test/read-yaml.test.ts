@@ -47,6 +47,9 @@ describe('readYaml', () => {
   it('refuses depth and size without exhausting anything', () => {
     const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
     expect(lines(readYaml(deep(100), 'f').problems)[0]).toBe('f:1:66: error: nested deeper than 64 levels')
+    // Where nesting alone would exhaust the stack of the parser, in blocks as in flows.
+    for (const level of ['? ', '- ', '{a: '])
+      expect(readYaml(level.repeat(5000), 'f').problems[0]?.severity).toBe('error')
     expect(readYaml(deep(5000), 'f').problems[0]?.message).toBe('nested deeper than 64 levels')
     expect(readYaml(`a: ${'x'.repeat(4 * 1024 * 1024)}`, 'f').problems[0]?.message).toBe(
       'larger than 4194304 bytes',

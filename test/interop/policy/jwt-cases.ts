@@ -235,7 +235,7 @@ function isZero(payload: object): boolean {
 type Put = (call: JwtCall, text: string) => JwtCall
 const header =
   (name: string, prefix = ''): Put =>
-  (call, text) => ({ ...call, headers: [...call.headers, [name, prefix + text]] })
+  (call, text) => ({ ...call, headers: [...call.headers, [name, (prefix + text).trim()]] })
 const param =
   (name: string): Put =>
   (call, text) => ({

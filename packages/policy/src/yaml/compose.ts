@@ -3,13 +3,15 @@
  * allows and a manifest may not have (aliases, tags, duplicate or dangerous keys, depth) is refused here.
  */
 import {
+  Composer,
+  type CST,
   type Document,
   isAlias,
   isMap,
   isScalar,
   isSeq,
-  parseAllDocuments,
   type ParsedNode,
+  Parser,
   Scalar,
   type YAMLMap,
 } from 'yaml'
@@ -68,21 +70,53 @@ export function composeYaml(text: string, report: Report): readonly YamlNode[] {
   return roots
 }
 
+/**
+ * In two steps: the library parses without recursion, but composes with it, and a stack that ends inside a regular
+ * expression takes the whole program with it. So the depth is looked at in between.
+ */
 function parseDocuments(text: string, report: Report): readonly Document.Parsed[] {
   try {
+    const tokens = [...new Parser().parse(text)]
+    const deep = tokens.map(tooDeep).find(found => found !== undefined)
+    if (deep !== undefined) {
+      report(deep, `nested deeper than ${limits.maxDepth} levels`)
+      return []
+    }
     // The library compares each key with all before it: our own check below is linear.
-    const documents = parseAllDocuments(text, {
+    const options = {
       prettyErrors: false,
       uniqueKeys: false,
       version: '1.2',
       schema: 'core',
       logLevel: 'silent',
-    })
-    return 'empty' in documents ? [] : documents
+    } as const
+    return [...new Composer<ParsedNode>(options).compose(tokens)]
   } catch (error) {
     report(0, problemText(messageOf(error)))
     return []
   }
+}
+
+/** Where a document is nested too deep, if it is. */
+function tooDeep(document: CST.Token): number | undefined {
+  let level: readonly CST.Token[] = [document]
+  // The first step is from the document to what is in it.
+  for (let depth = 0; depth <= limits.maxDepth + 1; depth++) {
+    level = level.flatMap(childrenOf)
+    if (level.length === 0) return undefined
+  }
+  return level[0]?.offset
+}
+
+function childrenOf(token: CST.Token): readonly CST.Token[] {
+  if (token.type === 'document') return token.value === undefined ? [] : [token.value]
+  if (!('items' in token)) return []
+  const children: CST.Token[] = []
+  for (const { key, value } of token.items) {
+    if (key !== undefined && key !== null) children.push(key)
+    if (value !== undefined) children.push(value)
+  }
+  return children
 }
 
 function convert(node: ParsedNode, depth: number, composing: Composing): YamlNode {
