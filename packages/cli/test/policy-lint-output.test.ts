@@ -95,6 +95,11 @@ describe('exit codes', () => {
   })
 })
 
+it('--require-waypoint: the control plane allows the waypoint', async () => {
+  const { code } = await run('policy', 'lint', '-f', fixture('waypoint-not-allowed'), '--require-waypoint')
+  expect(code).toBe(0)
+})
+
 describe('--fix', () => {
   it.each(['principal-with-scheme', 'method-case'])(
     '%s: nothing is left to find, and comments stay',

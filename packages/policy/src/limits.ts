@@ -53,5 +53,5 @@ export const limits = Object.freeze({
   /** Steps of the search behind one question of lint about one or two rules: some milliseconds. */
   maxLintSteps: 20_000,
   /** Pairs of rules that lint compares; past them the rest is not looked at for shadows. */
-  maxLintPairs: 20_000,
+  maxLintPairs: 2_000,
 })

@@ -50,6 +50,7 @@ interface LintCommandOptions {
   readonly trustDomainAlias?: readonly string[]
   readonly pathNormalization?: (typeof PATH_MODES)[number]
   readonly provider?: readonly string[]
+  readonly requireWaypoint: boolean
   readonly severity: LintSeverity
   readonly disable?: readonly string[]
   readonly fix?: boolean
@@ -63,6 +64,7 @@ export function registerPolicyLint(policy: Command, context: CommandContext): vo
     .option('--trust-domain <name>', "the mesh's own", 'cluster.local')
     .option('--trust-domain-alias <name>', 'another that means the same mesh (repeat)', collect)
     .addOption(new Option('--path-normalization <mode>', 'of the mesh configuration').choices(PATH_MODES))
+    .option('--require-waypoint', 'the control plane lets waypoints reach their workloads', false)
     .option('--provider <name>', 'an extension provider of the mesh configuration (repeat)', collect)
     .addOption(new Option('--severity <level>', 'the least that counts').choices(SEVERITIES).default('info'))
     .option('--disable <id>', 'a rule to leave out (repeat)', collect)
@@ -114,6 +116,7 @@ function findingsOf(
     rootNamespace,
     trustDomain,
     trustDomainAliases: [...(config?.trustDomainAliases ?? []), ...(options.trustDomainAlias ?? [])],
+    requireWaypoint: options.requireWaypoint,
     files: documents.files,
     ...(pathNormalization !== undefined && { pathNormalization }),
     ...((config !== undefined || providers.length > 0) && {

@@ -233,7 +233,7 @@ const table = {
     severity: 'error',
     title: 'The waypoint is not allowed to reach its own workload',
     why: "Behind a waypoint, the workload's ztunnel sees the waypoint as the caller, not the client. An ALLOW for the clients only refuses all that comes through the waypoint.",
-    fix: "Add the waypoint's principal to the ALLOW at ztunnel, and judge the clients at the waypoint.",
+    fix: "Add the waypoint's principal to the ALLOW at ztunnel, and judge the clients at the waypoint. Where the control plane adds such a policy (`ambient up --require-waypoint`, istiod's PILOT_AUTO_ALLOW_WAYPOINT_POLICY), say so with `--require-waypoint`.",
     needsMesh: true,
   },
   'service-port-at-ztunnel': {

@@ -38,6 +38,7 @@ export interface LintSettings {
   readonly pathNormalization: PathNormalization
   /** Names of `extensionProviders`; absent: nobody knows. */
   readonly extensionProviders: readonly string[] | undefined
+  readonly requireWaypoint: boolean
   /** Milliseconds since the epoch. */
   readonly nowMs: number
 }

@@ -33,6 +33,8 @@ export interface LintOptions {
   readonly pathNormalization?: PathNormalization
   /** Names of the mesh configuration's `extensionProviders`; without them nothing is said of CUSTOM's. */
   readonly extensionProviders?: readonly string[]
+  /** The control plane lets waypoints reach their workloads by a policy of its own. Default false, as istiod's. */
+  readonly requireWaypoint?: boolean
   /** The texts that the documents were read from, for positions of every part; without them only rules have theirs. */
   readonly files?: readonly SourceText[]
   /** For policies that end. Default: the system's. */
@@ -64,6 +66,7 @@ export function lintPolicies(
       trustDomainAliases: options.trustDomainAliases ?? [],
       pathNormalization: options.pathNormalization ?? defaults.pathNormalization,
       extensionProviders: options.extensionProviders,
+      requireWaypoint: options.requireWaypoint ?? false,
       nowMs: (options.clock ?? systemClock).now(),
     },
     report(id: LintId, policy: LintedPolicy, path: string, message: string) {

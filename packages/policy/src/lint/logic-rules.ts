@@ -1,5 +1,6 @@
 /** Rules that take nothing, and rules that take nothing of their own: exact, by what each of them takes. */
 import type { LintContext } from './finding.ts'
+import { hasKnownCaller, isRefuted } from './quick-answers.ts'
 import { fieldsOf } from './rule-fields.ts'
 import { canonicalText } from './structure-rules.ts'
 import { isUnmatchable } from './value-rules.ts'
@@ -82,7 +83,11 @@ function optionsOf({ policy, dialect }: JudgedRule, { settings }: LintContext): 
 function neverMatches(judged: JudgedRule, context: LintContext): boolean {
   const { policy, rule, index } = judged
   const fields = fieldsOf(rule, index)
-  if (fields.length === 0) return false
+  const dimensions = fields.map(({ key }) => dimensionOf(key))
+  const others = dimensions.filter(dimension => dimension !== 'identity')
+  if (!mayContradict(dimensions)) return false
+  const inWhen = fields.some(({ key, clause }) => clause === 'when' && IDENTITY.test(key))
+  if (!mayContradict(others) && !inWhen && hasKnownCaller(rule, policy.metadata.namespace)) return false
   const found = isSatisfiable(rule, optionsOf(judged, context))
   if (found.kind !== 'empty') return false
   const told = fields.some(
@@ -100,6 +105,27 @@ function neverMatches(judged: JudgedRule, context: LintContext): boolean {
   return true
 }
 
+/** One field alone leaves something: what no value is ever equal to has findings of its own. */
+function mayContradict(dimensions: readonly string[]): boolean {
+  return new Set(dimensions).size < dimensions.length
+}
+
+/** Fields that are about the same thing, roughly. */
+function dimensionOf(key: string): string {
+  if (IDENTITY.test(key)) return 'identity'
+  if (key.startsWith('request.auth.')) return 'token'
+  const header = /^request\.headers\[(.+)\]$/.exec(key)?.[1]?.toLowerCase()
+  if (header === undefined) return key === 'remote.ip' ? 'source.ip' : key
+  return PSEUDO_HEADERS.get(header) ?? header
+}
+
+const PSEUDO_HEADERS: ReadonlyMap<string, string> = new Map([
+  [':method', 'methods'],
+  [':path', 'paths'],
+  [':authority', 'hosts'],
+  ['host', 'hosts'],
+])
+
 /** Each rule against all others that are asked wherever it is asked. */
 function shadowsOf(
   rules: readonly JudgedRule[],
@@ -110,6 +136,7 @@ function shadowsOf(
   for (const [at, judged] of rules.entries())
     for (const [other, by] of rules.entries()) {
       if (at === other || shadows.has(judged) || shadows.has(by) || !mayShadow(judged, by)) continue
+      if (isRefuted(judged.rule, by.rule, judged.policy.metadata.namespace)) continue
       if (--budget.pairs < 0) return shadows
       const isShadow = judged.text === by.text ? other < at : isImplied(judged, by, context)
       if (isShadow) shadows.set(judged, by)

@@ -86,8 +86,8 @@ function checkSelector(policy: LintedPolicy, context: LintContext): void {
 /** Where ALLOW policies of ztunnel name clients of a workload behind a waypoint, but not the waypoint. */
 function checkWaypointPrincipals(context: LintContext): void {
   const { mesh, documents } = context
-  const { rootNamespace, trustDomain } = context.settings
-  if (mesh === undefined) return
+  const { rootNamespace, trustDomain, requireWaypoint } = context.settings
+  if (mesh === undefined || requireWaypoint) return
   const allows = documents.authorizationPolicies.filter(
     policy => !hasTargets(policy) && (policy.spec.action ?? 'ALLOW') === 'ALLOW',
   )
