@@ -58,7 +58,10 @@ export function readPresenceMatch(reader: YamlReader): ValueMatch | undefined {
 export function readHeaderMatches(reader: YamlReader | undefined): readonly NamedMatch[] {
   const matches = reader?.map((value, key): NamedMatch | undefined => {
     if (key.startsWith(CLAIMS)) {
-      value.problem('there are no claims here: tokens are not validated, so this never matches', 'warning')
+      value.problem(
+        'routes by claims are for gateways, as Istio has it: at a waypoint this never matches',
+        'warning',
+      )
       return { name: key, match: { kind: 'presence' } }
     }
     const name = headerName(key, value)
