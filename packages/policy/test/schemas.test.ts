@@ -46,7 +46,11 @@ function readerProblems(name: string, document: unknown): readonly string[] {
 const AUTHORIZATION = (spec: Json): Json => ({
   apiVersion: 'security.istio.io/v1',
   kind: 'AuthorizationPolicy',
-  metadata: { name: 'web', namespace: 'shop', annotations: { 'istio.io/dry-run': 'true' } },
+  metadata: {
+    name: 'web',
+    namespace: 'shop',
+    annotations: { 'istio.io/dry-run': 'true', 'ambient.dev/expires': '2999-01-01T00:00:00Z' },
+  },
   spec,
 })
 
