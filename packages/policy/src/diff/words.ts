@@ -11,6 +11,7 @@ const FORMS: Readonly<Record<string, string>> = {
   principal: 'principal',
   namespace: 'caller in namespace',
   'l4-namespace': 'caller in namespace',
+  'istio-form': 'caller that is a workload:',
   account: 'caller with service account',
   'trust-domain': 'caller in trust domain',
 }

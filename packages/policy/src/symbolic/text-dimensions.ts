@@ -59,6 +59,8 @@ const principal: TextDimension = {
     switch (form) {
       case 'namespace':
         return values.map(value => globText(`*/ns/${value}/*`))
+      case 'istio-form':
+        return [inIstioForm(somethingOf(spiffeSegmentChar))]
       case 'l4-namespace':
         return values.map(value =>
           inIstioForm(istioText(value, { star: 'not-empty', chars: spiffeSegmentChar })),
