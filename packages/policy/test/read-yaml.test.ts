@@ -25,6 +25,27 @@ describe('readYaml', () => {
     ])
   })
 
+  it('takes the items of a list of one kind, which do not say it again', () => {
+    const list = (extra: string): string =>
+      `{"kind":"AList","apiVersion":"g/v1","metadata":{${extra}},"items":[{"metadata":{"name":"x"}},{"kind":"C","apiVersion":"h/v1"}]}`
+    const kinds = (text: string): readonly string[][] =>
+      readYaml(text, 'l.json').documents.map(d => [d.apiVersion, d.kind, d.name])
+    expect(kinds(list('"resourceVersion":"1"'))).toEqual([
+      ['g/v1', 'A', 'x'],
+      ['h/v1', 'C', ''],
+    ])
+    expect(kinds(list('"name":"mine"'))).toEqual([['g/v1', 'AList', 'mine']])
+    expect(kinds('{"kind":"List","items":[{"kind":"AList","items":[{}]}]}')).toEqual([['', 'A', '']])
+  })
+
+  it('tells an error that comes behind more warnings than it tells', () => {
+    const { documents, problems } = readYaml('---\na: 1\n'.repeat(300), 'f')
+    for (const { root } of documents) root.problem('odd', 'warning')
+    documents[0]?.root.problem('wrong')
+    expect(problems.filter(({ severity }) => severity === 'warning')).toHaveLength(100)
+    expect(lines(problems)).toContain('f:2:1: error: wrong')
+  })
+
   it.each([
     ['duplicate key', 'a: 1\nb: 2\na: 3\n', 'f:3:1: error: duplicate key "a"'],
     ['alias', 'a: &x 1\nb: *x\n', 'f:2:4: error: the alias "*x" is not allowed: write the value out'],

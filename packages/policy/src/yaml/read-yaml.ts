@@ -1,5 +1,5 @@
 /** YAML or JSON text to documents with positions: multi-document files, kubectl's `kind: List`, Windows line ends. */
-import { composeYaml, type YamlNode } from './compose.ts'
+import { composeYaml, type YamlEntry, type YamlNode } from './compose.ts'
 import { createYamlReader, type ProblemSink, type YamlReader } from './reader.ts'
 import type { Problem, SourcePosition } from './problem.ts'
 import { limits } from '../limits.ts'
@@ -32,8 +32,10 @@ export function readYaml(text: string, file: string): YamlFile {
     return { documents: [], problems: [{ file, line: 1, column: 1, message, severity: 'error' }] }
   }
   const position = positions(body)
+  // Counted apart: an error must not get lost behind warnings, or its document would be missing without a word.
+  const counts = { error: 0, warning: 0 }
   const add = (problem: Problem): void => {
-    if (problems.length < limits.maxProblems) problems.push(problem)
+    if (++counts[problem.severity] <= limits.maxProblems) problems.push(problem)
   }
   const roots = composeYaml(body, (offset, message) =>
     add({ file, ...position(offset), message, severity: 'error' }),
@@ -70,11 +72,33 @@ function openDocument(
   return { root, position: root.position, apiVersion, kind, namespace, name, problems }
 }
 
-/** kubectl prints several objects as one list object. */
+/**
+ * Several objects as one: kubectl's `kind: List`, and the API server's lists of one kind (`AuthorizationPolicyList`), whose
+ * items leave out what the list says for them.
+ */
 function itemsOf(root: YamlNode): readonly YamlNode[] {
-  if (root.kind !== 'object' || textAt(root, 'kind') !== 'List') return [root]
+  if (root.kind !== 'object') return [root]
+  const listed = /^(.*)List$/.exec(textAt(root, 'kind'))?.[1]
   const items = root.entries.get('items')?.value
-  return items?.kind === 'list' ? items.items : [root]
+  // A list has no name: what has one is an object of a kind that is called so.
+  if (listed === undefined || items?.kind !== 'list' || textAt(root, 'metadata', 'name') !== '') return [root]
+  if (listed === '') return items.items.flatMap(itemsOf)
+  return items.items.map(item => withType(item, listed, textAt(root, 'apiVersion')))
+}
+
+/** An item of a list with the kind and the version that its list has for it. */
+function withType(item: YamlNode, kind: string, apiVersion: string): YamlNode {
+  if (item.kind !== 'object') return item
+  const { offset } = item
+  const scalar = (value: string): YamlEntry => ({
+    keyOffset: offset,
+    value: { kind: 'scalar', offset, value, plain: undefined },
+  })
+  const type = new Map([
+    ['apiVersion', scalar(apiVersion)],
+    ['kind', scalar(kind)],
+  ])
+  return { ...item, entries: new Map([...type, ...item.entries]) }
 }
 
 function textAt(node: YamlNode, ...path: readonly string[]): string {
