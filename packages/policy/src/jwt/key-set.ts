@@ -4,12 +4,13 @@
  *
  * Source: RFC 7517, RFC 7518; the words of failures are Envoy's.
  */
-import { importJWK, type JWK } from 'jose'
+import { compactVerify, importJWK, type JWK } from 'jose'
 import { limits } from '../limits.ts'
 import type { JwtFailure } from './status.ts'
 import { isJsonObject, type JsonObject, parseStrictObject } from './strict-json.ts'
 
-export type VerificationKey = Awaited<ReturnType<typeof importJWK>>
+// jose is ESM only: a type of its in ours would be an error for who compiles to CommonJS.
+type VerificationKey = Awaited<ReturnType<typeof importJWK>>
 
 export interface JwtKey {
   /** Empty when the key has none: it is tried for any token then. */
@@ -18,8 +19,8 @@ export interface JwtKey {
   readonly algorithm: string
   /** Whether tokens of this algorithm can be signed with this kind of key. */
   suits(algorithm: string): boolean
-  /** `undefined` when it is no key after all (a point not on its curve). Never rejects. */
-  load(algorithm: string): Promise<VerificationKey | undefined>
+  /** Whether it has signed the token; no when it is no key after all (a point not on its curve). Never rejects. */
+  hasSigned(token: string, algorithm: string): Promise<boolean>
 }
 
 export type JwtKeySet =
@@ -55,20 +56,33 @@ function readKey(value: unknown): readonly JwtKey[] {
   const algorithm = typeof alg === 'string' ? alg : ''
   if (algorithm !== '' && !shape.suits(algorithm)) return []
   const loaded = new Map<string, Promise<VerificationKey | undefined>>()
+  const load = (wanted: string): Promise<VerificationKey | undefined> => {
+    const known = loaded.get(wanted)
+    if (known !== undefined) return known
+    const key = importJWK(shape.key, wanted).catch(() => undefined)
+    loaded.set(wanted, key)
+    return key
+  }
   return [
     {
       keyId: typeof kid === 'string' ? kid : '',
       algorithm,
       suits: shape.suits,
-      load(wanted) {
-        const known = loaded.get(wanted)
-        if (known !== undefined) return known
-        const key = importJWK(shape.key, wanted).catch(() => undefined)
-        loaded.set(wanted, key)
-        return key
+      hasSigned: async (token, wanted) => {
+        const key = await load(wanted)
+        return key !== undefined && isSignedBy(token, wanted, key)
       },
     },
   ]
+}
+
+async function isSignedBy(token: string, algorithm: string, key: VerificationKey): Promise<boolean> {
+  try {
+    await compactVerify(token, key, { algorithms: [algorithm] })
+    return true
+  } catch {
+    return false
+  }
 }
 
 function isForSignatures({ use, key_ops: operations }: JsonObject): boolean {

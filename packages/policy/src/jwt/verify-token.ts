@@ -2,7 +2,6 @@
  * One token against one rule, in Envoy's order: issuer, time, audience, then the signature. Which algorithm counts is
  * decided by the kind of the key; a token's word is only compared with it, and addresses in its header are not looked at.
  */
-import { compactVerify } from 'jose'
 import { limits } from '../limits.ts'
 import type { JwtKey, JwtKeySet } from './key-set.ts'
 import type { JwtFailure } from './status.ts'
@@ -60,24 +59,11 @@ async function verifySignature(
   keys: readonly JwtKey[],
 ): Promise<JwtFailure | undefined> {
   if (token.isExtended) return 'signature'
-  const { algorithm, signatureBytes } = token
+  const { text, algorithm, signatureBytes } = token
   for (const key of keys) {
     if (!key.suits(algorithm)) continue
     if (algorithm === 'EdDSA' && signatureBytes !== ED25519_SIGNATURE_BYTES) return 'ed25519-length'
-    const loaded = await key.load(algorithm)
-    if (loaded !== undefined && (await isSignedBy(token, loaded))) return undefined
+    if (await key.hasSigned(text, algorithm)) return undefined
   }
   return 'signature'
-}
-
-async function isSignedBy(
-  { text, algorithm }: UnprovenToken,
-  key: Parameters<typeof compactVerify>[1],
-): Promise<boolean> {
-  try {
-    await compactVerify(text, key, { algorithms: [algorithm] })
-    return true
-  } catch {
-    return false
-  }
 }
