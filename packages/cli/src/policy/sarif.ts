@@ -1,5 +1,5 @@
 /** Findings as SARIF 2.1.0: what code hosts show beside the changed lines. */
-import { type LintFinding, type LintId, lintPage, lintRules, type LintSeverity } from '@ambient/policy'
+import { isLintId, type LintFinding, lintPage, lintRules, type LintSeverity } from '@ambient/policy'
 
 const SCHEMA = 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json'
 const LEVELS: Readonly<Record<LintSeverity, 'error' | 'warning' | 'note'>> = {
@@ -8,9 +8,13 @@ const LEVELS: Readonly<Record<LintSeverity, 'error' | 'warning' | 'note'>> = {
   info: 'note',
 }
 
+const RULES = Object.keys(lintRules)
+  .filter(isLintId)
+  .map(id => ({ id, rule: lintRules[id] }))
+
 /** One run. Every rule is described, so that a rule without findings is known to have been looked for. */
 export function sarifOf(findings: readonly LintFinding[], version: string): unknown {
-  const ids = Object.keys(lintRules)
+  const ids = RULES.map(({ id }) => id)
   return {
     $schema: SCHEMA,
     version: '2.1.0',
@@ -20,14 +24,14 @@ export function sarifOf(findings: readonly LintFinding[], version: string): unkn
           driver: {
             name: 'ambient policy lint',
             semanticVersion: version,
-            rules: Object.entries(lintRules).map(([id, rule]) => ({
+            rules: RULES.map(({ id, rule }) => ({
               id,
               name: pascal(id),
               shortDescription: { text: rule.title },
               fullDescription: { text: rule.why },
               help: {
-                text: `${rule.fix} See ${pageOf(id)}.`,
-                markdown: `${rule.fix} See \`${pageOf(id)}\`.`,
+                text: `${rule.fix} See ${lintPage(id)}.`,
+                markdown: `${rule.fix} See \`${lintPage(id)}\`.`,
               },
               defaultConfiguration: { level: LEVELS[rule.severity] },
             })),
@@ -61,10 +65,6 @@ function resultOf(finding: LintFinding, ruleIndex: number): unknown {
       },
     ],
   }
-}
-
-function pageOf(id: string): string {
-  return lintPage(id as LintId)
 }
 
 /** A relative reference: slashes, and what a URI does not take escaped. */

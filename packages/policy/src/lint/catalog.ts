@@ -61,6 +61,12 @@ const table = {
     why: 'The proxy resolves dot segments and decodes what needs no escape before policies see the path: a request for the path as it is written arrives as another one.',
     fix: 'Write the path in the form that the message names.',
   },
+  'mapped-block': {
+    severity: 'warning',
+    title: 'An IPv4 block written as IPv6',
+    why: 'Envoy compares callers with an IPv4 address with IPv4 blocks only: `::ffff:10.0.0.0/104` matches none of them there.',
+    fix: 'Write the block as IPv4: `10.0.0.0/8`.',
+  },
   'host-form': {
     severity: 'warning',
     title: 'A host that no client sends',

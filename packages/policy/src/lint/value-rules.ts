@@ -18,7 +18,9 @@ type ValueCheck = (value: string, place: Place) => readonly Found[]
 const CHECKS: Readonly<Record<string, readonly ValueCheck[]>> = {
   'source.principal': [principalForm, oneStar],
   'request.auth.principal': [oneStar],
-  'source.serviceAccount': [],
+  'source.ip': [mappedBlock],
+  'remote.ip': [mappedBlock],
+  'destination.ip': [mappedBlock],
   'destination.port': [portZero],
   hosts: [hostForm, oneStar],
   methods: [methodCase, oneStar],
@@ -75,6 +77,11 @@ function methodCase(value: string): readonly Found[] {
   const upper = value.toUpperCase()
   if (value === upper) return []
   return [['method-case', `${quote(value)} is compared with its case: clients send ${quote(upper)}`]]
+}
+
+function mappedBlock(value: string): readonly Found[] {
+  if (!/^(0{0,4}:){2,5}ffff:/i.test(value)) return []
+  return [['mapped-block', `${quote(value)} matches no IPv4 address at Envoy: write the block as IPv4`]]
 }
 
 function portZero(value: string): readonly Found[] {
