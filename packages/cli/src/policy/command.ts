@@ -5,6 +5,7 @@ import { registerPolicyCoverage } from './coverage.ts'
 import { registerPolicyDiff } from './diff.ts'
 import { registerPolicyExplain } from './explain.ts'
 import { registerPolicyLint } from './lint.ts'
+import { registerPolicyMigrate } from './migrate.ts'
 import { registerPolicySuggest } from './suggest.ts'
 import { registerPolicyTest } from './test.ts'
 import { registerPolicyWhatIf } from './what-if.ts'
@@ -26,6 +27,7 @@ export function registerPolicy(program: Command, context: CommandContext): void 
   registerPolicyDiff(policy, context)
   registerPolicySuggest(policy, context)
   registerPolicyWhatIf(policy, context)
+  registerPolicyMigrate(policy, context)
   registerPolicyWhere(policy, context)
   registerPolicyTest(policy, context)
   registerPolicyCoverage(policy, context)
