@@ -119,8 +119,13 @@ function checkRoundTrip({
     ...again.peerAuthentications,
     ...again.requestAuthentications,
   ]
-  const withoutPlace = (of: readonly object[]): unknown => of.map(one => ({ ...one, source: undefined }))
-  expect(withoutPlace(after)).toEqual(withoutPlace(before))
+  // Where it stood is another place, and an action that was left out is written.
+  const meant = (of: typeof before): unknown =>
+    of.map(one => {
+      const spec = one.kind === 'AuthorizationPolicy' ? { action: 'ALLOW', ...one.spec } : one.spec
+      return { ...one, source: undefined, spec }
+    })
+  expect(meant(after)).toEqual(meant(before))
 }
 
 const policies = parsePolicies(MANIFEST, 'seed.yaml')

@@ -8,6 +8,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+// Between two looks at Envoy's admin port, which is how it says that its listeners are there.
 import { setTimeout as delay } from 'node:timers/promises'
 import { envoyBinary } from '../hbone-envoy.ts'
 import { type Json, PEER_PRINCIPAL, type RbacLane } from './rbac.ts'
