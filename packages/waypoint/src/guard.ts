@@ -1,5 +1,5 @@
 /**
- * Room 7: the policies of this waypoint as they are now. A change makes them anew; TCP connections that live are judged
+ * Room 7: the policies of this waypoint as they are now. A change compiles what changed; TCP connections that live are judged
  * again, and so are requests that became a connection. Other requests are judged one by one anyway.
  */
 import type { Clock, Connection } from '@ambient/core'
@@ -183,16 +183,19 @@ class LiveGuard implements Guard {
       className === this.#className &&
       mesh === this.#meshConfig
     if (isSame) return
+    const isSameMesh = mesh === this.#meshConfig
     this.#source = store.authorizationPolicies
     this.#className = className
     this.#meshConfig = mesh
+    if (!isSameMesh) this.#policies = this.#compile()
     this.#renew()
   }
 
   /** Other policies, or one that ended: whoever lives is judged again. */
   #renew(): void {
     this.#targets = new Map()
-    this.#policies = this.#compile()
+    // Only what changed is compiled.
+    this.#policies.replace(this.#inForce())
     for (const [permit, { service, judge }] of [...this.#permits]) {
       const decision = judge(this.#target(service))
       if (!decision.allowed && this.#permits.delete(permit)) permit.onWithdrawn?.(decision)
@@ -202,10 +205,12 @@ class LiveGuard implements Guard {
   #compile(): WaypointPolicies {
     const { rootNamespace, trustDomain } = this.#options.config
     const { trustDomainAliases } = this.#meshConfig
-    const { clock } = this.#options
+    return createWaypointPolicies(this.#inForce(), { rootNamespace, trustDomain, trustDomainAliases })
+  }
+
+  #inForce(): ConfigStore['authorizationPolicies'] {
     this.#expiry.watch(this.#source)
-    const inForce = withoutExpired(this.#source, clock.now())
-    return createWaypointPolicies(inForce, { rootNamespace, trustDomain, trustDomainAliases })
+    return withoutExpired(this.#source, this.#options.clock.now())
   }
 
   #findClass(): string {
