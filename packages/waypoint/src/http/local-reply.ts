@@ -33,11 +33,15 @@ const grpcStatuses: ReadonlyMap<number, number> = new Map([
   [504, 14],
 ])
 const GRPC_UNKNOWN = 2
+/** RFC 9110 §6.4.1: whoever writes a policy or answers for a provider may not know. */
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304])
+const nothing = Buffer.alloc(0)
 
 export function localResponse(reply: LocalReply, isGrpc: boolean): LocalResponse {
   const headers = reply.headers?.copy() ?? new HeaderFields()
   if (isGrpc) return grpcResponse(reply, headers)
-  const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body
+  const text = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body
+  const body = bodiless.has(reply.status) ? nothing : text
   if (body.length > 0) {
     headers.set('content-length', String(body.length))
     if (!headers.has('content-type')) headers.set('content-type', 'text/plain')
