@@ -16,7 +16,8 @@ const TOLERANCE_BYTES = 16
 const PROGRAM = `
 import { createPolicyStore, createWaypointPolicies, decide, parsePolicies, toAuthorization } from '@ambient/policy'
 import { parseSpiffeId } from '@ambient/core'
-const rule = i => '  - from: [{source: {principals: [td/ns/n/sa/a' + i + ']}}, {source: {ipBlocks: [10.0.0.' + i + ']}}]'
+let TO = ''
+const rule = i => '  - from: [{source: {principals: [td/ns/n/sa/a' + i + ']}}, {source: {ipBlocks: [10.0.0.' + i + ']}}]' + TO
 const yaml = action => \`apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: p-\${action.toLowerCase()}, namespace: shop}
@@ -36,6 +37,7 @@ const call = (account, address) => ({
 const calls = [call('a3', '10.9.0.1'), call('a103', '10.9.0.2'), call('x', '10.0.0.7'), call('x', '10.9.0.3')]
 const http = calls.map(connection => ({ connection, method: 'GET', path: '/a/b', authority: 'web', header: () => [] }))
 const store = createPolicyStore(read('').map(one => toAuthorization(one, { rootNamespace: 'root' }).authorization))
+TO = '\\n    to: [{operation: {hosts: [web, "*.web"], paths: [/x, "/a/*"], methods: [GET]}}]'
 const set = createWaypointPolicies(read('targetRefs: [{group: "", kind: Service, name: web}]'), { rootNamespace: 'root', trustDomain: 'td' })
 const target = { gateway: { namespace: 'shop', name: 'g', className: 'istio-waypoint' }, service: { namespace: 'shop', name: 'web', hostname: 'web' } }
 const verdicts = {

@@ -119,19 +119,28 @@ export class WaypointFacts {
   }
 }
 
-// Constants: a literal in a function is a new object for each call.
-const CAPITAL = /[A-Z]/
 const CAPITALS = /[A-Z]+/g
-const QUERY = /[?#]/
+const [A, Z] = ['A'.charCodeAt(0), 'Z'.charCodeAt(0)]
 
 /** Only ASCII: folding more would make different hosts equal. */
 export function asciiLowerCase(text: string): string {
-  return CAPITAL.test(text) ? text.replace(CAPITALS, letters => letters.toLowerCase()) : text
+  return hasCapital(text) ? text.replace(CAPITALS, letters => letters.toLowerCase()) : text
+}
+
+/** Looked for by hand: a regular expression makes an object for each search. */
+function hasCapital(text: string): boolean {
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at)
+    if (unit >= A && unit <= Z) return true
+  }
+  return false
 }
 
 function withoutQuery(path: string): string {
-  const end = path.search(QUERY)
-  return end < 0 ? path : path.slice(0, end)
+  const query = path.indexOf('?')
+  const fragment = path.indexOf('#')
+  if (query < 0 && fragment < 0) return path
+  return path.slice(0, query < 0 ? fragment : fragment < 0 ? query : Math.min(query, fragment))
 }
 
 const noValues: readonly string[] = Object.freeze([])
