@@ -88,6 +88,8 @@ function afterToken(
   const proof: Proof = {
     asked: asked ?? new Set(),
     ...(step.jwt === undefined ? {} : { jwt: step.jwt }),
+    // Providers come before tokens: what the step took away or added is no matter of theirs.
+    ...(step.head === head ? {} : { withToken: head }),
   }
   // As in Envoy, where the route is known before tokens are.
   const matched = step.head === head ? {} : { matched: head }

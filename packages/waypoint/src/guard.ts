@@ -45,6 +45,8 @@ export interface Proof {
   readonly asked: ReadonlySet<string>
   /** Claims of a token that was verified. */
   readonly jwt?: HttpRequestFacts['jwt']
+  /** The request as it came to its token, where that has changed it: what decides whether a provider has to be asked. */
+  readonly withToken?: RequestHead
 }
 
 export interface Guard {
@@ -157,9 +159,9 @@ class LiveGuard implements Guard {
     target: WaypointTarget,
     stream: InboundStream,
     head: RequestHead,
-    { asked, jwt }: Proof,
+    { asked, jwt, withToken = head }: Proof,
   ): WaypointDecision {
-    const denial = unasked(this.#requirementOf(target, stream, head), asked)
+    const denial = unasked(this.#requirementOf(target, stream, withToken), asked)
     return denial ?? this.#policies.decideRequest(target, factsOf(stream, head, jwt), 'passed')
   }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { createConfigStore } from '@ambient/discovery'
 import { type AuthorizationPolicy, parsePolicies, type RequestAuthentication } from '@ambient/policy'
 import { describe, expect, it } from 'vitest'
+import { httpProvider, join as joinMesh, mesh } from './ext-authz-world.ts'
 import { cleanup, createWorld, loopbackAddress, type World, type WorldOptions } from './world.ts'
 
 const pair = generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -132,6 +133,24 @@ describe('a request', () => {
     world.store.set({ requestAuthentications: authentication(`${inline}, fromCookies: [session]`) })
     await world.fetch('/', { fields: { cookie: `a=1; session=${token()}; b=2` } })
     expect(seen[1]?.headers.cookie).toBe('a=1; b=2')
+  })
+
+  it('is asked about as it came: what its token leaves out or adds asks nobody', async () => {
+    const rules = `rules: [{when: [{key: "request.headers[authorization]", notValues: ["*"]}]},
+      {when: [{key: "request.headers[x-user]", values: ["*"]}]}]`
+    const { world, seen } = await worldWith(
+      authentication(`${inline}, outputClaimToHeaders: [{header: x-user, claim: sub}]`),
+      {
+        policies: authorization(`action: CUSTOM, provider: {name: opa}, ${rules}`),
+        meshConfig: mesh({ kind: 'Http' }),
+      },
+    )
+    const provider = await httpProvider((_request, response) => void response.writeHead(418).end())
+    joinMesh(world, provider)
+    expect((await world.fetch('/', { fields: bearer(token()) })).status).toBe(200)
+    expect([provider.requests.length, seen[0]?.headers['x-user']]).toEqual([0, 'someone'])
+    expect((await world.fetch('/')).status).toBe(418)
+    expect((await world.fetch('/', { fields: { ...bearer(token()), 'x-user': 'me' } })).status).toBe(418)
   })
 
   it('of gRPC is refused as UNAUTHENTICATED, of another audience as PERMISSION_DENIED', async () => {
