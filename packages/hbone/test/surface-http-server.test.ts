@@ -83,7 +83,6 @@ describe('the peer on the request', () => {
 
   it('is known to Fastify', async () => {
     const app = fastify()
-    app.decorateRequest('peer', '')
     app.addHook('onRequest', async (request, reply) => {
       if (peerOf(request)?.id.uri !== WEB) return reply.code(403).send()
     })
