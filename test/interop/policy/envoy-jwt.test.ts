@@ -85,14 +85,21 @@ function theirs(answer: string, record: EnvoyRecord | undefined): Outcome {
 
 /**
  * What differs on purpose: our realm names no parameter that may hold a token, and what is left of a query stays as it was
- * written, where Envoy writes `a` as `a=`. (Cookies are not compared: we take a token out of them, Envoy leaves it.)
+ * written, where Envoy sorts it and writes `a` as `a=`. (Cookies are not compared: we take a token out of them, Envoy leaves it.)
  */
 function comparable({ authenticate, path, ...rest }: Outcome): Outcome {
   return {
     ...rest,
     authenticate: authenticate?.replace(/\?[^"]*/, ''),
-    path: path?.replace(/=(?=&|$)/g, ''),
+    path: path && inOneOrder(path),
   }
+}
+
+function inOneOrder(path: string): string {
+  const [before = '', query] = path.split(/\?(.*)/s)
+  if (query === undefined) return before
+  const pairs = query.split('&').map(pair => pair.replace(/=$/, ''))
+  return `${before}?${pairs.sort().join('&')}`
 }
 
 function bytesOf({ method, target, headers }: JwtCall): Buffer {
