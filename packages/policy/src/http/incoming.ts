@@ -34,6 +34,8 @@ export interface Incoming {
   /** In origin form, with the query. */
   readonly path: string
   readonly authority: string
+  /** The one who is judged is not the one whom every reader of the request finds: `Host` beside another authority, a user. */
+  readonly isOfTwoHosts: boolean
 }
 
 export function readIncoming(request: IncomingRequest): Incoming {
@@ -42,8 +44,20 @@ export function readIncoming(request: IncomingRequest): Incoming {
   const authority = request.authority || (headers['host']?.[0] ?? '')
   // RFC 9112, section 3.2.2: a whole URL counts before the header.
   const [, named, path] = /^https?:\/\/([^/?#]*)([\s\S]*)$/i.exec(target) ?? []
-  if (named === undefined || path === undefined) return { headers, path: target, authority }
-  return { headers, path: path.startsWith('/') ? path : `/${path}`, authority: named }
+  if (named === undefined || path === undefined)
+    return { headers, path: target, authority, isOfTwoHosts: isOfTwoHosts(headers, authority) }
+  return {
+    headers,
+    path: path.startsWith('/') ? path : `/${path}`,
+    authority: named,
+    isOfTwoHosts: isOfTwoHosts(headers, named),
+  }
+}
+
+/** An application may look at either; whoever wrote both knew which. */
+function isOfTwoHosts(headers: Headers, authority: string): boolean {
+  const wanted = authority.toLowerCase()
+  return wanted.includes('@') || (headers['host'] ?? []).some(host => host.toLowerCase() !== wanted)
 }
 
 export function policyRequestOf(

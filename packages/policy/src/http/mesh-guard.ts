@@ -85,7 +85,7 @@ export function createMeshGuard(options: MeshAuthOptions): MeshGuard {
       ...policyRequestOf(request, incoming, judged, options.workload),
       ...(jwt === undefined ? {} : { jwt }),
     }
-    const verdict = evaluatorOf().decide(asked, settings.enforcer)
+    const verdict = incoming.isOfTwoHosts ? ofTwoHosts : evaluatorOf().decide(asked, settings.enforcer)
     publish(request, asked, judged, verdict)
     if (verdict.verdict === 'deny') return refuse({ verdict, peer, request: asked }, incoming, options)
     const normalized = normalizePath(incoming.path, settings.pathNormalization)
@@ -153,6 +153,19 @@ function refuse(
   })
   return { allowed: false, peer: denial.peer, answer: options.onDeny?.({ ...denial, answer }) ?? answer }
 }
+
+/** Policies would judge one host, and the application perhaps answer for the other. */
+const ofTwoHosts: PolicyVerdict = Object.freeze({
+  verdict: 'deny',
+  action: 'default',
+  policy: null,
+  rule: null,
+  reason: 'the request names two hosts, or a user in its host',
+  dialect: 'envoy-http',
+  status: 400,
+  dryRun: [],
+  trace: [],
+})
 
 /** What was judged is not what the chosen handler is for. */
 function notNormal(verdict: PolicyVerdict, incoming: Incoming, options: MeshAuthOptions): MeshAnswer {
