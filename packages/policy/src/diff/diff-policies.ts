@@ -4,6 +4,7 @@
  */
 import type { DiffOptions, PolicyChange, PolicyDiff, UndecidedPart } from './policy-diff.ts'
 import { constraintWords } from './words.ts'
+import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import { withoutExpired } from '../documents/expiry.ts'
 import { createEvaluator } from '../evaluator/create-evaluator.ts'
 import {
@@ -21,6 +22,7 @@ import { compare, type Region } from '../symbolic/compare.ts'
 import { Formulas } from '../symbolic/formula.ts'
 import { type KnownRules, policyModel, type RuleLabel } from '../symbolic/policy-model.ts'
 import { witnessOf, type WitnessOptions } from '../symbolic/witness.ts'
+import { keysOfPolicy } from '../waypoint/attachment.ts'
 
 const DIALECTS: readonly PolicyDialect[] = ['ztunnel', 'envoy-tcp', 'envoy-http']
 const KINDS: readonly Enforcer['kind'][] = ['workload', 'waypoint', 'gateway']
@@ -32,12 +34,13 @@ export function diffPolicies(
   options: DiffOptions = {},
 ): PolicyDiff {
   const [left, right] = [resolveAt(before, options.at), resolveAt(after, options.at)]
+  const changed = changedPolicies(left, right)
   const changes: PolicyChange[] = []
   const undecided: UndecidedPart[] = []
   for (const dialect of options.dialects ?? DIALECTS)
     for (const kind of options.enforcers ?? KINDS) {
       if (dialect === 'ztunnel' && kind !== 'workload') continue
-      const part = diffAt(left, right, { ...options, dialect, kind })
+      const part = diffAt(left, right, { ...options, dialect, kind, changed })
       changes.push(...part.changes)
       undecided.push(...part.undecided)
     }
@@ -51,7 +54,11 @@ function resolveAt(documents: EvaluatorDocuments, at: number | undefined): Resol
   return resolveDocuments({ ...documents, authorizationPolicies })
 }
 
-type PartOptions = DiffOptions & { readonly dialect: PolicyDialect; readonly kind: Enforcer['kind'] }
+type PartOptions = DiffOptions & {
+  readonly dialect: PolicyDialect
+  readonly kind: Enforcer['kind']
+  readonly changed: readonly AuthorizationPolicy[]
+}
 
 /** One dialect at one kind of enforcer. */
 function diffAt(
@@ -62,7 +69,7 @@ function diffAt(
   const resolved = resolveOptions(options)
   const { kind, dialect } = options
   const formulas = new Formulas()
-  const [left, right] = relevant(before, after, kind, resolved)
+  const [left, right] = relevant(before, after, options, resolved)
   const known: KnownRules = new Map()
   // Tokens of other issuers give other formulas: then nothing is shared.
   const shared = sameTokens(left, right) ? known : undefined
@@ -126,31 +133,50 @@ function decider({ verdict, action, policy, rule, reason }: PolicyVerdict): Poli
 function relevant(
   before: ResolvedDocuments,
   after: ResolvedDocuments,
-  kind: Enforcer['kind'],
+  { kind, changed }: PartOptions,
   { rootNamespace }: ResolvedOptions,
 ): readonly [ResolvedDocuments, ResolvedDocuments] {
-  if (kind === 'waypoint' || !sameTokens(before, after) || !samePeers(before, after)) return [before, after]
-  const changed = changedNamespaces(before, after)
-  if (changed.has(rootNamespace)) return [before, after]
-  const near = (namespace: string): boolean => namespace === rootNamespace || changed.has(namespace)
+  if (!sameTokens(before, after) || !samePeers(before, after)) return [before, after]
+  const near =
+    kind === 'waypoint' ? nearAtWaypoint(changed, rootNamespace) : nearInNamespace(changed, rootNamespace)
   const narrow = (documents: ResolvedDocuments): ResolvedDocuments => ({
     ...documents,
-    authorizationPolicies: new Map(
-      [...documents.authorizationPolicies].filter(([, { metadata }]) => near(metadata.namespace)),
-    ),
+    authorizationPolicies: new Map([...documents.authorizationPolicies].filter(([, policy]) => near(policy))),
   })
   return [narrow(before), narrow(after)]
 }
 
-function changedNamespaces(before: ResolvedDocuments, after: ResolvedDocuments): ReadonlySet<string> {
+type IsNear = (policy: AuthorizationPolicy) => boolean
+
+/** Of the same namespace, or of all of them. */
+function nearInNamespace(changed: readonly AuthorizationPolicy[], rootNamespace: string): IsNear {
+  const namespaces = new Set(changed.map(({ metadata }) => metadata.namespace))
+  if (namespaces.has(rootNamespace)) return () => true
+  return ({ metadata }) => metadata.namespace === rootNamespace || namespaces.has(metadata.namespace)
+}
+
+/** For the same service, or for whole waypoints. */
+function nearAtWaypoint(changed: readonly AuthorizationPolicy[], rootNamespace: string): IsNear {
+  const keys = new Set(changed.flatMap(policy => keysOfPolicy(policy, rootNamespace)))
+  if (keys.size === 0) return () => false
+  const ofGateway = (key: string): boolean => key.startsWith('Gateway')
+  if ([...keys].some(ofGateway)) return () => true
+  return policy => keysOfPolicy(policy, rootNamespace).some(key => keys.has(key) || ofGateway(key))
+}
+
+/** As they were and as they are. */
+function changedPolicies(
+  before: ResolvedDocuments,
+  after: ResolvedDocuments,
+): readonly AuthorizationPolicy[] {
   const [left, right] = [textsOf(before), textsOf(after)]
-  const differs = ([key, text]: readonly [string, string], other: ReadonlyMap<string, string>): boolean =>
-    other.get(key) !== text
-  const keys = [
-    ...[...left].filter(one => differs(one, right)),
-    ...[...right].filter(one => differs(one, left)),
-  ]
-  return new Set(keys.map(([key]) => key.slice(0, key.indexOf('/'))))
+  const differing = (
+    { authorizationPolicies }: ResolvedDocuments,
+    own: ReadonlyMap<string, string>,
+    other: ReadonlyMap<string, string>,
+  ): readonly AuthorizationPolicy[] =>
+    [...authorizationPolicies].flatMap(([key, policy]) => (own.get(key) === other.get(key) ? [] : [policy]))
+  return [...differing(before, left, right), ...differing(after, right, left)]
 }
 
 function textsOf({ authorizationPolicies }: ResolvedDocuments): ReadonlyMap<string, string> {
