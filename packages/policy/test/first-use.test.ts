@@ -1,4 +1,4 @@
-/** The README's first block, run. */
+/** The first block of docs/policy.md, with a policy that changes. */
 import { expect, it } from 'vitest'
 import { createAuthorizer, createPolicyStore, parsePolicies, toAuthorization } from '@ambient/policy'
 import { connection } from './fixtures.ts'
