@@ -87,9 +87,10 @@ async function lint(options: LintCommandOptions, host: CliHost): Promise<number>
   const first = findingsOf(documents, options)
   const fixed = options.fix === true ? await fixFiles(documents.files, first.findings) : 0
   if (fixed > 0) host.stderr(`${fixed} ${fixed === 1 ? 'finding' : 'findings'} fixed\n`)
-  const { findings, silent } =
+  const { findings, silent, unfinished } =
     fixed === 0 ? first : findingsOf(await readPolicyDocuments(options.file, host, READ), options)
-  if (silent !== undefined) host.stderr(`note: ${silent}\n`)
+  for (const note of [...(silent === undefined ? [] : [silent]), ...unfinished])
+    host.stderr(`note: ${note}\n`)
   const least = SEVERITIES.indexOf(options.severity)
   const shown = findings.filter(
     ({ id, severity }) => !disabled.has(id) && SEVERITIES.indexOf(severity) <= least,
@@ -97,8 +98,14 @@ async function lint(options: LintCommandOptions, host: CliHost): Promise<number>
   host.stdout(
     options.output === 'sarif'
       ? `${JSON.stringify(sarifOf(shown, ownVersion()), undefined, 2)}\n`
-      : render(options.output, { findings: shown, ...(silent !== undefined && { silent }) }, () =>
-          lines(shown),
+      : render(
+          options.output,
+          {
+            findings: shown,
+            ...(silent !== undefined && { silent }),
+            ...(unfinished.length > 0 && { unfinished }),
+          },
+          () => lines(shown),
         ),
   )
   return shown.length === 0 ? EXIT_OK : EXIT_FAILED
@@ -107,12 +114,19 @@ async function lint(options: LintCommandOptions, host: CliHost): Promise<number>
 function findingsOf(
   documents: PolicyFiles,
   options: LintCommandOptions,
-): { readonly findings: readonly LintFinding[]; readonly silent: string | undefined } {
+): {
+  readonly findings: readonly LintFinding[]
+  readonly silent: string | undefined
+  /** What a limit left open. */
+  readonly unfinished: readonly string[]
+} {
   const { rootNamespace, trustDomain } = options
   const { mesh, config, silent } = meshFactsOf(documents, { rootNamespace, trustDomain })
   const { provider: providers = [] } = options
   const pathNormalization = options.pathNormalization ?? config?.pathNormalization
+  const unfinished: string[] = []
   const findings = lintPolicies(documents, mesh, {
+    onUnfinished: what => unfinished.push(what),
     rootNamespace,
     trustDomain,
     trustDomainAliases: [...(config?.trustDomainAliases ?? []), ...(options.trustDomainAlias ?? [])],
@@ -123,7 +137,7 @@ function findingsOf(
       extensionProviders: [...(config?.extensionProviders.map(({ name }) => name) ?? []), ...providers],
     }),
   })
-  return { findings, silent }
+  return { findings, silent, unfinished }
 }
 
 /** `file:line:column: severity: message [id]`, and what to do below it. */

@@ -50,6 +50,8 @@ export interface LintContext {
   readonly mesh: MeshFacts | undefined
   readonly settings: LintSettings
   report(id: LintId, policy: LintedPolicy, path: string, message: string): void
+  /** A question was left without an answer, so that what depends on it may be missing. */
+  unfinished(what: string): void
 }
 
 export type LintedPolicy = AuthorizationPolicy | PeerAuthentication | RequestAuthentication

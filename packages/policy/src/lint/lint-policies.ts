@@ -39,6 +39,8 @@ export interface LintOptions {
   readonly files?: readonly SourceText[]
   /** For policies that end. Default: the system's. */
   readonly clock?: Clock
+  /** Called with what was not looked at because a limit was reached, once for each. */
+  readonly onUnfinished?: (what: string) => void
 }
 
 /**
@@ -53,6 +55,7 @@ export function lintPolicies(
 ): readonly LintFinding[] {
   const locate = createLocate(options.files ?? [])
   const findings = new Map<string, LintFinding>()
+  const unfinished = new Set<string>()
   const context: LintContext = {
     documents: {
       authorizationPolicies: documents.authorizationPolicies,
@@ -73,8 +76,10 @@ export function lintPolicies(
       const finding = findingOf(id, policy, path, { message, locate })
       findings.set(`${id} ${finding.kind} ${finding.policy} ${path}`, finding)
     },
+    unfinished: what => void unfinished.add(what),
   }
   for (const check of CHECKS) check(context)
+  for (const what of unfinished) options.onUnfinished?.(what)
   return [...findings.values()].sort(byPlace)
 }
 

@@ -89,6 +89,7 @@ function neverMatches(judged: JudgedRule, context: LintContext): boolean {
   const inWhen = fields.some(({ key, clause }) => clause === 'when' && IDENTITY.test(key))
   if (!mayContradict(others) && !inWhen && hasKnownCaller(rule, policy.metadata.namespace)) return false
   const found = isSatisfiable(rule, optionsOf(judged, context))
+  if (found.kind === 'undecided') context.unfinished(tooHard(judged, 'can match'))
   if (found.kind !== 'empty') return false
   const told = fields.some(
     ({ negated, key, values }) => !negated && values.every(value => isUnmatchable(key, value)),
@@ -137,7 +138,10 @@ function shadowsOf(
     for (const [other, by] of rules.entries()) {
       if (at === other || shadows.has(judged) || shadows.has(by) || !mayShadow(judged, by)) continue
       if (isRefuted(judged.rule, by.rule, judged.policy.metadata.namespace)) continue
-      if (--budget.pairs < 0) return shadows
+      if (--budget.pairs < 0) {
+        context.unfinished(TOO_MANY)
+        return shadows
+      }
       const isShadow = judged.text === by.text ? other < at : isImplied(judged, by, context)
       if (isShadow) shadows.set(judged, by)
     }
@@ -145,7 +149,15 @@ function shadowsOf(
 }
 
 function isImplied(judged: JudgedRule, by: JudgedRule, context: LintContext): boolean {
-  return implies(judged.rule, by.rule, optionsOf(judged, context)).kind === 'implied'
+  const { kind } = implies(judged.rule, by.rule, optionsOf(judged, context))
+  if (kind === 'undecided') context.unfinished(tooHard(judged, `is shadowed by ${nameOf(by)}`))
+  return kind === 'implied'
+}
+
+const TOO_MANY = `more than ${limits.maxLintPairs} pairs of rules could shadow one another: the others were not compared`
+
+function tooHard(judged: JudgedRule, what: string): string {
+  return `whether ${nameOf(judged)} ${what} takes more than ${limits.maxLintSteps} steps to say: left open`
 }
 
 function report(

@@ -1,0 +1,35 @@
+/** Where lint stops looking it says so: silence would be taken for "there is none". */
+import { expect, it } from 'vitest'
+import { lintPolicies, parsePolicies } from '@ambient/policy'
+import { limits } from '../src/limits.ts'
+
+it('says that it did not compare all rules', () => {
+  const told: string[] = []
+  lintPolicies(manyRules(80), undefined, { onUnfinished: what => told.push(what) })
+  expect(told).toEqual([expect.stringContaining(`more than ${limits.maxLintPairs} pairs of rules`)])
+})
+
+it('says nothing when it has', () => {
+  const told: string[] = []
+  lintPolicies(manyRules(5), undefined, { onUnfinished: what => told.push(what) })
+  expect(told).toEqual([])
+})
+
+/** No example refutes that one of these shadows another, so that every pair is a question. */
+function manyRules(count: number): ReturnType<typeof parsePolicies> {
+  const rules = Array.from(
+    { length: count },
+    (_, index) => `  - to: [{ operation: { notPaths: ["/{*}/b${index}"] } }]`,
+  )
+  return parsePolicies(
+    `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: many, namespace: shop }
+spec:
+  targetRefs: [{ kind: Service, group: "", name: web }]
+  rules:
+${rules.join('\n')}
+`,
+    'many.yaml',
+  )
+}
