@@ -16,6 +16,22 @@ type TextTest = (value: string) => boolean
 /** So many values of one attribute are compared one by one. */
 const MAX_WALKED = 8
 
+/** All of them; those that most matches set come first. */
+export const ATTRIBUTES: readonly AuthorizationAttribute[] = [
+  'namespaces',
+  'principals',
+  'serviceAccounts',
+  'destinationPorts',
+  'sourceIps',
+  'destinationIps',
+  'notNamespaces',
+  'notPrincipals',
+  'notServiceAccounts',
+  'notDestinationPorts',
+  'notSourceIps',
+  'notDestinationIps',
+]
+
 export interface AttributeTest {
   readonly attribute: AuthorizationAttribute
   readonly test: Test

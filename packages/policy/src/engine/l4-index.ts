@@ -1,11 +1,11 @@
 /** How rules over connections are found: by identity, port or address. */
 import { type Cidr, CoreError, parseCidr } from '@ambient/core'
-import { accountKey } from './attributes.ts'
+import { ATTRIBUTES, accountKey } from './attributes.ts'
 import type { CompiledRule } from './compile.ts'
 import type { Facts } from './facts.ts'
 import type { IndexKey, NarrowedClause, Narrowing } from '../rule-index/index-key.ts'
 import { type IndexShape, RuleIndex } from '../rule-index/rule-index.ts'
-import type { AuthorizationAttribute, AuthorizationMatch, StringMatch } from '../ztunnel/authorization.ts'
+import type { AuthorizationMatch, StringMatch } from '../ztunnel/authorization.ts'
 
 export type L4Index = RuleIndex<CompiledRule, Facts>
 
@@ -72,21 +72,6 @@ function blockKeys(of: string, blocks: readonly string[], deny: boolean): Narrow
   if (deny && read.includes(undefined)) return undefined
   return read.flatMap((value): Narrowing => (value === undefined ? [] : [{ of, form: 'block', value }]))
 }
-
-const ATTRIBUTES: readonly AuthorizationAttribute[] = [
-  'namespaces',
-  'principals',
-  'serviceAccounts',
-  'destinationPorts',
-  'sourceIps',
-  'destinationIps',
-  'notNamespaces',
-  'notPrincipals',
-  'notServiceAccounts',
-  'notDestinationPorts',
-  'notSourceIps',
-  'notDestinationIps',
-]
 
 function isEmpty(match: AuthorizationMatch): boolean {
   for (const attribute of ATTRIBUTES) if (match[attribute].length > 0) return false

@@ -97,15 +97,15 @@ class NamedSearch implements ListSink<CompiledRule> {
   }
 
   take(rules: readonly CompiledRule[]): void {
-    const facts = this.#facts
-    if (facts === undefined) return
-    for (const rule of rules) {
-      const place = this.#positions?.get(rule.policy.key)
-      if (place === undefined || place > this.#bestPlace) continue
-      if (place === this.#bestPlace && this.#best !== undefined && rule.rule >= this.#best.rule) continue
-      if (!rule.matches(facts)) continue
-      this.#best = rule
-      this.#bestPlace = place
-    }
+    for (const rule of rules) this.takeOne(rule)
+  }
+
+  takeOne(rule: CompiledRule): void {
+    const place = this.#positions?.get(rule.policy.key)
+    if (place === undefined || place > this.#bestPlace) return
+    if (place === this.#bestPlace && this.#best !== undefined && rule.rule >= this.#best.rule) return
+    if (this.#facts === undefined || !rule.matches(this.#facts)) return
+    this.#best = rule
+    this.#bestPlace = place
   }
 }

@@ -5,48 +5,61 @@
 import { insertSorted, type Order, removeSorted } from './sorted-rules.ts'
 import type { IndexKey } from './index-key.ts'
 
-/** Whoever looks up takes each list that may hold the rule, in order of rules. */
+/** Whoever looks up takes what may be the rule: lists in order of rules, and rules that are alone under their key. */
 export interface ListSink<R> {
   take(rules: readonly R[]): void
+  takeOne(rule: R): void
 }
 
-/** Rules by key, a list for each key that has any. */
+/** More than one rule under a key. */
+class Several<R> {
+  readonly rules: R[]
+
+  constructor(rules: R[]) {
+    this.rules = rules
+  }
+}
+
+/** Rules by key. Most keys have one, which is kept without a list around it: two walks to memory less. */
 class Lists<K extends string | number, R> {
-  readonly #lists = new Map<K, R[]>()
+  readonly #lists = new Map<K, R | Several<R>>()
 
   get isEmpty(): boolean {
     return this.#lists.size === 0
   }
 
-  get(key: K): readonly R[] | undefined {
-    return this.#lists.get(key)
+  lengthAt(key: K): number {
+    const found = this.#lists.get(key)
+    if (found === undefined) return 0
+    return found instanceof Several ? found.rules.length : 1
   }
 
   add(key: K, rule: R, order: Order<R>): void {
-    const list = this.#lists.get(key)
-    // A literal has room for one rule, which most lists never exceed.
-    if (list === undefined) this.#lists.set(key, [rule])
-    else insertSorted(list, rule, order)
+    const found = this.#lists.get(key)
+    if (found === undefined) this.#lists.set(key, rule)
+    else if (found instanceof Several) insertSorted(found.rules, rule, order)
+    else this.#lists.set(key, new Several(order(found, rule) < 0 ? [found, rule] : [rule, found]))
   }
 
   /** Nothing happens when the rule is not there. */
   remove(key: K, rule: R, order: Order<R>): void {
-    const list = this.#lists.get(key)
-    if (list !== undefined && removeSorted(list, rule, order) && list.length === 0) this.#lists.delete(key)
+    const found = this.#lists.get(key)
+    if (found === rule) this.#lists.delete(key)
+    if (!(found instanceof Several) || !removeSorted(found.rules, rule, order)) return
+    const [only] = found.rules
+    if (only !== undefined && found.rules.length === 1) this.#lists.set(key, only)
+  }
+
+  look(key: K, sink: ListSink<R>): void {
+    const found = this.#lists.get(key)
+    if (found === undefined) return
+    if (found instanceof Several) sink.take(found.rules)
+    else sink.takeOne(found)
   }
 }
 
 /** By the whole value. */
-export class ExactDrawer<R> extends Lists<string | number, R> {
-  lengthAt(value: string | number): number {
-    return this.get(value)?.length ?? 0
-  }
-
-  look(value: string | number, sink: ListSink<R>): void {
-    const list = this.get(value)
-    if (list !== undefined) sink.take(list)
-  }
-}
+export class ExactDrawer<R> extends Lists<string | number, R> {}
 
 /** By the beginning, or the end, of a text. */
 export class AffixDrawer<R> {
@@ -63,7 +76,7 @@ export class AffixDrawer<R> {
   }
 
   lengthAt(value: string): number {
-    return this.#byLength[value.length]?.get(this.#hash(value))?.length ?? 0
+    return this.#byLength[value.length]?.lengthAt(this.#hash(value)) ?? 0
   }
 
   add(value: string, rule: R, order: Order<R>): void {
@@ -88,8 +101,7 @@ export class AffixDrawer<R> {
     let hash = SEED
     for (let length = 0; length <= end; length++) {
       if (length > 0) hash = step(hash, text.charCodeAt(this.#atEnd ? text.length - length : length - 1))
-      const list = this.#byLength[length]?.get(hash)
-      if (list !== undefined) sink.take(list)
+      this.#byLength[length]?.look(hash, sink)
     }
   }
 
@@ -113,7 +125,7 @@ export class BlockDrawer<R> {
   }
 
   lengthAt(block: Block): number {
-    return this.#of(block)?.lists.get(hashOf(block.bytes, block.prefixLength))?.length ?? 0
+    return this.#of(block)?.lists.lengthAt(hashOf(block.bytes, block.prefixLength)) ?? 0
   }
 
   add(block: Block, rule: R, order: Order<R>): void {
@@ -133,8 +145,7 @@ export class BlockDrawer<R> {
   look(address: Uint8Array, sink: ListSink<R>): void {
     for (const { length, lists } of this.#byLength) {
       if (length > address.length * 8) continue
-      const list = lists.get(hashOf(address, length))
-      if (list !== undefined) sink.take(list)
+      lists.look(hashOf(address, length), sink)
     }
   }
 

@@ -159,6 +159,13 @@ class FirstMatch<R extends Matchable<F>, F> implements ListSink<R> {
     return best
   }
 
+  takeOne(rule: R): void {
+    const facts = this.#facts
+    if (facts === undefined) return
+    if (this.#best !== undefined && this.#order(rule, this.#best) >= 0) return
+    if (rule.matches(facts)) this.#best = rule
+  }
+
   take(rules: readonly R[]): void {
     const facts = this.#facts
     if (facts === undefined) return

@@ -11,7 +11,7 @@ import {
   shownPrincipal,
 } from './jwt-claims.ts'
 import { isPathTemplate, pathTemplateTest } from './path-template.ts'
-import { globTest, type TextTest, textTest } from './text-match.ts'
+import { globTest, type TextForms, type TextTest, textTest } from './text-match.ts'
 import { expandPrincipals, expandTrustDomains, type TrustDomains } from './trust-domains.ts'
 
 export type Test = (facts: WaypointFacts) => boolean
@@ -44,7 +44,10 @@ const SECRET_HEADER = /^(proxy-)?authorization$|cookie|token|secret|api-?key|pas
 const principal: Attribute = {
   http: false,
   matcher(values, { trustDomains }) {
-    return onUri(principalTest(expandPrincipals(values, trustDomains)))
+    const expanded = expandPrincipals(values, trustDomains)
+    const [only] = expanded
+    if (only !== undefined && expanded.length === 1 && isExact(only)) return isText(SCHEME + only, uriOf)
+    return onUri(principalTest(expanded))
   },
   actual: ({ uri }) => uri?.slice(SCHEME.length) ?? '(no identity)',
 }
@@ -113,31 +116,29 @@ const destinationPort: Attribute = {
 
 const sni: Attribute = {
   http: false,
-  matcher: values => onText(textTest(values, { star: 'not-empty' }), facts => facts.sni),
+  matcher: values => onTexts(values, { star: 'not-empty' }, sniOf),
   actual: facts => facts.sni || '(no SNI)',
 }
 
 const hosts: Attribute = {
   http: true,
-  matcher: values => onText(textTest(values.map(asciiLowerCase), { star: 'present' }), facts => facts.host),
+  matcher: values => onTexts(values.map(asciiLowerCase), { star: 'present' }, hostOf),
   actual: ({ request }) => request?.authority ?? '',
 }
 
 const methods: Attribute = {
   http: true,
-  matcher: values => onText(textTest(values, { star: 'present' }), ({ request }) => request?.method ?? ''),
+  matcher: values => onTexts(values, { star: 'present' }, methodOf),
   actual: ({ request }) => request?.method ?? '',
 }
 
 const paths: Attribute = {
   http: true,
   matcher(values) {
-    const plain = textTest(
-      values.filter(value => !isPathTemplate(value)),
-      { star: 'not-empty' },
-    )
+    const plain = values.filter(value => !isPathTemplate(value))
     const templates = values.filter(isPathTemplate).map(pathTemplateTest)
-    return onText(templates.length === 0 ? plain : eitherTest([plain, ...templates]), facts => facts.path)
+    if (templates.length === 0) return onTexts(plain, { star: 'not-empty' }, pathOf)
+    return onText(eitherTest([textTest(plain, { star: 'not-empty' }), ...templates]), pathOf)
   },
   actual: ({ path }) => path,
 }
@@ -280,7 +281,31 @@ function onUri(test: TextTest): Test {
   return ({ uri }) => uri !== undefined && test(uri)
 }
 
-function onText(test: TextTest, textOf: (facts: WaypointFacts) => string): Test {
+/** Most fields ask for one whole value: one function each, not two. */
+function onTexts(values: readonly string[], forms: TextForms, textOf: TextOf): Test {
+  const [only] = values
+  if (only !== undefined && values.length === 1 && isExact(only)) return isText(only, textOf)
+  return onText(textTest(values, forms), textOf)
+}
+
+function isExact(value: string): boolean {
+  return !value.startsWith('*') && !value.endsWith('*')
+}
+
+function isText(wanted: string, textOf: (facts: WaypointFacts) => string | undefined): Test {
+  return facts => textOf(facts) === wanted
+}
+
+type TextOf = (facts: WaypointFacts) => string
+
+// Constants: a function in a matcher would be one for each rule.
+const uriOf = ({ uri }: WaypointFacts): string | undefined => uri
+const sniOf: TextOf = facts => facts.sni
+const hostOf: TextOf = facts => facts.host
+const pathOf: TextOf = facts => facts.path
+const methodOf: TextOf = ({ request }) => request?.method ?? ''
+
+function onText(test: TextTest, textOf: TextOf): Test {
   return facts => test(textOf(facts))
 }
 

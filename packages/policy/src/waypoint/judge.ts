@@ -98,7 +98,11 @@ class EveryMatch implements ListSink<CompiledWaypointRule> {
   }
 
   take(rules: readonly CompiledWaypointRule[]): void {
-    for (const rule of rules) if (!this.rules.has(rule) && rule.matches(this.#facts)) this.rules.add(rule)
+    for (const rule of rules) this.takeOne(rule)
+  }
+
+  takeOne(rule: CompiledWaypointRule): void {
+    if (!this.rules.has(rule) && rule.matches(this.#facts)) this.rules.add(rule)
   }
 }
 
