@@ -127,6 +127,30 @@ describe('a token counts only if an attached RequestAuthentication has its issue
     else expect(verdict.reason).toContain(IGNORED)
   })
 
+  it('is not looked at in a CORS preflight', () => {
+    const all = documents(needsToken, tokens('shop/j', `${FOR_WEB}\njwtRules: [{issuer: iss}]`))
+    const asked = (method: string, headers: Readonly<Record<string, string>>) =>
+      decide(all, http, { ...request, http: { method, authority: 'web', path: '/', headers } }, waypoint)
+    const preflight = { Origin: 'https://a', 'Access-Control-Request-Method': 'PUT' }
+    expect(asked('OPTIONS', preflight).verdict).toBe('deny')
+    expect(asked('OPTIONS', preflight).reason).toContain('no token of a CORS preflight')
+    expect(asked('OPTIONS', { ...preflight, Origin: '' }).verdict).toBe('allow')
+    expect(asked('GET', preflight).verdict).toBe('allow')
+  })
+
+  it('with claims that nobody could have sent throws nothing', () => {
+    let deep: unknown = 'x'
+    for (let depth = 0; depth < 100_000; depth++) deep = [deep]
+    const all = documents(
+      tokens('shop/j', `${FOR_WEB}\njwtRules: [{issuer: iss}]`),
+      policy('shop/p', `${FOR_WEB}\nrules:\n${when('claims[a]', 'values: [x]')}`),
+    )
+    const verdict = decide(all, http, ask({ jwt: { iss: 'iss', a: deep } }), waypoint)
+    expect(verdict.trace[0]?.rules[0]?.failed?.alternatives[0]?.found).toBe('(too deep to show)')
+    expect(decide(all, http, ask({ jwt: { iss: deep } }), waypoint).reason).toContain('(too deep to show)')
+    expect(decide(all, http, ask({ jwt: { iss: 1n, a: () => {} } }), waypoint).verdict).toBe('deny')
+  })
+
   it('a sidecar looks at namespaces and selectors', () => {
     const open = policy('shop/p', `rules:\n${principals('*')}`)
     for (const [spec, counts] of [

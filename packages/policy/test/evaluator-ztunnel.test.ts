@@ -351,3 +351,14 @@ it('a trace has each rule by its number, its clause and its field', () => {
     },
   ])
 })
+
+it('names the first of many rules that are lost at L4, and how many there are', () => {
+  const rules = Array.from({ length: 300 }, (_, n) => `- to: [{operation: {paths: [/${n}]}}]`).join('\n')
+  const { reason } = decide(
+    documents(policy('shop/p', `action: DENY\nrules:\n${rules}`)),
+    { dialect: 'ztunnel' },
+    ask(),
+  )
+  expect(reason).toContain('shop/p rules[4]: paths cannot be judged at L4')
+  expect(reason).toMatch(/; and 295 more$/)
+})

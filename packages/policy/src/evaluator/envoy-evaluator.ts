@@ -37,7 +37,7 @@ interface Question {
   readonly known: Known
   readonly chain: WaypointDialect
   readonly facts: WaypointFacts
-  readonly jwtIgnored: boolean
+  readonly jwtIgnored: EnvoyFindings['jwtIgnored']
 }
 
 export function createEnvoyEvaluator(
@@ -95,11 +95,13 @@ function know(documents: ResolvedDocuments, options: ResolvedOptions) {
 function connectionQuestion(request: PolicyRequest, known: Known): Question {
   const { sni, source } = request
   const facts = new WaypointFacts(connectionOf(request), undefined, sni, source.remoteIp)
-  return { request, known, chain: 'envoy-tcp', facts, jwtIgnored: false }
+  return { request, known, chain: 'envoy-tcp', facts, jwtIgnored: undefined }
 }
 
 function httpQuestion(request: PolicyRequest, http: RequestHttp, path: string, known: Known): Question {
-  const jwt = request.jwt && claimsOf(request.jwt.payload, known.selection.jwtRules)
+  const preflight = isPreflight(http)
+  const jwt = preflight ? undefined : request.jwt && claimsOf(request.jwt.payload, known.selection.jwtRules)
+  const unread = preflight ? 'preflight' : 'issuer'
   const http_ = httpFactsOf(request, http, path, jwt)
   const facts = new WaypointFacts(http_.connection, http_, request.sni)
   return {
@@ -107,8 +109,17 @@ function httpQuestion(request: PolicyRequest, http: RequestHttp, path: string, k
     known,
     chain: 'envoy-http',
     facts,
-    jwtIgnored: request.jwt !== undefined && jwt === undefined,
+    jwtIgnored: request.jwt !== undefined && jwt === undefined ? unread : undefined,
   }
+}
+
+/** istiod has Envoy's JWT filter pass these by. */
+function isPreflight({ method, headers = {} }: RequestHttp): boolean {
+  const has = (wanted: string): boolean =>
+    Object.entries(headers).some(
+      ([name, value]) => name.toLowerCase() === wanted && [value].flat().some(one => one !== ''),
+    )
+  return method === 'OPTIONS' && has('origin') && has('access-control-request-method')
 }
 
 function judge(question: Question, options: ResolvedOptions): PolicyVerdict {

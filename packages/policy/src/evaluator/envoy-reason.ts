@@ -6,6 +6,7 @@ import { atMost, listed } from './text.ts'
 import type { PolicyRequest } from './request.ts'
 import type { WaypointDecision, WaypointDialect } from '../waypoint/decision.ts'
 import type { WaypointExplanation, WaypointRuleExplanation } from '../waypoint/explain-request.ts'
+import { shownJson } from '../waypoint/jwt-claims.ts'
 
 export interface EnvoyFindings {
   readonly request: PolicyRequest
@@ -15,8 +16,8 @@ export interface EnvoyFindings {
   readonly chain: WaypointDialect
   readonly explanation: WaypointExplanation
   readonly options: ResolvedOptions
-  /** A token was given whose issuer nobody here believes. */
-  readonly jwtIgnored: boolean
+  /** A token was given whose issuer nobody here believes, or with a request of which nobody looks at it. */
+  readonly jwtIgnored: 'issuer' | 'preflight' | undefined
   readonly withoutSourceIp: WaypointDecision | undefined
   /** `ns/name rules[0]` of rules with IPv4-mapped blocks. */
   readonly mappedBlocks: readonly string[]
@@ -28,7 +29,7 @@ export function reasonOf(findings: EnvoyFindings): string {
     ...customNotes(findings),
     ...dryRunNotes(findings),
     ...chainNotes(findings),
-    ...ruleNotes(findings),
+    ...atMost(ruleNotes(findings)),
     ...inputNotes(findings),
     ...elsewhereNotes(findings),
   ].join('; ')
@@ -103,10 +104,12 @@ function inputNotes(findings: EnvoyFindings): readonly string[] {
   const notes: string[] = []
   if (mappedBlocks.length > 0)
     notes.push(`to Envoy an IPv4-mapped block is one of IPv6, in which no caller is: ${listed(mappedBlocks)}`)
-  if (jwtIgnored)
+  if (jwtIgnored === 'issuer')
     notes.push(
-      `the JWT does not count: no attached RequestAuthentication has its issuer ${JSON.stringify(request.jwt?.payload['iss'] ?? null)}`,
+      `the JWT does not count: no attached RequestAuthentication has its issuer ${shownJson(request.jwt?.payload['iss'] ?? null)}`,
     )
+  if (jwtIgnored === 'preflight')
+    notes.push('the JWT does not count: Envoy looks at no token of a CORS preflight')
   if (asksMetadata(explanation))
     notes.push(
       'there is no metadata of other filters here: rules that ask experimental.envoy.filters see none',

@@ -28,8 +28,8 @@ export interface ZtunnelFindings {
 export function ztunnelReason(findings: ZtunnelFindings): string {
   return [
     mainReason(findings),
-    ...findings.selection.applied.flatMap(policy => lossNotes(policy, findings)),
-    ...findings.selection.applied.flatMap(policy => aliasNotes(policy, findings)),
+    ...atMost(findings.selection.applied.flatMap(policy => lossNotes(policy, findings))),
+    ...atMost(findings.selection.applied.flatMap(policy => aliasNotes(policy, findings))),
     ...peerNotes(findings),
     ...absentNotes(findings),
   ].join('; ')

@@ -48,8 +48,25 @@ export function claimPathOf(key: string): readonly string[] | undefined {
 export function shownClaim(claims: JwtClaims, path: readonly string[]): string {
   const found = claimAt(claims, path)
   if (found === undefined) return '(no such claim)'
-  const text = typeof found === 'string' ? found : JSON.stringify(found)
+  return cut(typeof found === 'string' ? found : jsonOf(found))
+}
+
+/** A value of a token as JSON, cut. Never throws: who calls us may have made the claims himself. */
+export function shownJson(value: unknown): string {
+  return cut(jsonOf(value))
+}
+
+function cut(text: string): string {
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text
+}
+
+function jsonOf(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? '(not JSON)'
+  } catch {
+    // Nested deeper than the stack, or in itself.
+    return '(too deep to show)'
+  }
 }
 
 /** For explanations: what the values of a request principal are compared with. */
