@@ -27,8 +27,12 @@ requests in words, who decides before and after, and one request of the set, whi
 for every connection and request, in each dialect and at each place that selectors and
 targetRefs tell apart.
 
-Exit code 0: no change; 1: changes, or undecided because the search is too large;
-2: the command line or a document is wrong.
+Which tokens a RequestAuthentication accepts beyond its issuers (audiences, keys, where
+they are), and what another provider of a CUSTOM policy answers, is not compared: a
+difference there is undecided, never "no change".
+
+Exit code 0: no change; 1: changes, or undecided because the search is too large or
+something that is not compared differs; 2: the command line or a document is wrong.
 `
 
 const KINDS = ['workload', 'waypoint', 'gateway'] as const satisfies readonly Enforcer['kind'][]

@@ -3,6 +3,7 @@
  * not by trying requests, and each decided again by the evaluator.
  */
 import type { DiffOptions, PolicyChange, PolicyDiff, UndecidedPart } from './policy-diff.ts'
+import { unjudgedChanges } from './unjudged.ts'
 import { constraintWords } from './words.ts'
 import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import { withoutExpired } from '../documents/expiry.ts'
@@ -44,8 +45,25 @@ export function diffPolicies(
       changes.push(...part.changes)
       undecided.push(...part.undecided)
     }
+  undecided.push(...unjudgedParts(left, right, options, changes.length === 0))
   const result = undecided.length > 0 ? 'undecided' : changes.length > 0 ? 'changed' : 'same'
   return { result, changes, undecided }
+}
+
+/** What nobody compared: `same` would be a lie. */
+function unjudgedParts(
+  before: ResolvedDocuments,
+  after: ResolvedDocuments,
+  { dialects = DIALECTS, enforcers = KINDS }: DiffOptions,
+  nothingFound: boolean,
+): readonly UndecidedPart[] {
+  return unjudgedChanges(before, after).flatMap(one => {
+    const dialect = one.dialects.find(each => dialects.includes(each))
+    const asked = one.enforcer === 'workload' ? ['workload', 'gateway'] : ['waypoint', 'gateway']
+    const enforcer = enforcers.find(kind => asked.includes(kind))
+    if (dialect === undefined || enforcer === undefined || (one.known && !nothingFound)) return []
+    return { dialect, enforcer, reason: one.reason }
+  })
 }
 
 function resolveAt(documents: EvaluatorDocuments, at: number | undefined): ResolvedDocuments {

@@ -15,7 +15,10 @@ export interface DiffOptions extends Omit<EvaluatorOptions, 'dialect'> {
 }
 
 export interface PolicyDiff {
-  /** `same` is proven; with `undecided` there may be changes beside those that are listed. */
+  /**
+   * `same` is proven; with `undecided` there may be changes beside those that are listed: the search was too large, or
+   * what differs is not compared (which tokens a RequestAuthentication accepts, what another provider answers).
+   */
   readonly result: 'same' | 'changed' | 'undecided'
   readonly changes: readonly PolicyChange[]
   readonly undecided: readonly UndecidedPart[]
