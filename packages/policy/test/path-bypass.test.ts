@@ -190,6 +190,17 @@ describe('headers', () => {
   ])('ALLOW of what is not the value is not for it %s', (_, headers) =>
     expect(ask(allow(notHeader('x', 'guest')), headers === undefined ? {} : { headers })).toBe(403),
   )
+  it.each([
+    ['é', '\xc3\xa9', true],
+    ['é*', '\xc3\xa9x', true],
+    ['日本', '\xe6\x97\xa5\xe6\x9c\xac', true],
+    ['日本', '日本', true],
+    ['日本', '\xe6\x97\xa5\xe6\x9c', false],
+  ])('what a policy calls %s is the bytes %j of the wire: %s', (written, wire, matches) => {
+    const answer = matches ? 403 : 'allow'
+    expect(ask(deny(header('x', written)), { headers: { x: wire } })).toBe(answer)
+    expect(ask(allow(notHeader('x', written)), { headers: { x: wire } })).toBe(answer)
+  })
   it('a value that is not UTF-8 is itself', () => {
     expect(ask(deny(header('x', '\x80*')), { headers: { x: '\x80\xff' } })).toBe(403)
     expect(ask(deny(header('x', '*')), { headers: { x: '\x80\xff' } })).toBe(403)

@@ -233,7 +233,7 @@ function headerAttribute(name: string): Attribute {
     matcher(values) {
       const test = textTest(values, { star: 'present' })
       return facts => {
-        for (const value of facts.header(name)) if (test(value)) return true
+        for (const value of facts.header(name)) if (test(value) || isTextThat(test, value)) return true
         return false
       }
     },
@@ -242,6 +242,19 @@ function headerAttribute(name: string): Attribute {
       if (values.length === 0) return '(absent)'
       return isSecretHeader(name) ? NOT_SHOWN : values.join(', ')
     },
+  }
+}
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const BYTES = /^(?=.*[\x80-\xff])[\x00-\xff]*$/s
+
+/** A header comes as one character per byte; policies are text, which on the wire is UTF-8. Other bytes are none. */
+function isTextThat(test: TextTest, value: string): boolean {
+  if (!BYTES.test(value)) return false
+  try {
+    return test(strictUtf8.decode(Uint8Array.from(value, character => character.charCodeAt(0))))
+  } catch {
+    return false
   }
 }
 
