@@ -10,6 +10,16 @@ export function render(format: OutputFormat, facts: unknown, table: () => string
   return format === 'json' ? `${JSON.stringify(facts, undefined, 2)}\n` : stringify(plain(facts), YAML)
 }
 
+/** A list as `render` gives it, piece by piece: all of it at once may be more than a text can hold. */
+export function* renderItems(facts: Iterable<unknown>): Generator<string> {
+  let before = '['
+  for (const one of facts) {
+    yield `${before}\n  ${JSON.stringify(one, undefined, 2).replaceAll('\n', '\n  ')}`
+    before = ','
+  }
+  yield before === '[' ? '[]\n' : '\n]\n'
+}
+
 /** One of many, as they come: a line of JSON, or a YAML document. */
 export function renderEvent(format: 'json' | 'yaml', facts: unknown): string {
   return format === 'json' ? `${JSON.stringify(facts)}\n` : `---\n${stringify(plain(facts), YAML)}`

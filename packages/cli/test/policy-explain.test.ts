@@ -86,6 +86,18 @@ describe('answers', () => {
     ])
   })
 
+  it('writes a list verdict by verdict: all of them may be more than fits into one text', async () => {
+    const texts: string[] = []
+    const { host } = testHost()
+    const args = ['policy', 'explain', '-f', folder, '--request', file('requests.txt'), '-o', 'json']
+    expect(await runCli(args, { ...host, stdout: text => texts.push(text) })).toBe(0)
+    expect(texts.map(text => text.split('"verdict"').length - 1)).toEqual([1, 1, 0])
+    const whole = texts.join('')
+    expect(whole).toBe(`${JSON.stringify(JSON.parse(whole), undefined, 2)}\n`)
+    const none = await piped('[]', 'policy', 'explain', '-f', folder, '--request', '-', '-o', 'json')
+    expect([none.code, none.out]).toEqual([0, '[]\n'])
+  })
+
   it('takes the enforcer before the destination', async () => {
     const sidecar = JSON.stringify({ kind: 'workload', namespace: 'shop' })
     const { out } = await explain(

@@ -10,6 +10,7 @@ import {
   type PathNormalization,
   type PolicyDialect,
   type PolicyRequest,
+  type PolicyVerdict,
   readEnforcer,
   readPolicyRequest,
 } from '@ambient/policy'
@@ -18,7 +19,7 @@ import { readTime } from '../cert/time.ts'
 import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
 import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
-import { type OutputFormat, render } from '../output.ts'
+import { type OutputFormat, render, renderItems } from '../output.ts'
 import { requestOfOptions, type HandOptions } from './from-to.ts'
 import { meshFactsOf } from './mesh-facts.ts'
 import { readPolicyDocuments } from './read-documents.ts'
@@ -137,17 +138,46 @@ async function explain(options: ExplainOptions, host: CliHost): Promise<number> 
     })
   const evaluators = new Map(DIALECTS.map(dialect => [dialect, evaluatorOf(dialect)]))
   const mesh = documents.others.length === 0 ? undefined : meshFactsOf(documents, options).mesh
-  const answers = requests.flatMap(given => {
+  const answer = (given: PolicyRequest): Answer[] => {
     const request = withLabels(given, mesh)
     const dialect = options.dialect ?? (request.http === undefined ? 'ztunnel' : 'envoy-http')
     const verdict = evaluators.get(dialect)?.decide(request, enforcer ?? waypointOf(request, dialect, mesh))
     return verdict === undefined ? [] : [{ request, verdict }]
-  })
-  const verdicts = answers.map(({ verdict }) => verdict)
-  const table = (): string =>
-    answers.map(({ request, verdict }) => `${formatVerdict(request, verdict)}\n`).join('\n')
-  host.stdout(render(options.output, many ? verdicts : verdicts[0], table))
+  }
+  show(answersTo(requests, answer), many, options.output, host)
   return EXIT_OK
+}
+
+interface Answer {
+  readonly request: PolicyRequest
+  readonly verdict: PolicyVerdict
+}
+
+/** One by one: a verdict tells of every policy, and there may be many of both. */
+function* answersTo(
+  requests: readonly PolicyRequest[],
+  answer: (request: PolicyRequest) => readonly Answer[],
+): Generator<Answer> {
+  for (const request of requests) yield* answer(request)
+}
+
+function* verdictsOf(answers: Iterable<Answer>): Generator<PolicyVerdict> {
+  for (const { verdict } of answers) yield verdict
+}
+
+function show(answers: Iterable<Answer>, many: boolean, format: OutputFormat, host: CliHost): void {
+  if (format === 'table') {
+    let before = ''
+    for (const { request, verdict } of answers) {
+      host.stdout(`${before}${formatVerdict(request, verdict)}\n`)
+      before = '\n'
+    }
+  } else if (format === 'json' && many) {
+    for (const text of renderItems(verdictsOf(answers))) host.stdout(text)
+  } else {
+    const verdicts = [...verdictsOf(answers)]
+    host.stdout(render(format, many ? verdicts : verdicts[0], () => ''))
+  }
 }
 
 /** Those of the workload, where the request names one of the manifests and says nothing of them. */
