@@ -1,6 +1,6 @@
 /** Positions and refusals of the YAML reader. */
 import { describe, expect, it } from 'vitest'
-import { formatProblem, readYaml } from '@ambient/policy'
+import { formatProblem, readPolicies, readYaml } from '@ambient/policy'
 
 const lines = (problems: readonly Parameters<typeof formatProblem>[0][]): string[] =>
   problems.map(formatProblem)
@@ -22,6 +22,23 @@ describe('readYaml', () => {
     expect(documents.map(d => [d.kind, d.namespace, d.name])).toEqual([
       ['A', 'n', 'x'],
       ['B', '', ''],
+    ])
+  })
+
+  it('takes names that every object has, where any name may be', () => {
+    const text =
+      'apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: n}\n'
+    const selector = '{matchLabels: {prototype: a, constructor: b, toString: c}}'
+    const { authorizationPolicies, problems } = readPolicies(`${text}spec: {selector: ${selector}}\n`, 'f')
+    expect(problems).toEqual([])
+    const labels = authorizationPolicies[0]?.spec.selector?.matchLabels ?? {}
+    expect(Object.entries(labels)).toEqual([
+      ['prototype', 'a'],
+      ['constructor', 'b'],
+      ['toString', 'c'],
+    ])
+    expect(lines(readPolicies(`${text}spec: {constructor: {}}\n`, 'f').problems)).toEqual([
+      expect.stringContaining('f:4:8: error: spec.constructor: unknown field'),
     ])
   })
 

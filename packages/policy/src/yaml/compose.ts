@@ -46,8 +46,8 @@ interface Composing {
   readonly report: Report
 }
 
-/** Keys that assigned to an ordinary object would change its prototype. */
-const DANGEROUS_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
+/** A key that assigned to an ordinary object would change its prototype; labels may well be called `prototype`. */
+const DANGEROUS_KEY = '__proto__'
 const STANDARD_TAG = /^tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)$/
 
 /** One tree per document that is not empty; `undefined` for a document that was reported. */
@@ -148,7 +148,7 @@ function convertMap(map: YAMLMap.Parsed, depth: number, composing: Composing): Y
     const keyOffset = key.range[0]
     const name = keyText(key)
     if (name === undefined) report(keyOffset, 'expected a string as key')
-    else if (DANGEROUS_KEYS.has(name)) report(keyOffset, `the key ${quote(name)} is not allowed`)
+    else if (name === DANGEROUS_KEY) report(keyOffset, `the key ${quote(name)} is not allowed`)
     else if (entries.has(name)) report(keyOffset, `duplicate key ${quote(name)}`)
     else {
       const nothing: YamlNode = { kind: 'scalar', offset: keyOffset, value: null, plain: undefined }
