@@ -26,6 +26,9 @@ const ALWAYS = [
 /** IPv6 with an IPv4 address inside, and where that begins; mapped ones are IPv4 already. */
 const EMBEDDED: readonly { readonly range: Cidr; readonly at: number }[] = [
   { range: parseCidr('64:ff9b::/96'), at: 12 },
+  // NAT64 of a network's own (RFC 8215), in its usual form, and SIIT.
+  { range: parseCidr('64:ff9b:1::/48'), at: 12 },
+  { range: parseCidr('::ffff:0:0:0/96'), at: 12 },
   { range: parseCidr('::/96'), at: 12 },
   { range: parseCidr('2002::/16'), at: 2 },
 ]
