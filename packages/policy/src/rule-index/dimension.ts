@@ -62,8 +62,10 @@ export class Dimension<R, F> {
         if (text !== undefined) this.#lookText(text, sink)
         return
       }
-      case 'texts':
-        for (const text of attribute.of(facts)) this.#lookText(text, sink)
+      case 'texts': {
+        const texts = attribute.of(facts)
+        for (let at = 0; at < texts.length; at++) this.#lookText(texts[at] ?? '', sink)
+      }
     }
   }
 

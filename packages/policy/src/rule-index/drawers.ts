@@ -143,9 +143,10 @@ export class BlockDrawer<R> {
   }
 
   look(address: Uint8Array, sink: ListSink<R>): void {
-    for (const { length, lists } of this.#byLength) {
-      if (length > address.length * 8) continue
-      lists.look(hashOf(address, length), sink)
+    for (let at = 0; at < this.#byLength.length; at++) {
+      const drawer = this.#byLength[at]
+      if (drawer === undefined || drawer.length > address.length * 8) continue
+      drawer.lists.look(hashOf(address, drawer.length), sink)
     }
   }
 

@@ -82,7 +82,8 @@ export class RuleIndex<R extends Matchable<F>, F> {
 
   /** Every list that may hold rules which match; a rule may be in several of them. */
   candidates(facts: F, sink: ListSink<R>): void {
-    for (const { dimension } of this.#active) dimension.look(facts, sink)
+    const active = this.#active
+    for (let at = 0; at < active.length; at++) active[at]?.dimension.look(facts, sink)
     if (this.#rest.length > 0) sink.take(this.#rest)
   }
 
@@ -169,8 +170,9 @@ class FirstMatch<R extends Matchable<F>, F> implements ListSink<R> {
   take(rules: readonly R[]): void {
     const facts = this.#facts
     if (facts === undefined) return
-    for (const rule of rules) {
-      if (this.#best !== undefined && this.#order(rule, this.#best) >= 0) return
+    for (let at = 0; at < rules.length; at++) {
+      const rule = rules[at]
+      if (rule === undefined || (this.#best !== undefined && this.#order(rule, this.#best) >= 0)) return
       if (!rule.matches(facts)) continue
       this.#best = rule
       return

@@ -71,8 +71,11 @@ export class KeptRule implements CompiledWaypointRule {
   }
 
   matches(facts: WaypointFacts): boolean {
-    for (const test of this.#tests) if (!test(facts)) return false
-    for (const clause of this.#choices) if (!clauseMatches(clause, facts)) return false
+    // By index: this is asked most of all, and an iterator is an object until the engine has seen through it.
+    const tests = this.#tests
+    const choices = this.#choices
+    for (let at = 0; at < tests.length; at++) if (tests[at]?.(facts) === false) return false
+    for (let at = 0; at < choices.length; at++) if (!clauseMatches(choices[at], facts)) return false
     return true
   }
 
@@ -112,12 +115,13 @@ function not(test: Test): Test {
   return facts => !test(facts)
 }
 
-function clauseMatches({ alternatives }: CompiledClause, facts: WaypointFacts): boolean {
-  for (const tests of alternatives) if (allHold(tests, facts)) return true
+function clauseMatches(clause: CompiledClause | undefined, facts: WaypointFacts): boolean {
+  const alternatives = clause?.alternatives ?? none
+  for (let at = 0; at < alternatives.length; at++) if (allHold(alternatives[at], facts)) return true
   return false
 }
 
-function allHold(tests: readonly FieldTest[], facts: WaypointFacts): boolean {
-  for (const { test } of tests) if (!test(facts)) return false
+function allHold(tests: readonly FieldTest[] = none, facts: WaypointFacts): boolean {
+  for (let at = 0; at < tests.length; at++) if (tests[at]?.test(facts) === false) return false
   return true
 }

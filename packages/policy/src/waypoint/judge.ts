@@ -31,14 +31,16 @@ export class TargetLanes {
   /** The first rule that matches. */
   find(lane: LaneName, facts: WaypointFacts): CompiledWaypointRule | undefined {
     let first: CompiledWaypointRule | undefined
-    for (const part of this.parts) first = earlier(first, part.lane(lane).find(facts))
+    for (let at = 0; at < this.parts.length; at++)
+      first = earlier(first, this.parts[at]?.lane(lane).find(facts))
     return first
   }
 
   findCustom(facts: WaypointFacts): CompiledWaypointRule | undefined {
     let first: CompiledWaypointRule | undefined
+    if (this.providers.length === 0) return first
     for (const { custom } of this.parts)
-      if (custom.size > 0) for (const index of custom.values()) first = earlier(first, index.find(facts))
+      for (const index of custom.values()) first = earlier(first, index.find(facts))
     return first
   }
 }
