@@ -52,6 +52,8 @@ describe('an end date', () => {
   it('that cannot be read has passed', () => {
     expect(hasExpired(until('ALLOW', 'tomorrow'), 0)).toBe(true)
     expect(hasExpired(until('ALLOW', '2026-01-02T00:00:00'), 0)).toBe(true)
+    expect(hasExpired(until('ALLOW', '2026-02-30T00:00:00Z'), 0)).toBe(true)
+    expect(hasExpired(until('ALLOW', '2028-02-29T00:00:00Z'), 0)).toBe(false)
   })
 
   it('leaves other policies the same objects', () => {

@@ -13,8 +13,16 @@ const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})
 
 /** Milliseconds since the epoch; `undefined` for what is no such time. */
 export function parseExpires(text: string): number | undefined {
-  const time = TIME.test(text) ? Date.parse(text) : Number.NaN
+  const time = TIME.test(text) && isDay(text.slice(0, DAY_LENGTH)) ? Date.parse(text) : Number.NaN
   return Number.isNaN(time) ? undefined : time
+}
+
+const DAY_LENGTH = '2026-12-31'.length
+
+/** `Date` takes the 30th of February for a day in March. */
+function isDay(day: string): boolean {
+  const time = Date.parse(day)
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(day)
 }
 
 /**
