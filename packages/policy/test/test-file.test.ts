@@ -202,14 +202,25 @@ it('never throws, whatever stands in a file, and runs whatever it has read', () 
   const field = fc.constantFrom(...LAYER_FIELDS, 'cases', 'other')
   const test = fc.dictionary(field, value, { maxKeys: 8 })
   const usable = test.map(fields => ({ from: 'a/b', to: 'web.shop:80', expect: 'deny', ...fields }))
-  const file = fc.record({
+  const whole = fc.record({
+    name: fc.string(),
+    from: fc.constantFrom('a/b', 'plaintext'),
+    to: fc.constantFrom('web.shop:80', 'shop/web:8080'),
+    expect: fc.constantFrom('allow', 'deny'),
+  })
+  const wholeFile = fc.record({
+    tests: fc.array(whole, { minLength: 1, maxLength: 3 }),
+    defaults: fc.constant(undefined),
+    workloads: fc.constant(undefined),
+  })
+  const anyFile = fc.record({
     tests: fc.oneof(fc.array(fc.oneof(test, usable), { maxLength: 3 }), value),
     defaults: fc.option(test, { nil: undefined }),
     workloads: fc.option(value, { nil: undefined }),
   })
   let ran = 0
   fc.assert(
-    fc.property(file, content => {
+    fc.property(fc.oneof({ weight: 4, arbitrary: anyFile }, { weight: 1, arbitrary: wholeFile }), content => {
       const { tests, problems } = readPolicyTests(JSON.stringify(content), 'a.yaml')
       expect((tests === undefined) === problems.some(({ severity }) => severity === 'error')).toBe(true)
       if (tests !== undefined) ran += runPolicyTests(tests, POLICIES).results.length
