@@ -1,4 +1,4 @@
-/** Providers whose answers are no answers to send: a status or a body that the caller's protocol has no place for. */
+/** What providers and callers can do to one another: answers that are none to send, headers that are not to be seen. */
 import { once } from 'node:events'
 import { connect } from 'node:http2'
 import { text } from 'node:stream/consumers'
@@ -56,4 +56,18 @@ describe('a provider that denies with a status', () => {
       body,
     ])
   })
+})
+
+it('a provider sees headers of every name', async () => {
+  const provider = await grpcProvider()
+  const world = await createWorld({
+    protocol: 'HTTP11',
+    policies: [custom()],
+    meshConfig: mesh({ kind: 'Grpc' }),
+  })
+  join(world, provider)
+  const fields = { ['__proto__']: 'a', constructor: 'b' }
+  expect((await world.fetch('/', { fields })).status).toBe(200)
+  const seen = Object.entries(provider.requests[0]?.attributes?.request?.http?.headers ?? {})
+  expect(seen).toEqual(expect.arrayContaining(Object.entries(fields)))
 })

@@ -75,12 +75,13 @@ function requestOf(request: CheckedRequest) {
 
 /** What a client says of its own about the body's completeness is not passed on. */
 function headersOf(head: RequestHead, body: CheckedRequest['body']): Record<string, string> {
-  const headers: Record<string, string> = {
+  // Without a prototype: `__proto__` is a header like any other, and a provider that is not shown one could be deceived.
+  const headers: Record<string, string> = Object.assign(Object.create(null), {
     ':method': head.method,
     ':path': toText(head.path),
     ':authority': toText(head.authority),
     ':scheme': head.scheme,
-  }
+  })
   const values = new Map<string, string[]>()
   for (const [name, value] of head.headers) {
     const others = values.get(name)
