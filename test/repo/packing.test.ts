@@ -71,13 +71,28 @@ function install(project: string, name: string): Promise<Ending> {
 
 /** What a user of some subpaths brings: their types are in the declarations, their code is loaded when it is used. */
 function installPeers(project: string, name: string): Promise<Ending> | Ending {
-  const { peerDependencies = {} } = manifest(name) as { peerDependencies?: Readonly<Record<string, string>> }
+  const { peerDependencies = {}, devDependencies = {} } = manifest(name) as Needed
   const wanted = Object.entries(peerDependencies).map(([peer, range]) => `${peer}@${range}`)
+  // Who compiles with a peer that has no types of its own has these.
+  wanted.push(
+    ...Object.keys(peerDependencies)
+      .map(typesOf)
+      .filter(types => types in devDependencies),
+  )
   if (wanted.length === 0) return { code: 0, output: '' }
   return runProgram('npm', ['install', ...INSTALL_FLAGS, ...wanted], {
     cwd: project,
     timeoutMs: TIME_LIMIT_MS,
   })
+}
+
+interface Needed {
+  readonly peerDependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
+}
+
+function typesOf(name: string): string {
+  return `@types/${name}`
 }
 
 function closureOf(name: string, seen = new Set<string>()): Set<string> {
