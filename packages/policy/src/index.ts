@@ -53,6 +53,7 @@ export type {
   PolicyEvaluator,
 } from './evaluator/policy-evaluator.ts'
 export { positionsOf, rememberPositions } from './documents/positions.ts'
+export { type PolicyKind, policyKindOf } from './documents/policy-kind.ts'
 export type { ReadOptions } from './documents/read-spec.ts'
 export { readAuthorizationPolicy } from './documents/read-authorization-policy.ts'
 export { readPeerAuthentication } from './documents/read-peer-authentication.ts'

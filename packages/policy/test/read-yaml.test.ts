@@ -166,3 +166,16 @@ describe('YamlReader', () => {
     )
   })
 })
+
+it.each([
+  [
+    'UTF-16',
+    '\u0000k\u0000i\u0000n\u0000d',
+    'f:1:1: error: the control character "\\u0000": expected text in UTF-8',
+  ],
+  ['a binary file', 'a: 1\nb\u0007', 'f:2:2: error: the control character "\\u0007": expected text in UTF-8'],
+])('%s is no text', (_, text, problem) => {
+  const { documents, problems } = readYaml(text, 'f')
+  expect(documents).toEqual([])
+  expect(lines(problems)).toEqual([problem])
+})

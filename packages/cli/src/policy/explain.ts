@@ -93,7 +93,10 @@ export function registerPolicyExplain(policy: Command, context: CommandContext):
     .option('--trust-domain-alias <name>', 'another that means the same mesh (repeat)', collect)
     .option('--enforcer <json>', 'which proxy decides (default: of the destination)')
     .option('--request <file>', 'requests as JSON, - for standard input')
-    .option('--from <principal>', 'TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT; without it plaintext')
+    .option(
+      '--from <principal>',
+      'TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT, or NAMESPACE/ACCOUNT; without it plaintext',
+    )
     .option('--ip <address>', "the caller's")
     .option('--to <destination>', 'NAMESPACE/WORKLOAD:PORT')
     .option('--service <namespace/name>', 'the service that is called')
@@ -124,6 +127,7 @@ function timeOf(text: string): number {
 
 async function explain(options: ExplainOptions, host: CliHost): Promise<number> {
   const enforcer = readEnforcerOption(options.enforcer)
+  checkRequestOptions(options)
   const documents = await readPolicyDocuments(options.file, host, { emptySelector: 'warned' })
   const { requests, many } = await readRequests(options, host)
   const evaluatorOf = (dialect: PolicyDialect) =>
@@ -138,13 +142,16 @@ async function explain(options: ExplainOptions, host: CliHost): Promise<number> 
     })
   const evaluators = new Map(DIALECTS.map(dialect => [dialect, evaluatorOf(dialect)]))
   const mesh = documents.others.length === 0 ? undefined : meshFactsOf(documents, options).mesh
+  const noted = new Set<string>()
   const answer = (given: PolicyRequest): Answer[] => {
     const request = withLabels(given, mesh)
     const dialect = options.dialect ?? (request.http === undefined ? 'ztunnel' : 'envoy-http')
     const verdict = evaluators.get(dialect)?.decide(request, enforcer ?? waypointOf(request, dialect, mesh))
+    if (enforcer === undefined && dialect !== 'ztunnel') noteNoWaypoint(request, mesh, noted)
     return verdict === undefined ? [] : [{ request, verdict }]
   }
   show(answersTo(requests, answer), many, options.output, host)
+  for (const note of noted) host.stderr(note)
   return EXIT_OK
 }
 
@@ -201,19 +208,35 @@ function waypointOf(
   return { kind: 'waypoint', namespace, name, service }
 }
 
+/** A decision of a proxy that is not there: the files know the service, and that it has none. */
+function noteNoWaypoint(
+  { destination }: PolicyRequest,
+  mesh: MeshFacts | undefined,
+  noted: Set<string>,
+): void {
+  const known = mesh?.services.find(one => `${one.namespace}/${one.name}` === destination.service)
+  if (known === undefined || known.waypoint !== undefined) return
+  noted.add(
+    `note: Service ${destination.service} has no waypoint in these files: this is what one would decide, and there nobody does; --dialect ztunnel is what its workloads' ztunnels decide\n`,
+  )
+}
+
+/** Before anything is read: a command line that is wrong is the only thing to tell. */
+function checkRequestOptions({ request, to, from, file }: ExplainOptions): void {
+  if (request === undefined && to === undefined)
+    throw usage('--request, or --to with or without --from, is needed')
+  if (request !== undefined && (to !== undefined || from !== undefined))
+    throw usage('expected only one of --request and --from, --to')
+  if (request === '-' && file.includes('-'))
+    throw usage('standard input is one thing: expected only one of -f - and --request -')
+}
+
 async function readRequests(
   options: ExplainOptions,
   host: CliHost,
 ): Promise<{ readonly requests: readonly PolicyRequest[]; readonly many: boolean }> {
   const { request: path } = options
-  if (path === undefined) {
-    if (options.to === undefined) throw usage('--request, or --to with or without --from, is needed')
-    return { requests: [requestOfOptions(options)], many: false }
-  }
-  if (options.to !== undefined || options.from !== undefined)
-    throw usage('expected only one of --request and --from, --to')
-  if (path === '-' && options.file.includes('-'))
-    throw usage('standard input is one thing: expected only one of -f - and --request -')
+  if (path === undefined) return { requests: [requestOfOptions(options)], many: false }
   const where = path === '-' ? 'standard input' : path
   const value = parseJson(await readText(path, host), `--request ${quoteText(path)}`)
   return Array.isArray(value)

@@ -5,6 +5,7 @@ import { CliError } from '../errors.ts'
 
 export interface HandOptions {
   readonly from?: string
+  readonly trustDomain: string
   readonly ip?: string
   readonly to?: string
   readonly service?: string
@@ -20,11 +21,12 @@ export interface HandOptions {
  * @throws CliError `AMBIENT_E_CLI_USAGE`
  */
 export function requestOfOptions(options: HandOptions): PolicyRequest {
-  const { from, ip, service, label } = options
+  const { ip, service, label } = options
+  const principal = options.from === undefined ? undefined : principalOf(options.from, options.trustDomain)
   const http = httpOf(options)
   return {
     source: {
-      ...(from === undefined ? {} : { principal: from.replace(/^spiffe:\/\//, '') }),
+      ...(principal === undefined ? {} : { principal }),
       ...(ip === undefined ? {} : { ip }),
     },
     destination: {
@@ -34,6 +36,18 @@ export function requestOfOptions(options: HandOptions): PolicyRequest {
     },
     ...(http === undefined ? {} : { http }),
   }
+}
+
+/** `NAMESPACE/ACCOUNT` as in files of tests; with `spiffe://` any SPIFFE ID. */
+function principalOf(from: string, trustDomain: string): string {
+  if (from.startsWith('spiffe://')) return from.slice('spiffe://'.length)
+  const [, namespace, account] = /^([^/]+)\/([^/]+)$/.exec(from) ?? []
+  if (namespace !== undefined) return `${trustDomain}/ns/${namespace}/sa/${account}`
+  if (!from.includes('/'))
+    throw usage(
+      `--from ${quoteText(from)}: expected TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT or NAMESPACE/ACCOUNT`,
+    )
+  return from
 }
 
 function destinationOf(to: string): PolicyRequest['destination'] {

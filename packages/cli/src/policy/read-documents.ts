@@ -8,6 +8,8 @@ import {
   type AuthorizationPolicy,
   formatProblem,
   type PeerAuthentication,
+  type PolicyKind,
+  policyKindOf,
   type Problem,
   type ReadOptions,
   readAuthorizationPolicy,
@@ -17,13 +19,22 @@ import {
   rememberPositions,
   type RequestAuthentication,
   type YamlDocument,
+  type YamlFile,
+  type YamlReader,
 } from '@ambient/policy'
 import { CliError } from '../errors.ts'
 import type { CliHost } from '../host.ts'
 
+export interface PolicyFile {
+  readonly path: string
+  readonly text: string
+  /** Somebody named this file; those of a folder may be anything. */
+  readonly named: boolean
+}
+
 export interface PolicyFiles {
   /** As the user would write the path; `-` for standard input. */
-  readonly files: readonly { readonly path: string; readonly text: string }[]
+  readonly files: readonly PolicyFile[]
   readonly authorizationPolicies: readonly AuthorizationPolicy[]
   readonly peerAuthentications: readonly PeerAuthentication[]
   readonly requestAuthentications: readonly RequestAuthentication[]
@@ -46,42 +57,44 @@ export async function readPolicyDocuments(
   const files = await readFiles(paths, host)
   const yaml = files.map(file => readYaml(file.text, file.path))
   const documents = yaml.flatMap(file => file.documents)
-  const authorizationPolicies = documents.flatMap(document => {
-    const { root } = document
-    const policy =
-      policyKindOf(document) === 'AuthorizationPolicy' ? readAuthorizationPolicy(root, options) : undefined
+  for (const document of nameless(yaml, files))
+    document.root.problem('expected an object of Kubernetes with "apiVersion" and "kind"')
+  const kinds = new Map(documents.map(document => [document, policyKindOf(document)]))
+  const read = <T>(kind: PolicyKind, one: (root: YamlReader) => T | undefined): readonly T[] =>
+    documents.flatMap(document => (kinds.get(document) === kind ? (one(document.root) ?? []) : []))
+  const authorizationPolicies = read('AuthorizationPolicy', root => {
+    const policy = readAuthorizationPolicy(root, options)
     if (policy !== undefined) rememberPositions(policy, root)
-    return policy ?? []
+    return policy
   })
-  const peerAuthentications = documents.flatMap(document =>
-    policyKindOf(document) === 'PeerAuthentication' ? (readPeerAuthentication(document.root) ?? []) : [],
-  )
-  const requestAuthentications = documents.flatMap(document =>
-    policyKindOf(document) === 'RequestAuthentication'
-      ? (readRequestAuthentication(document.root) ?? [])
-      : [],
-  )
+  const peerAuthentications = read('PeerAuthentication', readPeerAuthentication)
+  const requestAuthentications = read('RequestAuthentication', readRequestAuthentication)
   const problems = yaml.flatMap(file => file.problems)
   const errors = problems.filter(({ severity }) => severity === 'error')
   const warnings = problems.filter(({ severity }) => severity === 'warning')
   for (const warning of warnings) host.stderr(`${formatProblem(warning)}\n`)
   if (errors.length > 0) throw new CliError('AMBIENT_E_CLI_DOCUMENTS', errors.map(withoutSeverity).join('\n'))
+  if ([...kinds.values()].every(kind => kind === undefined))
+    host.stderr(
+      `note: no policies in ${paths.map(path => (path === '-' ? 'standard input' : path)).join(', ')}\n`,
+    )
   return {
     files,
     authorizationPolicies,
     peerAuthentications,
     requestAuthentications,
-    others: documents.filter(document => policyKindOf(document) === undefined),
+    others: documents.filter(document => kinds.get(document) === undefined),
     warnings,
   }
 }
 
-const POLICY_KINDS = ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication'] as const
-
-/** Other meshes have kinds of these names too. A document that does not say whose it is, is a mistake of ours. */
-function policyKindOf({ kind, apiVersion }: YamlDocument): (typeof POLICY_KINDS)[number] | undefined {
-  if (apiVersion !== '' && !apiVersion.startsWith('security.istio.io/')) return undefined
-  return POLICY_KINDS.find(one => one === kind)
+/** Documents of files that were named, and that are no objects of Kubernetes: passed over they would be no policies without a word. */
+function nameless(yaml: readonly YamlFile[], files: readonly PolicyFile[]): readonly YamlDocument[] {
+  return yaml.flatMap(({ documents }, index) =>
+    files[index]?.named === true
+      ? documents.filter(({ kind, apiVersion }) => kind === '' && apiVersion === '')
+      : [],
+  )
 }
 
 /** What scripts take apart: `file:line:column: message`. */
@@ -90,17 +103,17 @@ export function withoutSeverity(problem: Problem): string {
 }
 
 async function readFiles(paths: readonly string[], host: CliHost): Promise<PolicyFiles['files']> {
-  const files: { readonly path: string; readonly text: string }[] = []
+  const files: PolicyFile[] = []
   for (const path of paths) files.push(...(await readPath(path, host)))
   return files
 }
 
 async function readPath(path: string, host: CliHost): Promise<PolicyFiles['files']> {
-  if (path === '-') return [{ path, text: await text(host.input) }]
+  if (path === '-') return [{ path, text: await text(host.input), named: true }]
   try {
-    if (!(await stat(path)).isDirectory()) return [{ path, text: await readFile(path, 'utf8') }]
+    if (!(await stat(path)).isDirectory()) return [{ path, text: await readFile(path, 'utf8'), named: true }]
     const inFolder = await readManifestFolder(path)
-    return inFolder.map(file => ({ path: join(path, file.path), text: file.text }))
+    return inFolder.map(file => ({ path: join(path, file.path), text: file.text, named: false }))
   } catch (cause) {
     throw new CliError('AMBIENT_E_CLI_USAGE', `-f ${quoteText(path)} cannot be read: ${messageOf(cause)}`, {
       cause,

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { messageOf } from '@ambient/core'
 import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import type { PeerAuthentication } from '../documents/peer-authentication.ts'
+import { type PolicyKind, policyKindOf } from '../documents/policy-kind.ts'
 import { rememberPositions } from '../documents/positions.ts'
 import { readAuthorizationPolicy } from '../documents/read-authorization-policy.ts'
 import { readPeerAuthentication } from '../documents/read-peer-authentication.ts'
@@ -31,30 +32,21 @@ export function readPolicyFiles(paths: readonly PolicyPath[]): PolicyFileDocumen
   const files = paths.flatMap(path => filesOf(typeof path === 'string' ? path : fileURLToPath(path)))
   const yaml = files.map(file => readYaml(readText(file), shown(file)))
   const documents = yaml.flatMap(file => file.documents)
-  const authorizationPolicies = read(documents, 'AuthorizationPolicy', ({ root }) => {
+  const kinds = new Map(documents.map(document => [document, policyKindOf(document)]))
+  const read = <T>(kind: PolicyKind, one: (document: YamlDocument) => T | undefined): readonly T[] =>
+    documents.flatMap(document => (kinds.get(document) === kind ? (one(document) ?? []) : []))
+  const authorizationPolicies = read('AuthorizationPolicy', ({ root }) => {
     const policy = readAuthorizationPolicy(root)
     if (policy !== undefined) rememberPositions(policy, root)
     return policy
   })
-  const peerAuthentications = read(documents, 'PeerAuthentication', ({ root }) =>
-    readPeerAuthentication(root),
-  )
-  const requestAuthentications = read(documents, 'RequestAuthentication', ({ root }) =>
-    readRequestAuthentication(root),
-  )
+  const peerAuthentications = read('PeerAuthentication', ({ root }) => readPeerAuthentication(root))
+  const requestAuthentications = read('RequestAuthentication', ({ root }) => readRequestAuthentication(root))
   const errors = yaml.flatMap(file => file.problems).filter(({ severity }) => severity === 'error')
   if (errors.length > 0) throw documentError(errors)
   if (authorizationPolicies.length + peerAuthentications.length + requestAuthentications.length === 0)
     throw new PolicyError('AMBIENT_E_POLICY_DOCUMENT', `no policy in ${paths.map(String).join(', ')}`)
   return { authorizationPolicies, peerAuthentications, requestAuthentications }
-}
-
-function read<T>(
-  documents: readonly YamlDocument[],
-  kind: string,
-  one: (document: YamlDocument) => T | undefined,
-): readonly T[] {
-  return documents.filter(document => document.kind === kind).flatMap(document => one(document) ?? [])
 }
 
 function filesOf(path: string): readonly string[] {

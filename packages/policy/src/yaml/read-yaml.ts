@@ -1,7 +1,7 @@
 /** YAML or JSON text to documents with positions: multi-document files, kubectl's `kind: List`, Windows line ends. */
 import { composeYaml, type YamlEntry, type YamlNode } from './compose.ts'
 import { createYamlReader, type ProblemSink, type YamlReader } from './reader.ts'
-import type { Problem, SourcePosition } from './problem.ts'
+import { type Problem, quote, type SourcePosition } from './problem.ts'
 import { limits } from '../limits.ts'
 
 export interface YamlDocument {
@@ -23,6 +23,9 @@ export interface YamlFile {
   readonly problems: readonly Problem[]
 }
 
+/** Neither YAML nor JSON has them; binary files and UTF-16 do, and would be read as text that is nobody's policy. */
+const CONTROL = /[\0-\x08\x0b\x0c\x0e-\x1f]/
+
 /** Never throws: what cannot be read is in `problems`. */
 export function readYaml(text: string, file: string): YamlFile {
   const problems: Problem[] = []
@@ -32,6 +35,11 @@ export function readYaml(text: string, file: string): YamlFile {
     return { documents: [], problems: [{ file, line: 1, column: 1, message, severity: 'error' }] }
   }
   const position = positions(body)
+  const control = body.search(CONTROL)
+  if (control >= 0) {
+    const message = `the control character ${quote(body.charAt(control))}: expected text in UTF-8`
+    return { documents: [], problems: [{ file, ...position(control), message, severity: 'error' }] }
+  }
   // Counted apart: an error must not get lost behind warnings, or its document would be missing without a word.
   const counts = { error: 0, warning: 0 }
   const add = (problem: Problem): void => {
