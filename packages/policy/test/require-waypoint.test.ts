@@ -48,6 +48,7 @@ describe('requireWaypoint', () => {
     expect(toAuthorization(document, { rootNamespace: 'istio-system' })).toEqual({
       kind: 'sent',
       authorization,
+      origins: [{ rule: 0, parts: ['from'] }],
       warnings: [],
     })
   })
