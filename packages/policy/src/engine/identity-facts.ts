@@ -54,7 +54,8 @@ function segmentsAfter(marker: string, uri: string, from = 0): readonly Segment[
 
 function accountsIn(uri: string): readonly string[] {
   const accounts = new Set<string>()
-  for (const { segment: namespace, end } of segmentsAfter(NAMESPACE, uri))
+  // A trust domain that is called `ns` is no marker: Envoy wants something before it.
+  for (const { segment: namespace, end } of segmentsAfter(NAMESPACE, uri, SCHEME_LENGTH + 1))
     for (const { segment } of segmentsAfter(ACCOUNT, uri, end)) accounts.add(`${namespace}/${segment}`)
   return [...accounts]
 }

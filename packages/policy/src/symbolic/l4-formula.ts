@@ -24,7 +24,7 @@ function matchFormula(match: AuthorizationMatch, formulas: Formulas): Formula {
   const accounts = (values: AuthorizationMatch['serviceAccounts']) => (): Formula =>
     formulas.atom(
       'principal',
-      'account',
+      'l4-account',
       values.map(({ namespace, serviceAccount }) => `${namespace}/${serviceAccount}`),
     )
   const ports = (values: readonly number[]) => (): Formula =>

@@ -66,6 +66,8 @@ const principal: TextDimension = {
           inIstioForm(istioText(value, { star: 'not-empty', chars: spiffeSegmentChar })),
         )
       case 'account':
+        return values.flatMap(accountAnywhere)
+      case 'l4-account':
         return values.map(value => {
           const [namespace = '', account = ''] = value.split('/', 2)
           return [...trustDomainPart, ...literal(`/ns/${namespace}/sa/${account}`)]
@@ -86,6 +88,17 @@ function principalPattern(value: string): TextPattern {
   if (value === '*') return somethingOf(anyChar)
   if (value.startsWith('*')) return [...SCHEME, ...anything, ...literal(value.slice(1))]
   return [...SCHEME, ...istioText(value, { star: 'not-empty' })]
+}
+
+/** As Envoy's regular expression has it: the account is looked for behind the namespace, wherever both are. */
+function accountAnywhere(value: string): readonly TextPattern[] {
+  const [namespace = '', account = ''] = value.split('/', 2)
+  const begin = [...SCHEME, ...somethingOf(anyChar), ...literal(`/ns/${namespace}/`)]
+  const between = [[], [...somethingOf(anyChar), ...literal('/')]]
+  const after = [[], [...literal('/'), ...somethingOf(anyChar)]]
+  return between.flatMap(middle =>
+    after.map(end => [...begin, ...middle, ...literal(`sa/${account}`), ...end]),
+  )
 }
 
 function inIstioForm(namespace: TextPattern): TextPattern {
@@ -190,6 +203,7 @@ function pathDimension(query: boolean, normalization: PathNormalization): TextDi
       forbidden: [
         ...forbidden,
         ...slashes,
+        ...(raw ? [] : escapesThatGo(normalization)).map(gone => [...inPath, ...gone, ...anything]),
         ...(query ? [[...inPath, one(charClass(raw ? /[#]/ : /["#<>^`{|}\\ ]/)), ...anything]] : []),
       ],
     },
@@ -201,6 +215,26 @@ function pathDimension(query: boolean, normalization: PathNormalization): TextDi
         ? values.map(value => istioText(value, { star: 'present' }))
         : values.flatMap(value => (/[?#]/.test(value) ? [] : end(pathPattern(value)))),
   }
+}
+
+/** Of unreserved characters, which are unescaped; of NUL, which is refused; of slashes where they are decoded. */
+function escapesThatGo(normalization: PathNormalization): readonly TextPattern[] {
+  const byte = (first: RegExp, second: RegExp): TextPattern => [
+    ...literal('%'),
+    one(charClass(first)),
+    one(charClass(second)),
+  ]
+  const slashes = [byte(/2/, /[Ff]/), byte(/5/, /[Cc]/)]
+  return [
+    byte(/[46]/, /[1-9A-Fa-f]/),
+    byte(/[57]/, /[0-9Aa]/),
+    byte(/3/, /[0-9]/),
+    byte(/2/, /[DEde]/),
+    byte(/5/, /[Ff]/),
+    byte(/7/, /[Ee]/),
+    byte(/0/, /0/),
+    ...(normalization === 'DECODE_AND_MERGE_SLASHES' ? slashes : []),
+  ]
 }
 
 const notSlash = charClass(/[^/?]/)

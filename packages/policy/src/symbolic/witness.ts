@@ -98,17 +98,12 @@ function httpOf(
   }
 }
 
-/** A path that normalization turns into this one: what it would read as an escape is escaped once more. */
+/** A path that normalization turns into this one: dots before a parameter would be resolved, and escaped ones are not. */
 function sentPath(path: string, normalization: PathNormalization): string {
   if (normalization === 'NONE') return path
   const mark = path.indexOf('?')
   const [before, query] = mark < 0 ? [path, ''] : [path.slice(0, mark), path.slice(mark)]
-  const escaped = before.replace(/%([0-9A-Fa-f])(?=[0-9A-Fa-f])/g, (_, digit: string) => `%${percent(digit)}`)
-  return escaped.replace(/\/\.(?=\.?;)/g, `/${percent('.')}`) + query
-}
-
-function percent(char: string): string {
-  return `%${char.charCodeAt(0).toString(16).toUpperCase()}`
+  return before.replace(/\/\.(?=\.?;)/g, '/%2E') + query
 }
 
 function single(value: string | readonly string[]): string | readonly string[] {
