@@ -90,3 +90,23 @@ it('another provider', () => {
   expect(diff.result).toBe('undecided')
   expect(diff.undecided[0]?.reason).toContain('asks the provider b, no longer a')
 })
+
+it('a Service in place of a ServiceEntry of the same name', () => {
+  const closed = (target: string): PolicyDocuments =>
+    parsePolicies(
+      `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: closed, namespace: shop }
+spec: { targetRefs: [${target}] }
+`,
+      'p.yaml',
+    )
+  const service = closed('{ kind: Service, group: "", name: web }')
+  const entry = closed('{ kind: ServiceEntry, group: networking.istio.io, name: web }')
+  expect(diffPolicies(service, service).result).toBe('same')
+  expect(diffPolicies(service, entry)).toMatchObject({
+    result: 'undecided',
+    undecided: [{ enforcer: 'waypoint', reason: expect.stringContaining('shop/web') }],
+  })
+})

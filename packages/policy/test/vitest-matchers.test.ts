@@ -34,6 +34,15 @@ function messageOf(act: () => unknown): string {
 }
 
 describe('matchers', () => {
+  it('take no field that they do not know', () => {
+    // As JavaScript has it, where nothing is checked before.
+    const terms: typeof read = Object.assign({ ...read }, { metod: 'DELETE' })
+    for (const act of [() => expect(policies).toAllow(terms), () => expect(policies).not.toAllow(terms)])
+      expect(messageOf(act)).toMatch(
+        /^unknown field "metod", expected one of from, .*; did you mean "method"\?$/,
+      )
+  })
+
   it('pass for what is so', () => {
     expect(policies).toAllow(read)
     expect(policies).toDeny({ ...read, method: 'PUT' })

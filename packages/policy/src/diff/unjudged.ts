@@ -1,7 +1,8 @@
 /**
  * What differs and is not compared: which tokens a RequestAuthentication accepts and how it reads them (the comparison knows
- * its issuers), and whom a CUSTOM policy asks.
+ * its issuers), whom a CUSTOM policy asks, and whether a name is a Service or a ServiceEntry.
  */
+import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import type { JwtRule, RequestAuthentication } from '../documents/request-authentication.ts'
 import { keyOfDocument, type ResolvedDocuments } from '../evaluator/policy-evaluator.ts'
 import type { Enforcer, PolicyDialect } from '../evaluator/verdict.ts'
@@ -15,7 +16,42 @@ export interface Unjudged {
 }
 
 export function unjudgedChanges(before: ResolvedDocuments, after: ResolvedDocuments): readonly Unjudged[] {
-  return [...tokenChanges(before, after), ...providerChanges(before, after)]
+  return [...tokenChanges(before, after), ...providerChanges(before, after), ...kindChanges(before, after)]
+}
+
+/** A request has a service's name, and not whether a Service or a ServiceEntry bears it. */
+function kindChanges(before: ResolvedDocuments, after: ResolvedDocuments): readonly Unjudged[] {
+  const [was, is] = [targetedKinds(before), targetedKinds(after)]
+  return [...new Set([...was.keys(), ...is.keys()])].flatMap(name => {
+    const [left, right] = [was.get(name) ?? [], is.get(name) ?? []]
+    if (new Set([...left, ...right].map(({ kind }) => kind)).size < 2 || textOf(left) === textOf(right))
+      return []
+    return {
+      dialects: ['envoy-http', 'envoy-tcp'],
+      enforcer: 'waypoint',
+      reason: `a Service and a ServiceEntry of one name, ${name}, are targets: which of them is called is not compared`,
+      known: false,
+    }
+  })
+}
+
+interface Targeting {
+  readonly kind: string
+  readonly spec: AuthorizationPolicy['spec']
+}
+
+/** By `namespace/name`: who targets it, as which kind. */
+function targetedKinds({
+  authorizationPolicies,
+}: ResolvedDocuments): ReadonlyMap<string, readonly Targeting[]> {
+  const found = new Map<string, readonly Targeting[]>()
+  for (const { metadata, spec } of authorizationPolicies.values())
+    for (const { kind, name } of spec.targetRefs ?? [])
+      if (kind === 'Service' || kind === 'ServiceEntry') {
+        const key = `${metadata.namespace}/${name}`
+        found.set(key, [...(found.get(key) ?? []), { kind, spec }])
+      }
+  return found
 }
 
 function tokenChanges(before: ResolvedDocuments, after: ResolvedDocuments): readonly Unjudged[] {
@@ -24,7 +60,9 @@ function tokenChanges(before: ResolvedDocuments, after: ResolvedDocuments): read
     const [was, is] = [left.get(key), right.get(key)]
     if (specText(was) === specText(is)) return []
     const sameIssuer = (was?.spec.jwtRules ?? []).some(rule =>
-      (is?.spec.jwtRules ?? []).some(other => rule.issuer === other.issuer && textOf(rule) !== textOf(other)),
+      (is?.spec.jwtRules ?? []).some(
+        other => rule.issuer === other.issuer && ruleText(rule) !== ruleText(other),
+      ),
     )
     const splits = [was, is].some(one =>
       one?.spec.jwtRules?.some(rule => rule.spaceDelimitedClaims !== undefined),
@@ -60,10 +98,14 @@ function byKey({ requestAuthentications }: ResolvedDocuments): ReadonlyMap<strin
 function specText(document: RequestAuthentication | undefined): string {
   if (document === undefined) return ''
   const { selector, targetRefs, jwtRules = [] } = document.spec
-  return JSON.stringify([selector, targetRefs, jwtRules.map(textOf)])
+  return JSON.stringify([selector, targetRefs, jwtRules.map(ruleText)])
 }
 
 /** How long keys may take to be fetched decides over no token. */
-function textOf({ timeoutMs: _, ...rule }: JwtRule): string {
+function ruleText({ timeoutMs: _, ...rule }: JwtRule): string {
   return JSON.stringify(rule)
+}
+
+function textOf(targeting: readonly Targeting[]): string {
+  return JSON.stringify(targeting)
 }

@@ -9,7 +9,7 @@ export interface RequestTerms {
   readonly from: string | RequestSource
   /** `NAMESPACE/WORKLOAD:PORT`, or a service by its name in DNS, `NAME.NAMESPACE:PORT`. */
   readonly to: string | DestinationTerms
-  /** Any of these six makes it an HTTP request. GET when only others are given. */
+  /** Any of these five makes it an HTTP request. GET when only others are given. */
   readonly method?: string
   /** `:authority`; the name of the service or workload when absent. */
   readonly host?: string

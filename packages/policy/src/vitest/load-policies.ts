@@ -20,6 +20,8 @@ import {
   usualDialect,
 } from '../test-file/terms.ts'
 import type { PolicyTestSettings } from '../test-file/test-case.ts'
+import { nearest } from '../yaml/nearest.ts'
+import { quote } from '../yaml/problem.ts'
 import { COVERAGE_FOLDER, openSink } from './coverage-files.ts'
 import { type PolicyFileDocuments, type PolicyPath, readPolicyFiles } from './read-policy-files.ts'
 
@@ -115,6 +117,7 @@ function questionOf(
   { trustDomain = defaults.trustDomain }: PolicyTestSettings,
   workloads: ReadonlyMap<string, KnownWorkload>,
 ): PolicyQuestion {
+  assertTerms(terms)
   const { from, to, dialect, enforcer, ...rest } = terms
   const source = read('from', fail => sourceOf(from, trustDomain, fail))
   const destination = read('to', fail =>
@@ -129,6 +132,29 @@ function questionOf(
       typeof enforcer === 'string' ? parseEnforcer(enforcer, fail) : enforcer,
     ),
   }
+}
+
+const TERMS: readonly (keyof PolicyTestRequest)[] = [
+  'from',
+  'to',
+  'method',
+  'host',
+  'path',
+  'headers',
+  'jwt',
+  'sni',
+  'dialect',
+  'enforcer',
+]
+
+/** In JavaScript no compiler sees a misspelt field, and its test would pass for another reason. */
+function assertTerms(terms: PolicyTestRequest): void {
+  const unknown = Object.keys(terms).find(key => !TERMS.some(term => term === key))
+  if (unknown === undefined) return
+  const similar = nearest(unknown, TERMS)
+  const hint = similar === undefined ? '' : `; did you mean ${quote(similar)}?`
+  const message = `unknown field ${quote(unknown)}, expected one of ${TERMS.join(', ')}${hint}`
+  throw new PolicyError('AMBIENT_E_POLICY_REQUEST', message)
 }
 
 function sourceOf(from: string | RequestSource, trustDomain: string, fail: Fail): RequestSource | undefined {
