@@ -1,6 +1,5 @@
 /** Questions to an evaluator in a few words. */
 import {
-  type AuthorizationPolicy,
   createEvaluator,
   type Enforcer,
   type EvaluatorDocuments,
@@ -92,8 +91,4 @@ export function decide(
 /** `allow ALLOW shop/p 0`. */
 export function short({ verdict, action, policy: key, rule }: PolicyVerdict): string {
   return `${verdict} ${action} ${key ?? '-'} ${rule ?? '-'}`
-}
-
-export function onlyPolicies(...list: readonly AuthorizationPolicy[]): EvaluatorDocuments {
-  return { authorizationPolicies: list }
 }
