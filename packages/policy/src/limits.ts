@@ -54,4 +54,6 @@ export const limits = Object.freeze({
   maxLintSteps: 20_000,
   /** Pairs of rules that lint compares; past them the rest is not looked at for shadows. */
   maxLintPairs: 2_000,
+  /** Pairs of rules that lint looks at, however briefly, for one that shadows another: some seconds. */
+  maxLintLooks: 1_000_000,
 })

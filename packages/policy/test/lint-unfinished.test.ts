@@ -9,6 +9,16 @@ it('says that it did not compare all rules', () => {
   expect(told).toEqual([expect.stringContaining(`more than ${limits.maxLintPairs} pairs of rules`)])
 })
 
+it('says that it did not look at all rules', () => {
+  const told: string[] = []
+  lintPolicies(
+    manyRules(1_200, index => `when: [{ key: "request.headers[h${index}]", values: [x] }]`),
+    undefined,
+    { onUnfinished: what => told.push(what) },
+  )
+  expect(told).toEqual([expect.stringContaining(`more than ${limits.maxLintLooks} pairs of rules in one`)])
+})
+
 it('says nothing when it has', () => {
   const told: string[] = []
   lintPolicies(manyRules(5), undefined, { onUnfinished: what => told.push(what) })
@@ -16,11 +26,11 @@ it('says nothing when it has', () => {
 })
 
 /** No example refutes that one of these shadows another, so that every pair is a question. */
-function manyRules(count: number): ReturnType<typeof parsePolicies> {
-  const rules = Array.from(
-    { length: count },
-    (_, index) => `  - to: [{ operation: { notPaths: ["/{*}/b${index}"] } }]`,
-  )
+function manyRules(
+  count: number,
+  rule = (index: number) => `to: [{ operation: { notPorts: ["${index + 1}"] } }]`,
+): ReturnType<typeof parsePolicies> {
+  const rules = Array.from({ length: count }, (_, index) => `  - ${rule(index)}`)
   return parsePolicies(
     `apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy

@@ -15,7 +15,7 @@ import { matchesSelector, selectsAll } from '../ztunnel/selector.ts'
 
 export function checkLogic(context: LintContext): void {
   const rules = context.documents.authorizationPolicies.flatMap(policy => judgedRules(policy))
-  const budget = { pairs: limits.maxLintPairs }
+  const budget: Budget = { pairs: limits.maxLintPairs, looks: limits.maxLintLooks }
   const alive = rules.filter(rule => !neverMatches(rule, context))
   for (const group of groupsOf(alive)) report(shadowsOf(group, budget, context), group, context)
 }
@@ -127,15 +127,25 @@ const PSEUDO_HEADERS: ReadonlyMap<string, string> = new Map([
   ['host', 'hosts'],
 ])
 
+/** What is left of the limits. */
+interface Budget {
+  pairs: number
+  looks: number
+}
+
 /** Each rule against all others that are asked wherever it is asked. */
 function shadowsOf(
   rules: readonly JudgedRule[],
-  budget: { pairs: number },
+  budget: Budget,
   context: LintContext,
 ): ReadonlyMap<JudgedRule, JudgedRule> {
   const shadows = new Map<JudgedRule, JudgedRule>()
   for (const [at, judged] of rules.entries())
     for (const [other, by] of rules.entries()) {
+      if (--budget.looks < 0) {
+        context.unfinished(TOO_MANY_LOOKS)
+        return shadows
+      }
       if (at === other || shadows.has(judged) || shadows.has(by) || !mayShadow(judged, by)) continue
       if (isRefuted(judged.rule, by.rule, judged.policy.metadata.namespace)) continue
       if (--budget.pairs < 0) {
@@ -154,6 +164,7 @@ function isImplied(judged: JudgedRule, by: JudgedRule, context: LintContext): bo
   return kind === 'implied'
 }
 
+const TOO_MANY_LOOKS = `there are more than ${limits.maxLintLooks} pairs of rules in one namespace: the others were not looked at for shadows`
 const TOO_MANY = `more than ${limits.maxLintPairs} pairs of rules could shadow one another: the others were not compared`
 
 function tooHard(judged: JudgedRule, what: string): string {
