@@ -112,3 +112,13 @@ it('a folder without policies is told, and decides as one', async () => {
   const { code, out, err } = await run('policy', 'explain', '-f', empty, '--to', 'shop/web:80')
   expect([code, out, err]).toEqual([0, expect.stringMatching(/^ALLOW/), `note: no policies in ${empty}\n`])
 })
+
+it('a document that takes the place of another one is told, with both places', async () => {
+  const one = policy('security.istio.io/v1', 'AuthorizationPolicy')
+  const path = await file(`${one}---\n${one.replace('spec: {}', 'spec: { rules: [{}] }')}`)
+  const { code, err } = await run('policy', 'explain', '-f', path, '--to', 'shop/web:80')
+  expect(code).toBe(0)
+  expect(err).toContain(
+    `${path}:6:1: warning: AuthorizationPolicy shop/a takes the place of the one at ${path}:1:1\n`,
+  )
+})

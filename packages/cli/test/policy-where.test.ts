@@ -46,7 +46,47 @@ it('has the same facts as JSON, of one policy when asked', async () => {
   })
 })
 
-it('asks for manifests that say what the mesh has', async () => {
-  const { code, err } = await run('policy', 'where', '-f', join(folder, 'policies.yaml'))
-  expect([code, err]).toEqual([2, expect.stringContaining('no workloads, services or gateways')])
+it('is about what the policies name, where nothing is known of the mesh', async () => {
+  const { code, out, err } = await run('policy', 'where', '-f', join(folder, 'policies.yaml'))
+  expect(err).toContain(
+    'no workloads, services or gateways in these files: proxies are those that the policies name',
+  )
+  expect(code).toBe(1)
+  const rows = out.split('\n').map(line => line.split(/ {2,}/))
+  expect(rows).toContainEqual([
+    'authz',
+    'shop/selected',
+    'DENY',
+    'ztunnel',
+    'workload shop/app=web',
+    'ztunnel',
+    'NO',
+    '0 matches nothing',
+    'client',
+    'selector app=web in namespace shop',
+  ])
+  expect(rows).toContainEqual([
+    'authz',
+    'shop/service',
+    'ALLOW',
+    'waypoint shop/waypoint',
+    'Service shop/web',
+    'envoy-http',
+    'yes',
+    'as written',
+    'client',
+    'Service shop/web',
+  ])
+  expect(rows).toContainEqual([
+    'authz',
+    'istio-system/everywhere',
+    'DENY',
+    'ztunnel',
+    'workload */*',
+    'ztunnel',
+    'yes',
+    'as written',
+    'client',
+    'every namespace',
+  ])
 })

@@ -238,6 +238,7 @@ export {
   whereEnforced,
   type WhereOptions,
 } from './where/where-enforced.ts'
+export { impliedMesh } from './where/implied-mesh.ts'
 export type { RuleEffect } from './where/l4-effect.ts'
 export {
   classesOf,

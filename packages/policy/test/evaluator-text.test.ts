@@ -19,6 +19,14 @@ describe('a request from JSON', () => {
     sni: 'a.example',
   }
 
+  it('may hold more, but nothing that looks like a field', () => {
+    expect(readPolicyRequest({ ...whole, name: 'a test', expect: 'deny' }, 'r')).toEqual(whole)
+    const { http, ...rest } = whole
+    expect(() => readPolicyRequest({ ...rest, htpp: http }, 'r')).toThrow(
+      'r: unknown field "htpp", did you mean http?',
+    )
+  })
+
   it('is read whole', () => expect(readPolicyRequest(whole, 'r')).toEqual(whole))
 
   it('needs a destination only', () => {

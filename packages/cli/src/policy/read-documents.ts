@@ -10,6 +10,7 @@ import {
   type PeerAuthentication,
   type PolicyKind,
   policyKindOf,
+  type PolicyObject,
   type Problem,
   type ReadOptions,
   readAuthorizationPolicy,
@@ -72,7 +73,8 @@ export async function readPolicyDocuments(
   const problems = yaml.flatMap(file => file.problems)
   const errors = problems.filter(({ severity }) => severity === 'error')
   const warnings = problems.filter(({ severity }) => severity === 'warning')
-  for (const warning of warnings) host.stderr(`${formatProblem(warning)}\n`)
+  const all = [...authorizationPolicies, ...peerAuthentications, ...requestAuthentications]
+  for (const warning of [...warnings, ...sameNames(all)]) host.stderr(`${formatProblem(warning)}\n`)
   if (errors.length > 0) throw new CliError('AMBIENT_E_CLI_DOCUMENTS', errors.map(withoutSeverity).join('\n'))
   if ([...kinds.values()].every(kind => kind === undefined))
     host.stderr(
@@ -86,6 +88,22 @@ export async function readPolicyDocuments(
     others: documents.filter(document => kinds.get(document) === undefined),
     warnings,
   }
+}
+
+type Named = PolicyObject & { readonly kind: string }
+
+/** Of documents with one name the last one counts, as when they are applied: nobody means that. */
+function sameNames(documents: readonly Named[]): readonly Problem[] {
+  const last = new Map<string, Named>()
+  return documents.flatMap((document): readonly Problem[] => {
+    const name = `${document.kind} ${document.metadata.namespace}/${document.metadata.name}`
+    const before = last.get(name)?.source
+    last.set(name, document)
+    if (before === undefined || document.source === undefined) return []
+    const { file, line, column } = document.source
+    const message = `${name} takes the place of the one at ${before.file}:${before.line}:${before.column}`
+    return [{ file, line, column, severity: 'warning', message }]
+  })
 }
 
 /** Documents of files that were named, and that are no objects of Kubernetes: passed over they would be no policies without a word. */

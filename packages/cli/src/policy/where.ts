@@ -1,8 +1,7 @@
 /** `ambient policy where`: each policy, the proxies that enforce it, what is lost there, and whom they see. */
-import { type EnforcementRow, whereEnforced } from '@ambient/policy'
+import { type EnforcementRow, impliedMesh, whereEnforced } from '@ambient/policy'
 import type { Command } from 'commander'
 import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
-import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK } from '../host.ts'
 import { type OutputFormat, render } from '../output.ts'
 import { formatTable } from '../table.ts'
@@ -18,7 +17,8 @@ SEES is whom the proxy takes for the caller: behind a waypoint, a workload's ztu
 sees the waypoint, unless somebody goes around it. RULES says which rules are not
 enforced as they are written.
 
-Deployments, Services, Gateways and Namespaces have to be among the files.
+With Deployments, Services, Gateways and Namespaces among the files it is about these;
+without them about what the policies themselves name, and * stands for any.
 
 Exit code 0: every policy is enforced somewhere; 1: one is not; 2: the command line
 or a document is wrong.
@@ -48,10 +48,15 @@ export function registerPolicyWhere(policy: Command, context: CommandContext): v
 async function where(options: WhereCommandOptions, host: CliHost): Promise<number> {
   const documents = await readPolicyDocuments(options.file, host, { emptySelector: 'warned' })
   const { rootNamespace, trustDomain } = options
-  const { mesh, config, silent } = meshFactsOf(documents, { rootNamespace, trustDomain })
-  if (mesh === undefined) throw new CliError('AMBIENT_E_CLI_USAGE', silent ?? 'nothing is known of the mesh')
+  const { mesh, config, silent = '' } = meshFactsOf(documents, { rootNamespace, trustDomain })
+  if (mesh === undefined)
+    host.stderr(`note: ${silent.replace(/:.*/, '')}: proxies are those that the policies name, * is any\n`)
   const aliases = [...(config?.trustDomainAliases ?? []), ...(options.trustDomainAlias ?? [])]
-  const all = whereEnforced(documents, mesh, { rootNamespace, trustDomain, trustDomainAliases: aliases })
+  const all = whereEnforced(documents, mesh ?? impliedMesh(documents, { rootNamespace }), {
+    rootNamespace,
+    trustDomain,
+    trustDomainAliases: aliases,
+  })
   const wanted = options.policy
   const rows = wanted === undefined ? all : all.filter(({ policy }) => wanted.includes(policy))
   host.stdout(render(options.output, { rows }, () => table(rows)))

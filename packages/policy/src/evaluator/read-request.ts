@@ -3,6 +3,7 @@ import { ipToBytes } from '@ambient/core'
 import type { PolicyRequest, RequestDestination, RequestHttp, RequestSource } from './request.ts'
 import type { Enforcer } from './verdict.ts'
 import { PolicyError } from '../errors.ts'
+import { nearest } from '../yaml/nearest.ts'
 import { quote } from '../yaml/problem.ts'
 
 /**
@@ -10,11 +11,9 @@ import { quote } from '../yaml/problem.ts'
  * @throws PolicyError `AMBIENT_E_POLICY_REQUEST` with the path of the first field that is not right
  */
 export function readPolicyRequest(value: unknown, where: string): PolicyRequest {
-  // Beside them a test may keep what it likes: a name, what it expects.
   const fields = objectAt(value, where)
-  const [source, destination, http, jwt, sniGiven] = ['source', 'destination', 'http', 'jwt', 'sni'].map(
-    name => fields[name] ?? undefined,
-  )
+  checkNames(fields, where)
+  const [source, destination, http, jwt, sniGiven] = NAMES.map(name => fields[name] ?? undefined)
   if (destination === undefined) throw wrong(`${where}.destination`, 'an object', undefined)
   const sni = optionalText(sniGiven, `${where}.sni`)
   return {
@@ -23,6 +22,22 @@ export function readPolicyRequest(value: unknown, where: string): PolicyRequest 
     ...(http === undefined ? {} : { http: readHttp(http, `${where}.http`) }),
     ...(jwt === undefined ? {} : { jwt: readJwt(jwt, `${where}.jwt`) }),
     ...(sni === undefined ? {} : { sni }),
+  }
+}
+
+const NAMES = ['source', 'destination', 'http', 'jwt', 'sni'] as const
+
+/** Beside its own fields a request may keep what its writer likes (a name, what is expected), but nothing that looks like one of them. */
+function checkNames(fields: Readonly<Record<string, unknown>>, where: string): void {
+  const absent = NAMES.filter(name => fields[name] === undefined)
+  const known = new Set<string>(NAMES)
+  for (const name of Object.keys(fields)) {
+    const meant = known.has(name) ? undefined : nearest(name, absent)
+    if (meant !== undefined)
+      throw new PolicyError(
+        'AMBIENT_E_POLICY_REQUEST',
+        `${where}: unknown field ${quote(name)}, did you mean ${meant}?`,
+      )
   }
 }
 
