@@ -146,8 +146,12 @@ describe('a token counts only if an attached RequestAuthentication has its issue
       policy('shop/p', `${FOR_WEB}\nrules:\n${when('claims[a]', 'values: [x]')}`),
     )
     const verdict = decide(all, http, ask({ jwt: { iss: 'iss', a: deep } }), waypoint)
-    expect(verdict.trace[0]?.rules[0]?.failed?.alternatives[0]?.found).toBe('(too deep to show)')
-    expect(decide(all, http, ask({ jwt: { iss: deep } }), waypoint).reason).toContain('(too deep to show)')
+    // Whether JSON.stringify can is the platform's affair.
+    const shown = /\(too deep to show\)$|\[{50,}…$/
+    expect(verdict.trace[0]?.rules[0]?.failed?.alternatives[0]?.found).toMatch(shown)
+    expect(decide(all, http, ask({ jwt: { iss: deep } }), waypoint).reason).toMatch(
+      /issuer (\(too deep to show\)|\[{50,}…)/,
+    )
     expect(decide(all, http, ask({ jwt: { iss: 1n, a: () => {} } }), waypoint).verdict).toBe('deny')
   })
 
