@@ -12,9 +12,8 @@ import {
   parseSource,
 } from './terms.ts'
 
-/** What each of them may say. */
-export const LAYER_FIELDS = [
-  'name',
+/** What is asked. */
+export const QUESTION_FIELDS = [
   'from',
   'to',
   'method',
@@ -25,10 +24,10 @@ export const LAYER_FIELDS = [
   'sni',
   'dialect',
   'enforcer',
-  'expect',
-  'by',
-  'status',
 ] as const
+
+/** What each of them may say. */
+export const LAYER_FIELDS = ['name', ...QUESTION_FIELDS, 'expect', 'by', 'status'] as const
 
 export const DIALECTS = ['ztunnel', 'envoy-tcp', 'envoy-http'] as const satisfies readonly PolicyDialect[]
 

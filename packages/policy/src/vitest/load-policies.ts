@@ -7,6 +7,7 @@ import { defaults } from '../defaults.ts'
 import type { SecurityDocument } from '../builders/manifest.ts'
 import type { RequestSource } from '../evaluator/request.ts'
 import type { Enforcer, PolicyDialect, PolicyVerdict } from '../evaluator/verdict.ts'
+import { QUESTION_FIELDS } from '../test-file/read-layer.ts'
 import { createPolicyBench, type PolicyQuestion } from '../test-file/run-tests.ts'
 import {
   completeDestination,
@@ -134,26 +135,13 @@ function questionOf(
   }
 }
 
-const TERMS: readonly (keyof PolicyTestRequest)[] = [
-  'from',
-  'to',
-  'method',
-  'host',
-  'path',
-  'headers',
-  'jwt',
-  'sni',
-  'dialect',
-  'enforcer',
-]
-
 /** In JavaScript no compiler sees a misspelt field, and its test would pass for another reason. */
 function assertTerms(terms: PolicyTestRequest): void {
-  const unknown = Object.keys(terms).find(key => !TERMS.some(term => term === key))
+  const unknown = Object.keys(terms).find(key => !QUESTION_FIELDS.some(field => field === key))
   if (unknown === undefined) return
-  const similar = nearest(unknown, TERMS)
+  const similar = nearest(unknown, QUESTION_FIELDS)
   const hint = similar === undefined ? '' : `; did you mean ${quote(similar)}?`
-  const message = `unknown field ${quote(unknown)}, expected one of ${TERMS.join(', ')}${hint}`
+  const message = `unknown field ${quote(unknown)}, expected one of ${QUESTION_FIELDS.join(', ')}${hint}`
   throw new PolicyError('AMBIENT_E_POLICY_REQUEST', message)
 }
 
