@@ -50,7 +50,7 @@ export const limits = Object.freeze({
   maxDiffSteps: 5_000_000,
   /** Regions of requests that one diff tells of; nobody reads more, and the rest is said to be undecided. */
   maxDiffRegions: 1000,
-  /** Steps of the search behind one question of lint about one or two rules: some milliseconds. */
+  /** Steps of the search behind one question of lint about one or two rules: tens of milliseconds at most. */
   maxLintSteps: 20_000,
   /** Pairs of rules that lint compares; past them the rest is not looked at for shadows. */
   maxLintPairs: 2_000,

@@ -19,6 +19,17 @@ it('says that it did not look at all rules', () => {
   expect(told).toEqual([expect.stringContaining(`more than ${limits.maxLintLooks} pairs of rules in one`)])
 })
 
+it('says that values are too long to compare, and takes no seconds for them', () => {
+  const told: string[] = []
+  const long = 'x'.repeat(8_000)
+  lintPolicies(
+    manyRules(1, () => `to: [{ operation: { paths: ["/${long}/*"], notPaths: ["/${long}/{**}"] } }]`),
+    undefined,
+    { onUnfinished: what => told.push(what) },
+  )
+  expect(told).toEqual([expect.stringContaining(`takes more than ${limits.maxLintSteps} steps`)])
+})
+
 it('says nothing when it has', () => {
   const told: string[] = []
   lintPolicies(manyRules(5), undefined, { onUnfinished: what => told.push(what) })

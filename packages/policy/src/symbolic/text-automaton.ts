@@ -104,6 +104,9 @@ interface Item {
   readonly wins: boolean
 }
 
+/** Characters under places: what one step of the budget looks at. */
+const MOVES_OF_A_STEP = 16
+
 class Automaton {
   readonly #items: Item[] = []
   readonly #required: number
@@ -180,14 +183,23 @@ class Automaton {
 
   *#follow(state: State, budget: Budget): Generator<readonly [string, State]> {
     const targets = new Map<string, number[]>(this.#alphabet.chars.map(char => [char, []]))
+    let moves = 0
     for (const place of state.items) {
       const item = this.#items[place]
       if (item === undefined) continue
+      moves += item.chars.length
       const target = item.star ? place : place + 1
       for (const char of item.chars) targets.get(char)?.push(target)
     }
-    budget.spend(1 + (state.items.length >> 4))
-    for (const [char, places] of targets) yield [char, this.#stateOf(places, state.won, state.text + char)]
+    budget.spend(1 + Math.floor(moves / MOVES_OF_A_STEP))
+    // Most characters lead to the same places as their neighbours.
+    const known = new Map<string, State>()
+    for (const [char, places] of targets) {
+      const key = places.join()
+      const next = known.get(key) ?? this.#stateOf(places, state.won, state.text + char)
+      known.set(key, next)
+      yield [char, next]
+    }
   }
 
   #stateOf(places: readonly number[], wonBefore: readonly number[], text: string): State {
