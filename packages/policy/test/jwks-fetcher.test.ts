@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createJwtAuthenticator } from '@ambient/policy'
 import { createJwksFetcher, createJwksSource, type JwksFetcherOptions } from '@ambient/policy/node'
+import { createAddressGuard } from '../src/node/blocked-addresses.ts'
 import { claims, jwk, jwks, now, token } from './jwt-tokens.ts'
 
 const loopback = ['127.0.0.1/32']
@@ -223,6 +224,11 @@ describe('an address', () => {
     '::ffff:0:127.0.0.1',
     '2002:a9fe:a9fe::1',
     '2002:7f00:1::',
+    '2002:6464:64c8::',
+    // Teredo: metadata as the server, and, turned over, as the client; loopback as the client.
+    '2001:0:a9fe:a9fe::1',
+    '2001:0:808:808::5601:5601',
+    '2001:0:808:808::80ff:fffe',
   ])('%s is not dialled, literal or by name', async address => {
     const literal = address.includes(':') ? `[${address}]` : address
     const none: JwksFetcherOptions = { allowedCidrs: [], lookup: resolver({ 'issuer.test': [address] }) }
@@ -257,6 +263,33 @@ describe('an address', () => {
     const blocked = { lookup, blockedCidrs: ['10.0.0.0/8'] }
     expect(await reasonOf('https://issuer.test:9/', blocked)).toBe('the address 10.1.2.3 is blocked')
     expect(() => createJwksFetcher({ blockedCidrs: ['10.0.0/8'] })).toThrow(/invalid IP block/)
+  })
+
+  it.each([
+    '10.1.2.3',
+    '100.64.0.1',
+    '172.16.0.1',
+    '192.168.1.1',
+    'fd12::1',
+    'fc00::1',
+    'fec0::1',
+    '2002:a01:203::',
+    '64:ff9b::10.1.2.3',
+  ])('%s is private: dialled unless an option says no', async address => {
+    const lookup = resolver({ 'issuer.test': [address] })
+    expect(await reasonOf('https://issuer.test:9/', { lookup, blockPrivate: true })).toBe(
+      `the address ${address} is blocked`,
+    )
+    const lists = { blockedCidrs: [], allowedCidrs: [] }
+    expect(createAddressGuard({ ...lists, blockPrivate: false })(address)).toBe(false)
+  })
+
+  it('that leads to two is allowed for neither by an exception for the other', () => {
+    const isBlocked = createAddressGuard({ blockedCidrs: [], allowedCidrs: loopback, blockPrivate: false })
+    // Teredo: loopback as the server, metadata as the client.
+    expect(isBlocked('2001:0:7f00:1::5601:5601')).toBe(true)
+    expect(isBlocked('2001:0:7f00:1::f7f7:f7f7')).toBe(false)
+    expect(isBlocked('2001:0:808:808::f7f7:f7f7')).toBe(false)
   })
 })
 

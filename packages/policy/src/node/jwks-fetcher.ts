@@ -19,6 +19,11 @@ export interface JwksFetcherOptions {
   readonly blockedCidrs?: readonly string[]
   /** Exceptions from what is blocked. */
   readonly allowedCidrs?: readonly string[]
+  /**
+   * Private addresses are not dialled either: those of RFC 1918, of carriers (100.64.0.0/10), unique local (fc00::/7) and
+   * site-local (fec0::/10) ones. Default `false`: many meshes run their identity provider inside.
+   */
+  readonly blockPrivate?: boolean
   /** PEM, in place of the system's authorities. */
   readonly ca?: string | readonly string[]
   /** In place of the system's resolver. */
@@ -43,6 +48,7 @@ export function createJwksFetcher(options: JwksFetcherOptions = {}): FetchText {
   const isBlocked = createAddressGuard({
     blockedCidrs: options.blockedCidrs ?? [],
     allowedCidrs: options.allowedCidrs ?? [],
+    blockPrivate: options.blockPrivate ?? false,
   })
   return async (address, { timeoutMs, signal }) => {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
