@@ -124,7 +124,7 @@ describe('answers', () => {
     expect(out).toBe(
       [
         'DENY 401: allow policies exist, but none allowed: shop/none',
-        'a connection from cluster.local/ns/ui/sa/app to shop/web-1:80, ztunnel',
+        'a connection from cluster.local/ns/ui/sa/app to shop/web-1:80, at the ztunnel of shop/web-1',
         'ALLOW shop/none (namespace shop) has no rules, never matches',
         '',
       ].join('\n'),

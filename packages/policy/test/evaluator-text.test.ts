@@ -1,7 +1,16 @@
 /** Requests and enforcers from JSON, and verdicts as text. */
-import { createEvaluator, formatVerdict, PolicyError, readEnforcer, readPolicyRequest } from '@ambient/policy'
+import {
+  createEvaluator,
+  type Enforcer,
+  formatVerdict,
+  type PolicyDialect,
+  PolicyError,
+  type PolicyRequest,
+  readEnforcer,
+  readPolicyRequest,
+} from '@ambient/policy'
 import { describe, expect, it } from 'vitest'
-import { ask, documents, FOR_WEB, policy, sidecar, waypoint } from './evaluator-fixtures.ts'
+import { ask, documents, FOR_WEB, ingress, policy, sidecar, waypoint } from './evaluator-fixtures.ts'
 
 describe('a request from JSON', () => {
   const whole = {
@@ -133,7 +142,7 @@ describe('a verdict as text', () => {
     const verdict = createEvaluator(all, { dialect: 'envoy-http' }).decide(request, waypoint)
     expect(formatVerdict(request, verdict)).toBe(
       `DENY 403: allow policies exist, but none allowed: shop/readers; shop/pods is not asked: without targetRefs it is enforced by the ztunnels of the workloads, not at a waypoint
-DELETE web/items from cluster.local/ns/ui/sa/app (10.0.0.1) to shop/web-1:80, envoy-http
+DELETE web/items from cluster.local/ns/ui/sa/app (10.0.0.1) to shop/web-1:80, at waypoint shop/waypoint (envoy-http)
 ALLOW shop/readers (Service shop/web) does not match
   rules[0] fails in to: methods: wanted GET, found DELETE
   rules[0] fails in to: notPaths: found /items, must not be /items
@@ -156,10 +165,37 @@ dry-run DENY: would deny, shop/soon rules[0] matches`,
     const verdict = createEvaluator(all, { dialect: 'ztunnel' }).decide(request, sidecar)
     expect(formatVerdict(request, verdict)).toBe(
       `DENY: explicitly denied by: shop/p rules[1]; shop/p rules[1]: paths cannot be judged at L4: the DENY rule denies more there than it says
-a connection from no identity (10.0.0.1) to shop/web-1:80, ztunnel
+a connection from no identity (10.0.0.1) to shop/web-1:80, at the ztunnel of a workload in shop with app=web
 DENY shop/p (namespace shop) matches
   rules[0] fails in to: (nothing left): ztunnel is sent nothing of it that it could compare, so it never matches
   rules[1] matches, without paths`,
     )
+  })
+})
+
+describe('which proxy answers', () => {
+  const toService = ask({ to: { service: 'web' } })
+  const nameless = ask({ to: { workload: undefined } as Partial<PolicyRequest['destination']> })
+  const cases: readonly (readonly [PolicyDialect, PolicyRequest, Enforcer | undefined, string])[] = [
+    ['ztunnel', ask(), undefined, 'at the ztunnel of shop/web-1'],
+    ['ztunnel', nameless, undefined, 'at the ztunnel of a workload in shop with app=web'],
+    ['ztunnel', ask(), waypoint, 'at the ztunnel of waypoint shop/waypoint'],
+    ['envoy-tcp', ask(), undefined, 'at the sidecar of shop/web-1 (envoy-tcp)'],
+    ['envoy-http', nameless, sidecar, 'at the sidecar of a workload in shop with app=web (envoy-http)'],
+    ['envoy-http', toService, undefined, 'at waypoint shop/waypoint (envoy-http)'],
+    ['envoy-http', ask({ http: { path: '/%00' } }), waypoint, 'at waypoint shop/waypoint (envoy-http)'],
+    ['envoy-http', ask(), ingress, 'at gateway edge/front (envoy-http)'],
+    ['envoy-http', ask(), { kind: 'gateway', namespace: 'edge' }, 'at a gateway in edge (envoy-http)'],
+    ['envoy-http', ask(), { ...sidecar, labels: {} }, 'at the sidecar of shop/web-1 (envoy-http)'],
+  ]
+  it.each(cases)('%s %j %j: %s', (dialect, request, given, text) => {
+    const evaluator = createEvaluator(
+      documents(policy('shop/p', 'selector: {matchLabels: {app: web}}\nrules: [{}]')),
+      { dialect },
+    )
+    const verdict = evaluator.decide(request, given)
+    expect(formatVerdict(request, verdict).split('\n')[1]).toContain(`, ${text}`)
+    const again = readEnforcer(JSON.parse(JSON.stringify(verdict.enforcer)), 'enforcer')
+    expect(evaluator.decide(request, again)).toEqual(verdict)
   })
 })

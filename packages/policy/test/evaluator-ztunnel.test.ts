@@ -67,7 +67,26 @@ const attachment: readonly Row[] = [
     [policy('shop/p', 'targetRefs: [{kind: Service, name: api}]')],
     {},
     'allow default - -',
-    /it is for Service shop\/api and would apply there/,
+    /it is for Service shop\/api and would apply at its waypoint/,
+  ],
+  [
+    'targetRefs of all waypoints',
+    [
+      policy(
+        'istio-system/p',
+        'targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: istio-waypoint}]',
+      ),
+    ],
+    {},
+    'allow default - -',
+    /it is for GatewayClass istio-waypoint and would apply at every waypoint/,
+  ],
+  [
+    'targetRefs of a Gateway',
+    [policy('shop/p', 'targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: front}]')],
+    {},
+    'allow default - -',
+    /it is for Gateway shop\/front and would apply there/,
   ],
   [
     'CUSTOM',

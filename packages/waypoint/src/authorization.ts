@@ -4,7 +4,7 @@
  */
 import { type Clock, type Connection, messageOf } from '@ambient/core'
 import type { CheckedBody, CustomMatch, WaypointDecision } from '@ambient/policy'
-import type { CheckAnswer, CheckEdits, CheckedBytes } from './ext-authz/check.ts'
+import type { CheckAnswer, CheckEdits, CheckedBytes, CheckReply } from './ext-authz/check.ts'
 import { UnreadableAnswer } from './ext-authz/check.ts'
 import { applyEdits, editRequest } from './ext-authz/edits.ts'
 import { HeldBody, Holding } from './ext-authz/held-body.ts'
@@ -206,15 +206,19 @@ class Questions {
   #take(match: CustomMatch, answer: CheckAnswer): RequestPermission | undefined {
     if (answer.kind === 'allowed') return undefined
     if (answer.kind === 'denied')
-      return refused(match, `the provider ${match.provider} denied it`, denialReply(answer))
+      return refused(
+        match,
+        `the provider ${match.provider} denied it`,
+        replyOf(answer, answer.status, 'ext_authz_denied'),
+      )
     const provider = this.#options.providers.find(match.provider)
     if (provider?.failOpen === true) return undefined
-    return refused(match, `the provider ${match.provider} could not be asked: ${answer.reason}`, {
-      status: provider?.statusOnError ?? FORBIDDEN,
-      body: '',
-      flags: ['UAEX'],
-      detail: 'ext_authz_error',
-    })
+    const { reason, reply = noReply } = answer
+    return refused(
+      match,
+      `the provider ${match.provider} could not be asked: ${reason}`,
+      replyOf(reply, reply.status ?? provider?.statusOnError ?? FORBIDDEN, 'ext_authz_error'),
+    )
   }
 
   async #bodyFor(
@@ -254,10 +258,12 @@ function denialOf({ by }: Pick<CustomMatch, 'by'>, why: string, detail: string):
   return { allowed: false, reason: `CUSTOM policy ${by.policy}: ${why}`, detail, by, considered: [] }
 }
 
-function denialReply({ status, headers, body }: Extract<CheckAnswer, { kind: 'denied' }>): LocalReply {
+const noReply: CheckReply = Object.freeze({ status: undefined, headers: [], body: Buffer.alloc(0) })
+
+function replyOf({ headers, body }: CheckReply, status: number, detail: string): LocalReply {
   const fields = new HeaderFields()
   applyEdits(fields, headers)
-  return { status, body, flags: ['UAEX'], detail: 'ext_authz_denied', headers: fields }
+  return { status, body, flags: ['UAEX'], detail, headers: fields }
 }
 
 async function clearConnection(

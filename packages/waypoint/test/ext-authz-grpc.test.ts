@@ -143,6 +143,57 @@ describe('a gRPC provider', () => {
     expect(seen).toEqual([])
   })
 
+  it('is given no session of TLS, and metadata that is empty but there, as an Envoy of istiod gives it', async () => {
+    const { world, provider } = await asked(() => ({ status: { code: 0 } }))
+    await world.fetch('/')
+    const attributes = provider.requests[0]?.attributes
+    expect([attributes?.metadataContext, attributes?.routeMetadataContext]).toEqual([
+      expect.objectContaining({ $typeName: 'envoy.service.auth.v3.Metadata' }),
+      expect.objectContaining({ $typeName: 'envoy.service.auth.v3.Metadata' }),
+    ])
+    // 12: tls_session, which the messages here have no name for.
+    expect(attributes?.$unknown ?? []).toEqual([])
+  })
+
+  it('that says it failed is an error in its own words, with its status or the configured one', async () => {
+    let status: number | undefined = 502
+    const { world, seen } = await asked(
+      () => ({
+        status: { code: 13 },
+        httpResponse: {
+          case: 'errorResponse',
+          value: {
+            ...(status === undefined ? {} : { status: { code: status } }),
+            headers: [{ header: { key: 'x-why', value: 'no database' } }],
+            body: 'later',
+          },
+        },
+      }),
+      { fields: ['statusOnError: "503"'] },
+    )
+    const answer = await world.fetch('/')
+    expect([answer.status, answer.body, answer.headers['x-why']]).toEqual([502, 'later', 'no database'])
+    expect(await world.line(/"GET \/ HTTP/)).toMatch(/ 502 UAEX ext_authz_error /)
+    expect(world.requests[0]?.denial?.reason).toContain('it answered that it failed')
+    expect(await world.metrics()).toMatch(/ambient_ext_authz_checks_total\{provider="opa",result="error"\} 1/)
+    status = undefined
+    expect((await world.fetch('/')).status).toBe(503)
+    expect(seen).toEqual([])
+    world.store.set({ meshConfig: mesh({ kind: 'Grpc', fields: ['failOpen: true'] }) })
+    expect((await world.fetch('/')).body).toBe('hello')
+  })
+
+  it('that says yes and tells of an error, or of metadata, says yes', async () => {
+    const { world, seen } = await asked(() => ({
+      status: { code: 0 },
+      httpResponse: { case: 'errorResponse', value: { status: { code: 500 }, body: 'no' } },
+      // 4: dynamic_metadata, a Struct {"a":true}.
+      $unknown: [{ no: 4, wireType: 2, data: Buffer.from('\x09\x0a\x07\x0a\x01a\x12\x02 \x01', 'latin1') }],
+    }))
+    expect((await world.fetch('/')).body).toBe('hello')
+    expect(seen).toHaveLength(1)
+  })
+
   it('that nobody reaches denies with the status that is configured, or lets pass', async () => {
     const { world } = await asked(undefined, { fields: ['statusOnError: "503"'] })
     join(world, { address: '127.0.0.1', port: 1 })

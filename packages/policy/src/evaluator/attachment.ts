@@ -5,6 +5,7 @@
  * Source: Istio's policy attachment (`pilot/pkg/model/policyattachment.go`).
  */
 import { namespaceOf, type ResolvedEnforcer } from './enforcer.ts'
+import { selectorText } from './text.ts'
 import { type AttachableDocument, keysOfPolicy } from '../waypoint/attachment.ts'
 import { matchesSelector, selectsAll } from '../ztunnel/selector.ts'
 
@@ -33,13 +34,6 @@ export function attachmentAtEnvoy(
     : bySelector(document, enforcer, rootNamespace)
 }
 
-/** `app=web`, as kubectl writes it. */
-export function selectorText(labels: Readonly<Record<string, string>>): string {
-  return Object.entries(labels)
-    .map(([key, value]) => `${key}=${value}`)
-    .join(',')
-}
-
 /** Of a document with targetRefs, at a proxy that does not look at them: who would enforce it. */
 export function elsewhere(
   document: AttachableDocument,
@@ -50,8 +44,18 @@ export function elsewhere(
   if (keys.length === 0) return NAMES_NOTHING
   const own = keys.find(key => service !== undefined && isOfService(key, service))
   return own === undefined
-    ? `it is for ${keys.join(', ')} and would apply there`
+    ? `it is for ${keys.join(', ')} and would apply ${placesOf(keys)}`
     : `it would apply at the waypoint of ${own}, and you have none here`
+}
+
+function placesOf(keys: readonly string[]): string {
+  return [...new Set(keys.map(placeOf))].join(', ')
+}
+
+/** Where what a key names is enforced: a service has no proxy of its own. */
+function placeOf(key: string): string {
+  if (key.startsWith('GatewayClass ')) return 'at every waypoint'
+  return key.startsWith('Gateway ') ? 'there' : 'at its waypoint'
 }
 
 const NAMES_NOTHING =

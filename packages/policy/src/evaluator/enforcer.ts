@@ -1,5 +1,6 @@
 /** Who enforces, where nobody says: what people mean by a destination. */
 import type { PolicyRequest } from './request.ts'
+import { selectorText } from './text.ts'
 import type { Enforcer, PolicyDialect } from './verdict.ts'
 import { defaults } from '../defaults.ts'
 
@@ -68,6 +69,33 @@ export function keyOfEnforcer({ kind, namespace, name, labels, service }: Resolv
 
 /** `the waypoint shop/waypoint`, for people. */
 export function nameOfEnforcer({ kind, namespace, name }: ResolvedEnforcer): string {
-  const what = kind === 'workload' ? 'workload' : kind
-  return name === undefined ? `a ${what} in ${namespace}` : `the ${what} ${namespace}/${name}`
+  return name === undefined ? `a ${kind} in ${namespace}` : `the ${kind} ${namespace}/${name}`
+}
+
+/** As it may be given to ask the same again. */
+export function plainEnforcer({ kind, namespace, name, labels, service }: ResolvedEnforcer): Enforcer {
+  // A workload without labels is not one whose labels are those of the destination.
+  const isSaid = kind === 'workload' || Object.keys(labels).length > 0
+  return {
+    kind,
+    namespace,
+    ...(name === undefined ? {} : { name }),
+    ...(isSaid ? { labels } : {}),
+    ...(service === undefined ? {} : { service }),
+  }
+}
+
+/** `waypoint shop/waypoint`, `the sidecar of shop/web-1`, `the ztunnel of shop/web-1`: the proxy, for people. */
+export function proxyText(enforcer: Enforcer, dialect: PolicyDialect): string {
+  const { kind, namespace, name, labels = {} } = enforcer
+  const whose = name === undefined ? `a ${kind} in ${namespace}${withLabels(labels)}` : `${namespace}/${name}`
+  if (dialect === 'ztunnel')
+    return `the ztunnel of ${kind === 'workload' || name === undefined ? whose : `${kind} ${whose}`}`
+  if (kind === 'workload') return `the sidecar of ${whose}`
+  return name === undefined ? whose : `${kind} ${whose}`
+}
+
+function withLabels(labels: Readonly<Record<string, string>>): string {
+  const text = selectorText(labels)
+  return text === '' ? '' : ` with ${text}`
 }

@@ -1,5 +1,11 @@
 /** The dialects `envoy-http` and `envoy-tcp`: what istiod translates for Envoy, and Envoy decides. */
-import { keyOfEnforcer, nameOfEnforcer, type ResolvedEnforcer, resolveEnforcer } from './enforcer.ts'
+import {
+  keyOfEnforcer,
+  nameOfEnforcer,
+  plainEnforcer,
+  type ResolvedEnforcer,
+  resolveEnforcer,
+} from './enforcer.ts'
 import { claimsOf, type EnvoySelection, selectForEnvoy } from './envoy-selection.ts'
 import { traceOf } from './envoy-trace.ts'
 import { type EnvoyFindings, reasonOf } from './envoy-reason.ts'
@@ -54,7 +60,7 @@ export function createEnvoyEvaluator(
       if (options.dialect === 'envoy-tcp' || http === undefined)
         return judge(connectionQuestion(request, known), options)
       const normalized = normalizePath(http.path, options.pathNormalization)
-      if (!normalized.ok) return refusedPath(normalized.reason)
+      if (!normalized.ok) return refusedPath(normalized.reason, enforcer)
       return judge(httpQuestion(request, http, normalized.path, known), options)
     },
   }
@@ -148,6 +154,7 @@ function judge(question: Question, options: ResolvedOptions): PolicyVerdict {
     rule: decision.by?.rule ?? null,
     reason: reasonOf(findings),
     dialect: chain,
+    enforcer: plainEnforcer(known.enforcer),
     ...(status === undefined ? {} : { status }),
     dryRun: (decision.dryRun ?? []).map(dryRunOf),
     trace: traceOf(explanation, known.selection),
@@ -232,7 +239,7 @@ function dryRunOf({ action, result, by }: NonNullable<WaypointDecision['dryRun']
 }
 
 /** Before any policy is asked. */
-function refusedPath(why: string): PolicyVerdict {
+function refusedPath(why: string, enforcer: ResolvedEnforcer): PolicyVerdict {
   return {
     verdict: 'deny',
     action: 'default',
@@ -240,6 +247,7 @@ function refusedPath(why: string): PolicyVerdict {
     rule: null,
     reason: `the proxy refuses the path before any policy is asked: ${why} (path_normalization_failed)`,
     dialect: 'envoy-http',
+    enforcer: plainEnforcer(enforcer),
     status: 400,
     dryRun: [],
     trace: [],

@@ -1,4 +1,5 @@
 /** A verdict as text, stable enough to compare in tests. */
+import { proxyText } from './enforcer.ts'
 import type { PolicyRequest } from './request.ts'
 import type {
   ClauseTrace,
@@ -9,12 +10,12 @@ import type {
   RuleTrace,
 } from './verdict.ts'
 
-/** The verdict, what was asked, then each policy with the first thing in each rule that failed. No line end at the end. */
+/** The verdict, what was asked of whom, then each policy with the first thing in each rule that failed. No line end at the end. */
 export function formatVerdict(request: PolicyRequest, verdict: PolicyVerdict): string {
   const status = verdict.status === undefined ? '' : ` ${verdict.status}`
   return [
     `${verdict.verdict.toUpperCase()}${status}: ${verdict.reason}`,
-    `${questionText(request, verdict)}, ${verdict.dialect}`,
+    `${questionText(request, verdict)}, ${answererText(verdict)}`,
     ...verdict.trace.flatMap(policyLines),
     ...verdict.dryRun.map(dryRunLine),
   ].join('\n')
@@ -29,6 +30,13 @@ function questionText({ source, destination, http }: PolicyRequest, { dialect }:
   const { namespace, workload, service, port } = destination
   const to = workload === undefined ? (service ?? namespace) : `${namespace}/${workload}`
   return `${what} from ${from} to ${to}:${port}`
+}
+
+/** `at waypoint shop/waypoint (envoy-http)`; ztunnel speaks one dialect. */
+function answererText({ enforcer, dialect }: PolicyVerdict): string {
+  if (enforcer === undefined) return dialect
+  const proxy = `at ${proxyText(enforcer, dialect)}`
+  return dialect === 'ztunnel' ? proxy : `${proxy} (${dialect})`
 }
 
 function policyLines(policy: PolicyTrace): readonly string[] {

@@ -1,4 +1,4 @@
-/** Lists in sentences. */
+/** Lists and labels in sentences. */
 
 /** More of them would hide what the sentence says. */
 const MAX_LISTED = 5
@@ -11,4 +11,11 @@ export function atMost(items: readonly string[]): readonly string[] {
   const shown = items.slice(0, MAX_LISTED)
   const more = items.length - shown.length
   return more === 0 ? shown : [...shown, `and ${more} more`]
+}
+
+/** `app=web`, as kubectl writes it. */
+export function selectorText(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',')
 }

@@ -29,6 +29,11 @@ export interface PolicyVerdict {
   /** For people. Names the bug of upstream that the verdict is owed to, where it is. */
   readonly reason: string
   readonly dialect: PolicyDialect
+  /**
+   * The proxy that answers: the one that was given, or the one that the destination means. Given back it is asked again.
+   * Absent where no proxy was asked.
+   */
+  readonly enforcer?: Enforcer
   /** Of the answer on the wire, where there is one: 400 for a path that the proxy refuses, 401, 403. */
   readonly status?: number
   /** What dry-run policies would have done; they never decide. */

@@ -1,6 +1,6 @@
 /** The dialect `ztunnel`: what istiod sends of the documents, and a ztunnel decides over a connection. */
 import type { Connection, Workload } from '@ambient/core'
-import { keyOfEnforcer, type ResolvedEnforcer, resolveEnforcer } from './enforcer.ts'
+import { keyOfEnforcer, plainEnforcer, type ResolvedEnforcer, resolveEnforcer } from './enforcer.ts'
 import { connectionOf } from './facts-of.ts'
 import { keep } from './kept.ts'
 import type { PolicyEvaluator, ResolvedDocuments, ResolvedOptions } from './policy-evaluator.ts'
@@ -66,6 +66,7 @@ function judge(
       port: request.destination.port,
     }),
     dialect: 'ztunnel',
+    enforcer: plainEnforcer(enforcer),
     ...(decision.allowed || identity === undefined ? {} : { status: HBONE_DENIED }),
     // istiod sends no dry-run policy unless it is told to.
     dryRun: [],

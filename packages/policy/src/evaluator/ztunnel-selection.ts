@@ -1,7 +1,8 @@
 /** What concerns one workload in the dialect `ztunnel`: what istiod sends and its ztunnel obeys, and what it does not. */
-import { elsewhere, selectorText } from './attachment.ts'
+import { elsewhere } from './attachment.ts'
 import type { ResolvedEnforcer } from './enforcer.ts'
 import type { ResolvedDocuments } from './policy-evaluator.ts'
+import { selectorText } from './text.ts'
 import { parseCidr } from '@ambient/core'
 import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import { createPolicySet, type PolicySet } from '../engine/policy-set.ts'

@@ -58,7 +58,7 @@ function checkPrincipal(
   if (context.mesh === undefined || !known.includes(domain)) return
   if (parts.length === 5 && sa === 'sa' && !account.includes('*'))
     checkAccount(policy, `${namespace}/${account}`, path, context)
-  else if (!namespace.includes('*')) checkNamespace(policy, namespace, path, context)
+  else checkNamespace(policy, namespace, path, context)
 }
 
 function checkNamespace(
@@ -69,8 +69,10 @@ function checkNamespace(
 ): void {
   const namespaces = context.mesh?.namespaces
   if (namespaces === undefined || namespaces.some(name => globTest(value)(name))) return
-  const similar = nearest(value, namespaces)
-  context.report('unknown-namespace', policy, path, `there is no namespace ${quote(value)}${hint(similar)}`)
+  const problem = value.includes('*')
+    ? `${quote(value)} matches no namespace of the mesh`
+    : `there is no namespace ${quote(value)}${hint(nearest(value, namespaces))}`
+  context.report('unknown-namespace', policy, path, problem)
 }
 
 function checkAccount(

@@ -34,14 +34,21 @@ export interface CheckedBytes {
 
 export type CheckAnswer =
   | { readonly kind: 'allowed'; readonly edits: CheckEdits }
+  | (CheckReply & { readonly kind: 'denied'; readonly status: number })
+  /** The provider could not be asked, failed, or nobody understands its answer. */
   | {
-      readonly kind: 'denied'
-      readonly status: number
-      readonly headers: readonly HeaderEdit[]
-      readonly body: Buffer
+      readonly kind: 'error'
+      readonly reason: string
+      /** What a provider that failed wants the caller to be told, where its failure is not let pass. */
+      readonly reply?: CheckReply
     }
-  /** The provider could not be asked, or nobody understands its answer. */
-  | { readonly kind: 'error'; readonly reason: string }
+
+export interface CheckReply {
+  /** `undefined`: as configured. */
+  readonly status: number | undefined
+  readonly headers: readonly HeaderEdit[]
+  readonly body: Buffer
+}
 
 /** What an answer of yes does to the request, and to the response. */
 export interface CheckEdits {

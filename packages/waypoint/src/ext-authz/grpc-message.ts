@@ -19,6 +19,7 @@ import {
   type Check,
   type CheckAnswer,
   type CheckedRequest,
+  type CheckReply,
   type CheckEdits,
   type HeaderEdit,
   noCheckEdits,
@@ -45,7 +46,10 @@ export function writeCheckRequest({ stream, request }: Check, self: SpiffeId): U
           address: { socketAddress: { address: destination.address, portValue: destination.port } },
           principal: self.uri,
         },
-        ...(request === undefined ? {} : { request: requestOf(request) }),
+        // As Envoys that istiod configures: metadata is there and empty with HTTP, TLS sessions are never told of.
+        ...(request === undefined
+          ? {}
+          : { request: requestOf(request), metadataContext: {}, routeMetadataContext: {} }),
       },
     }),
   )
@@ -99,24 +103,30 @@ function sizeOf(headers: HeaderFields): bigint {
   return length !== undefined && /^\d{1,15}$/.test(length) ? BigInt(length) : -1n
 }
 
-/** @throws UnreadableAnswer, or protobuf's error */
-export function readCheckResponse(bytes: Uint8Array): Exclude<CheckAnswer, { kind: 'error' }> {
+/**
+ * `dynamic_metadata` is not read: nothing behind a provider looks at it.
+ *
+ * @throws UnreadableAnswer, or protobuf's error
+ */
+export function readCheckResponse(bytes: Uint8Array): CheckAnswer {
   const { status, httpResponse } = fromBinary(CheckResponseSchema, bytes, { readUnknownFields: false })
-  if ((status?.code ?? 0) !== 0)
-    return readDenial(httpResponse.case === 'deniedResponse' ? httpResponse.value : undefined)
-  return {
-    kind: 'allowed',
-    edits: httpResponse.case === 'okResponse' ? readEdits(httpResponse.value) : noCheckEdits,
-  }
+  if ((status?.code ?? 0) === 0)
+    return {
+      kind: 'allowed',
+      edits: httpResponse.case === 'okResponse' ? readEdits(httpResponse.value) : noCheckEdits,
+    }
+  if (httpResponse.case === 'errorResponse')
+    return { kind: 'error', reason: 'it answered that it failed', reply: readReply(httpResponse.value) }
+  const reply = readReply(httpResponse.case === 'deniedResponse' ? httpResponse.value : undefined)
+  return { ...reply, kind: 'denied', status: reply.status ?? FORBIDDEN }
 }
 
-function readDenial(denied: DeniedHttpResponse | undefined): Extract<CheckAnswer, { kind: 'denied' }> {
-  const status = denied?.status?.code ?? 0
+function readReply(told: DeniedHttpResponse | undefined): CheckReply {
+  const status = told?.status?.code ?? 0
   return {
-    kind: 'denied',
-    status: status >= 200 && status <= 599 ? status : FORBIDDEN,
-    headers: headerEdits(denied?.headers ?? []),
-    body: Buffer.from(denied?.body ?? '', 'utf8'),
+    status: status >= 200 && status <= 599 ? status : undefined,
+    headers: headerEdits(told?.headers ?? []),
+    body: Buffer.from(told?.body ?? '', 'utf8'),
   }
 }
 

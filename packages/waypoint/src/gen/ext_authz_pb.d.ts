@@ -53,6 +53,18 @@ export declare type AttributeContext = Message<"envoy.service.auth.v3.AttributeC
    * @generated from field: map<string, string> context_extensions = 10;
    */
   contextExtensions: { [key: string]: string };
+
+  /**
+   * With HTTP always there, if empty: providers may look into it without asking.
+   *
+   * @generated from field: envoy.service.auth.v3.Metadata metadata_context = 11;
+   */
+  metadataContext?: Metadata | undefined;
+
+  /**
+   * @generated from field: envoy.service.auth.v3.Metadata route_metadata_context = 13;
+   */
+  routeMetadataContext?: Metadata | undefined;
 };
 
 /**
@@ -198,6 +210,20 @@ export declare type AttributeContext_HttpRequest = Message<"envoy.service.auth.v
 export declare const AttributeContext_HttpRequestSchema: GenMessage<AttributeContext_HttpRequest>;
 
 /**
+ * envoy.config.core.v3.Metadata: what other filters have said, which nobody says here.
+ *
+ * @generated from message envoy.service.auth.v3.Metadata
+ */
+export declare type Metadata = Message<"envoy.service.auth.v3.Metadata"> & {
+};
+
+/**
+ * Describes the message envoy.service.auth.v3.Metadata.
+ * Use `create(MetadataSchema)` to create a new message.
+ */
+export declare const MetadataSchema: GenMessage<Metadata>;
+
+/**
  * @generated from message envoy.service.auth.v3.Address
  */
 export declare type Address = Message<"envoy.service.auth.v3.Address"> & {
@@ -265,6 +291,14 @@ export declare type CheckResponse = Message<"envoy.service.auth.v3.CheckResponse
      */
     value: OkHttpResponse;
     case: "okResponse";
+  } | {
+    /**
+     * Beside a status that is no yes: the provider failed, and this is what the caller is told of it.
+     *
+     * @generated from field: envoy.service.auth.v3.DeniedHttpResponse error_response = 5;
+     */
+    value: DeniedHttpResponse;
+    case: "errorResponse";
   } | { case: undefined; value?: undefined };
 };
 
