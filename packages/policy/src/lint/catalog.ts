@@ -172,7 +172,7 @@ const table = {
   'unknown-namespace': {
     severity: 'warning',
     title: 'A namespace that does not exist',
-    why: 'Nobody calls from there: most often it is a slip of the pen, and the caller that was meant is refused.',
+    why: 'Nobody calls from there: most often it is a slip of the pen, and the caller that was meant is refused. A pattern is told where it matches none of the namespaces that are known.',
     fix: 'Correct the name, or create the namespace.',
     needsMesh: true,
   },
