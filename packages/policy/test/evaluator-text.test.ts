@@ -165,7 +165,7 @@ dry-run DENY: would deny, shop/soon rules[0] matches`,
     const verdict = createEvaluator(all, { dialect: 'ztunnel' }).decide(request, sidecar)
     expect(formatVerdict(request, verdict)).toBe(
       `DENY: explicitly denied by: shop/p rules[1]; shop/p rules[1]: paths cannot be judged at L4: the DENY rule denies more there than it says
-a connection from no identity (10.0.0.1) to shop/web-1:80, at the ztunnel of a workload in shop with app=web
+a connection from no identity (10.0.0.1) to shop/web-1:80, at the ztunnel of shop/web-1
 DENY shop/p (namespace shop) matches
   rules[0] fails in to: (nothing left): ztunnel is sent nothing of it that it could compare, so it never matches
   rules[1] matches, without paths`,
@@ -175,13 +175,16 @@ DENY shop/p (namespace shop) matches
 
 describe('which proxy answers', () => {
   const toService = ask({ to: { service: 'web' } })
-  const nameless = ask({ to: { workload: undefined } as Partial<PolicyRequest['destination']> })
+  const nameless: PolicyRequest = {
+    source: {},
+    destination: { namespace: 'shop', labels: { app: 'web' }, port: 80 },
+  }
   const cases: readonly (readonly [PolicyDialect, PolicyRequest, Enforcer | undefined, string])[] = [
     ['ztunnel', ask(), undefined, 'at the ztunnel of shop/web-1'],
     ['ztunnel', nameless, undefined, 'at the ztunnel of a workload in shop with app=web'],
     ['ztunnel', ask(), waypoint, 'at the ztunnel of waypoint shop/waypoint'],
     ['envoy-tcp', ask(), undefined, 'at the sidecar of shop/web-1 (envoy-tcp)'],
-    ['envoy-http', nameless, sidecar, 'at the sidecar of a workload in shop with app=web (envoy-http)'],
+    ['envoy-http', nameless, sidecar, 'at the sidecar of a workload in shop with app=web (envoy-tcp)'],
     ['envoy-http', toService, undefined, 'at waypoint shop/waypoint (envoy-http)'],
     ['envoy-http', ask({ http: { path: '/%00' } }), waypoint, 'at waypoint shop/waypoint (envoy-http)'],
     ['envoy-http', ask(), ingress, 'at gateway edge/front (envoy-http)'],
