@@ -68,8 +68,11 @@ spec:
   it.each([
     ['a DENY of everything', deny('shop/all').everything().build()],
     ['an ALLOW of nothing', allow('shop/none').nothing().build()],
-    ['a selector and dry run', audit('web').select({ app: 'web' }).dryRun().everything().build()],
-    ['a provider', custom('web', 'opa').from({ notIpBlocks: '::1' }).when('remote.ip', '1.2.3.4').build()],
+    ['a selector and dry run', audit('default/web').select({ app: 'web' }).dryRun().everything().build()],
+    [
+      'a provider',
+      custom('default/web', 'opa').from({ notIpBlocks: '::1' }).when('remote.ip', '1.2.3.4').build(),
+    ],
     ['a rule after everything', deny('a/b').everything().to({ ports: 1 }).or().to({ ports: 2 }).build()],
     [
       'words of YAML',
@@ -81,7 +84,11 @@ spec:
     ['PeerAuthentication', peerAuthentication('shop/strict').mode('STRICT').build()],
     [
       'ports',
-      peerAuthentication('web').select({ app: 'web' }).mode('STRICT').port(8080, 'PERMISSIVE').build(),
+      peerAuthentication('default/web')
+        .select({ app: 'web' })
+        .mode('STRICT')
+        .port(8080, 'PERMISSIVE')
+        .build(),
     ],
     [
       'RequestAuthentication',
@@ -153,6 +160,43 @@ describe('mistakes', () => {
     ['a port', () => allow('a/b').to({ ports: 70_000 }).build(), 'ports[0]: expected a port from 0 to 65535'],
     ['a name', () => allow('a/B').everything().build(), 'metadata.name: expected at most 253 lower case'],
     [
+      'no namespace',
+      () => allow('shop').everything().build(),
+      "AuthorizationPolicy shop: no namespace: write 'NAMESPACE/shop', or 'default/shop' where that is meant",
+    ],
+    [
+      'no namespace of a PeerAuthentication',
+      () => peerAuthentication('shop').mode('STRICT').build(),
+      'PeerAuthentication shop: no namespace',
+    ],
+    [
+      'no namespace of a RequestAuthentication',
+      () => requestAuthentication('shop').jwt({ issuer: 'a' }).build(),
+      'RequestAuthentication shop: no namespace',
+    ],
+    ['an empty namespace', () => allow('/shop').everything().build(), 'metadata.namespace'],
+    ['a name of three parts', () => allow('a/b/c').everything().build(), 'metadata.name'],
+    [
+      'a principal with a scheme',
+      () =>
+        allow('a/b')
+          .to({ ports: 1 })
+          .or()
+          .from({ principals: ['*', 'spiffe://td/ns/a/sa/b'] })
+          .build(),
+      'spec.rules[1].from[0].source.principals[1]: principals have no scheme: write "td/ns/a/sa/b"',
+    ],
+    [
+      'a principal with a scheme that is excepted',
+      () => deny('a/b').from({ principals: '*', notPrincipals: 'spiffe://x' }).build(),
+      'spec.rules[0].from[0].source.notPrincipals[0]: principals have no scheme: write "x"',
+    ],
+    [
+      'a condition on a principal with a scheme',
+      () => deny('a/b').when('source.principal', { notValues: 'spiffe://x' }).build(),
+      'spec.rules[0].when[0].notValues[0]: principals have no scheme: write "x"',
+    ],
+    [
       'a mode without labels',
       () => peerAuthentication('a/b').port(1, 'STRICT').build(),
       'spec.portLevelMtls: expected with a selector',
@@ -160,6 +204,11 @@ describe('mistakes', () => {
   ])('are refused in the words of the reader: %s', (_, build, message) => {
     expect(build).toThrow(expect.objectContaining({ code: 'AMBIENT_E_POLICY_DOCUMENT' }))
     expect(build).toThrow(message)
+  })
+
+  it('are none where the namespace stands beside the name', () => {
+    const built = allow('web', { namespace: 'shop' }).everything().build()
+    expect(built.metadata).toMatchObject({ namespace: 'shop', name: 'web' })
   })
 
   it('are all told at once', () => {

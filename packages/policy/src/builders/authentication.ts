@@ -16,7 +16,7 @@ export interface PeerAuthenticationBuilder {
   mode(mode: MutualTlsMode): PeerAuthenticationBuilder
   /** Another mode for one port of the workload; needs `select`. */
   port(port: number, mode: MutualTlsMode): PeerAuthenticationBuilder
-  /** @throws PolicyError `AMBIENT_E_POLICY_DOCUMENT` with every mistake that Istio's admission would find. */
+  /** @throws PolicyError `AMBIENT_E_POLICY_DOCUMENT` with every mistake that Istio's admission would find, or no namespace. */
   build(): PeerAuthentication
   /** `build()` as YAML text. */
   toYaml(): string
@@ -30,7 +30,7 @@ export interface RequestAuthenticationBuilder {
   at(target: TargetTerms): RequestAuthenticationBuilder
   /** One more issuer. A request without a token still passes: policies ask for one. */
   jwt(rule: JwtRule): RequestAuthenticationBuilder
-  /** @throws PolicyError `AMBIENT_E_POLICY_DOCUMENT` with every mistake that Istio's admission would find. */
+  /** @throws PolicyError `AMBIENT_E_POLICY_DOCUMENT` with every mistake that Istio's admission would find, or no namespace. */
   build(): RequestAuthentication
   /** `build()` as YAML text. */
   toYaml(): string

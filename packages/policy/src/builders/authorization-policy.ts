@@ -1,6 +1,7 @@
 /** AuthorizationPolicy in code: `allow('shop/web').from({ … }).to({ … }).when(…).build()`. */
 import type { AuthorizationAction, AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import { readAuthorizationPolicy } from '../documents/read-authorization-policy.ts'
+import { quote } from '../yaml/problem.ts'
 import { checkedDocument, type ManifestDraft } from './check.ts'
 import { toYaml } from './manifest.ts'
 import { listsOf, metadataDraft, targetDraft } from './metadata.ts'
@@ -43,7 +44,8 @@ export interface AuthorizationPolicyBuilder<Source = SourceTerms, Key extends st
   /**
    * The document, exactly as reading it from a file would give it.
    * @throws PolicyError `AMBIENT_E_POLICY_DOCUMENT` with every mistake that Istio's admission would find, and for a rule
-   * that was begun and left empty, or a policy without a rule that does not say `nothing()`.
+   * that was begun and left empty, a policy without a rule that does not say `nothing()`, one without a namespace, and a
+   * principal with `spiffe://`, which matches nobody.
    */
   build(): AuthorizationPolicy
   /** `build()` as YAML text. */
@@ -74,10 +76,18 @@ export function custom(
   return createBuilder({ ...draftOf('CUSTOM', name, metadata), provider })
 }
 
+type Lists = Readonly<Record<string, readonly string[]>>
+
+interface ConditionDraft {
+  readonly key: string
+  readonly values?: readonly string[]
+  readonly notValues?: readonly string[]
+}
+
 interface RuleDraft {
-  readonly from: readonly object[]
-  readonly to: readonly object[]
-  readonly when: readonly object[]
+  readonly from: readonly { readonly source: Lists }[]
+  readonly to: readonly { readonly operation: Lists }[]
+  readonly when: readonly ConditionDraft[]
 }
 
 interface Draft {
@@ -104,11 +114,13 @@ function createBuilder<Source extends object, Key extends string>(
 ): AuthorizationPolicyBuilder<Source, Key> {
   const next = (change: Partial<Draft>): AuthorizationPolicyBuilder<Source, Key> =>
     createBuilder({ ...draft, ...change })
-  const extend = (part: keyof RuleDraft, item: object): AuthorizationPolicyBuilder<Source, Key> => {
+  const extend = (
+    change: (rule: RuleDraft) => Partial<RuleDraft>,
+  ): AuthorizationPolicyBuilder<Source, Key> => {
     const open = draft.last === 'open'
     const done = open ? draft.rules.slice(0, -1) : draft.rules
     const rule = (open ? draft.rules.at(-1) : undefined) ?? EMPTY_RULE
-    return next({ rules: [...done, { ...rule, [part]: [...rule[part], item] }], last: 'open' })
+    return next({ rules: [...done, { ...rule, ...change(rule) }], last: 'open' })
   }
   const build = (): AuthorizationPolicy =>
     checkedDocument(manifestOf(draft), readAuthorizationPolicy, mistakesOf(draft))
@@ -122,9 +134,10 @@ function createBuilder<Source extends object, Key extends string>(
           annotations: { ...draft.metadata.annotations, 'istio.io/dry-run': 'true' },
         },
       }),
-    from: source => extend('from', { source: listsOf(source) }),
-    to: operation => extend('to', { operation: listsOf(operation) }),
-    when: (key, values) => extend('when', { key, ...listsOf(isTerms(values) ? values : { values }) }),
+    from: source => extend(({ from }) => ({ from: [...from, { source: listsOf(source) }] })),
+    to: operation => extend(({ to }) => ({ to: [...to, { operation: listsOf(operation) }] })),
+    when: (key, values) =>
+      extend(({ when }) => ({ when: [...when, { key, ...listsOf(isTerms(values) ? values : { values }) }] })),
     or: () => next({ last: 'awaited' }),
     everything: () => next({ rules: [...draft.rules, EMPTY_RULE], last: 'closed' }),
     nothing: () => next({ nothing: true }),
@@ -167,9 +180,36 @@ function ruleDraft(rule: RuleDraft): Readonly<Record<string, unknown>> {
 
 /** What is no mistake in a document, and one in code: it says something else than was meant. */
 function mistakesOf({ rules, last, nothing }: Draft): readonly string[] {
-  if (last === 'awaited') return ['or() begins a rule that nothing follows: it would match everything']
-  if (nothing && rules.length > 0) return ['nothing() contradicts the rules beside it']
+  const schemes = rules.flatMap(schemesOf)
+  if (last === 'awaited')
+    return ['or() begins a rule that nothing follows: it would match everything', ...schemes]
+  if (nothing && rules.length > 0) return ['nothing() contradicts the rules beside it', ...schemes]
   if (!nothing && rules.length === 0)
     return ['no rule: say from(), to(), when() or everything(), or nothing() to close the scope']
-  return []
+  return schemes
+}
+
+const SCHEME = 'spiffe://'
+
+/** Istio's principals have no scheme: one that is written is compared, and matches nobody. */
+function schemesOf({ from, when }: RuleDraft, index: number): readonly string[] {
+  const sources = from.flatMap(({ source }, at) =>
+    (['principals', 'notPrincipals'] as const).flatMap(field =>
+      schemesIn(source[field], `from[${at}].source.${field}`),
+    ),
+  )
+  const conditions = when.flatMap(({ key, values, notValues }, at) =>
+    key === 'source.principal'
+      ? [...schemesIn(values, `when[${at}].values`), ...schemesIn(notValues, `when[${at}].notValues`)]
+      : [],
+  )
+  return [...sources, ...conditions].map(mistake => `spec.rules[${index}].${mistake}`)
+}
+
+function schemesIn(values: readonly string[] = [], path: string): readonly string[] {
+  return values.flatMap((value, at) =>
+    value.startsWith(SCHEME)
+      ? [`${path}[${at}]: principals have no scheme: write ${quote(value.slice(SCHEME.length))}`]
+      : [],
+  )
 }

@@ -23,7 +23,8 @@ export function checkedDocument<T extends { readonly source?: unknown }>(
   const { namespace, name } = draft.metadata
   const file = `${draft.kind} ${namespace === undefined ? '' : `${String(namespace)}/`}${String(name)}`
   const at = { file, line: 1, column: 1 }
-  const problems: Problem[] = mistakes.map(message => ({ ...at, message, severity: 'error' }))
+  const all = namespace === undefined ? [withoutNamespace(String(name)), ...mistakes] : mistakes
+  const problems: Problem[] = all.map(message => ({ ...at, message, severity: 'error' }))
   const reader = createYamlReader(nodeOf({ apiVersion: 'security.istio.io/v1', ...draft }), {
     file,
     resource: file,
@@ -43,6 +44,11 @@ export function checkedDocument<T extends { readonly source?: unknown }>(
     )
   const { source: _, ...built } = document
   return built
+}
+
+/** A file may leave it to kubectl, which then asks a context. Code has none, and `allow('shop')` means a namespace. */
+function withoutNamespace(name: string): string {
+  return `no namespace: write 'NAMESPACE/${name}', or 'default/${name}' where that is meant`
 }
 
 /** Plain data as the tree that YAML text would have given. */

@@ -3,7 +3,7 @@
 /** One value, or several of which one has to match. */
 export type OneOrMore<T> = T | readonly T[]
 
-/** `NAME`, or `NAMESPACE/NAME`; without a namespace `default`, as kubectl has it. */
+/** `NAMESPACE/NAME`; or `NAME` beside a `namespace` in the metadata. Without a namespace nothing is built. */
 export type ObjectName = string
 
 /** What metadata may say beside the name. */
