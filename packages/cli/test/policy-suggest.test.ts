@@ -57,8 +57,18 @@ it('writes policies and tests that pass, and what-if lets the record through', a
     recorded: 4,
     allowed: 3,
     denied: 1,
-    blocked: [{ count: 1, example: { source: { principal: 'cluster.local/ns/ui/sa/c' } } }],
+    blocked: [
+      {
+        count: 1,
+        enforcer: { kind: 'waypoint', namespace: 'shop', name: 'waypoint', service: 'shop/web' },
+        example: { source: { principal: 'cluster.local/ns/ui/sa/c' } },
+      },
+    ],
   })
+  const told = await run('policy', 'what-if', '-f', policies, '--recorded', file('more.jsonl'))
+  expect(told.out).toContain(
+    '\n    such as cluster.local/ns/ui/sa/c → shop/web:80 GET web/, at waypoint shop/waypoint\n',
+  )
 })
 
 it('prints, and makes templates when asked', async () => {

@@ -44,6 +44,7 @@ export type {
   PolicyVerdict,
   RuleTrace,
 } from './evaluator/verdict.ts'
+export { formatEnforcer } from './evaluator/enforcer.ts'
 export { formatVerdict } from './evaluator/format-verdict.ts'
 export { readEnforcer, readPolicyRequest } from './evaluator/read-request.ts'
 export { createEvaluator } from './evaluator/create-evaluator.ts'

@@ -1,5 +1,5 @@
 /** `ambient policy what-if`: what policies would have done to traffic that was recorded. */
-import { type BlockedTraffic, type PolicyDialect, type WhatIf, whatIf } from '@ambient/policy'
+import { type BlockedTraffic, formatEnforcer, type PolicyDialect, type WhatIf, whatIf } from '@ambient/policy'
 import { type Command, Option } from 'commander'
 import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK } from '../host.ts'
@@ -61,7 +61,8 @@ function text({ recorded, denied, blocked }: WhatIf): string {
   return `${blocked.map(blockedText).join('')}${denied} of ${recorded} recorded requests would have been denied\n`
 }
 
-function blockedText({ count, policy, rule, reason, dialect, example }: BlockedTraffic): string {
+function blockedText({ count, policy, rule, reason, dialect, enforcer, example }: BlockedTraffic): string {
   const by = policy === null ? 'no ALLOW policy matched' : `${policy}${rule === null ? '' : `[rule ${rule}]`}`
-  return `${count} × ${dialect}: ${by}\n    ${reason}\n    such as ${requestText(example)}\n`
+  const at = enforcer === undefined ? '' : `, at ${formatEnforcer(enforcer, dialect)}`
+  return `${count} × ${dialect}: ${by}\n    ${reason}\n    such as ${requestText(example)}${at}\n`
 }

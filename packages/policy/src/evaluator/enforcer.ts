@@ -85,8 +85,11 @@ export function plainEnforcer({ kind, namespace, name, labels, service }: Resolv
   }
 }
 
-/** `waypoint shop/waypoint`, `the sidecar of shop/web-1`, `the ztunnel of shop/web-1`: the proxy, for people. */
-export function proxyText(enforcer: Enforcer, dialect: PolicyDialect): string {
+/**
+ * The proxy for people: `waypoint shop/waypoint`, `the sidecar of shop/web-1`, `the ztunnel of shop/web-1`; one without a
+ * name by its namespace and labels.
+ */
+export function formatEnforcer(enforcer: Enforcer, dialect: PolicyDialect): string {
   const { kind, namespace, name, labels = {} } = enforcer
   const whose = name === undefined ? `a ${kind} in ${namespace}${withLabels(labels)}` : `${namespace}/${name}`
   if (dialect === 'ztunnel')

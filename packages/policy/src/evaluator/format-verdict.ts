@@ -1,5 +1,5 @@
 /** A verdict as text, stable enough to compare in tests. */
-import { proxyText } from './enforcer.ts'
+import { formatEnforcer } from './enforcer.ts'
 import type { PolicyRequest } from './request.ts'
 import type {
   ClauseTrace,
@@ -35,7 +35,7 @@ function questionText({ source, destination, http }: PolicyRequest, { dialect }:
 /** `at waypoint shop/waypoint (envoy-http)`; ztunnel speaks one dialect. */
 function answererText({ enforcer, dialect }: PolicyVerdict): string {
   if (enforcer === undefined) return dialect
-  const proxy = `at ${proxyText(enforcer, dialect)}`
+  const proxy = `at ${formatEnforcer(enforcer, dialect)}`
   return dialect === 'ztunnel' ? proxy : `${proxy} (${dialect})`
 }
 

@@ -19,9 +19,9 @@ export interface WhatIf {
 }
 
 export interface BlockedTraffic
-  extends Pick<PolicyVerdict, 'action' | 'policy' | 'rule' | 'reason' | 'dialect'> {
+  extends Pick<PolicyVerdict, 'action' | 'policy' | 'rule' | 'reason' | 'dialect' | 'enforcer'> {
   readonly count: number
-  /** The first of them. */
+  /** The first of them; `enforcer` is who denies this one. */
   readonly example: PolicyRequest
 }
 
@@ -43,11 +43,11 @@ export function whatIf(
     const verdict = evaluators.get(options.dialect ?? dialectOf(request))?.decide(request)
     if (verdict === undefined || verdict.verdict === 'allow') continue
     denied++
-    const { action, policy, rule, reason, dialect } = verdict
+    const { action, policy, rule, reason, dialect, enforcer } = verdict
     const key = JSON.stringify([action, policy, rule, dialect, policy === null ? reason : ''])
-    const known = blocked.get(key)
-    const example = known?.example ?? request
-    blocked.set(key, { action, policy, rule, reason, dialect, count: (known?.count ?? 0) + 1, example })
+    const by = { action, policy, rule, reason, dialect, ...(enforcer === undefined ? {} : { enforcer }) }
+    const first: BlockedTraffic = blocked.get(key) ?? { ...by, count: 0, example: request }
+    blocked.set(key, { ...first, count: first.count + 1 })
   }
   const sorted = [...blocked.values()].sort((a, b) => b.count - a.count)
   return { recorded: recorded.length, allowed: recorded.length - denied, denied, blocked: sorted }
