@@ -27,6 +27,9 @@ it.each([
   ['http://pub.example@admin.example/', ['pub.example'], 400],
   ['http://pub.example@admin.example/', ['pub.example@admin.example'], 400],
   ['/', ['pub.example@admin.example'], 400],
+  ['http://pub.example\\/', ['pub.example\\'], 400],
+  ['/', ['admin.example/'], 400],
+  ['/', ['admin.example?'], 400],
   ['/', ['pub.example', 'admin.example'], 400],
   ['http:///', ['pub.example'], 400],
 ])('%s for the host %j is %i', async (target, hosts, status) => {

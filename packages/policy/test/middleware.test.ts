@@ -121,6 +121,23 @@ describe.each(Object.keys(servers))('%s', kind => {
     expect((await call(kind, port, { who: alice, path: '/items/../admin' })).status).toBe(403)
   })
 
+  it('without normalization serves what was judged, or refuses: the same path in no other spelling', async () => {
+    const noAdmin = policy(`apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-admin, namespace: shop}
+spec: {action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}
+`)
+    const port = await start({ ...options, policy: noAdmin, pathNormalization: 'NONE' })
+    const ask = (path: string) => call(kind, port, { who: alice, path })
+    expect((await ask('/admin')).status).toBe(403)
+    expect(JSON.parse((await ask('/items/7?a=/../b')).body).url).toMatch(/^\/items\/7/)
+    for (const path of ['/x/../admin', '/./admin', '/x/%2e%2E/admin', '/%61dmin', '/x\\..\\admin']) {
+      const { status, body } = await ask(path)
+      if (ROUTED.includes(kind)) expect([path, status]).toEqual([path, 400])
+      else expect([path, status, JSON.parse(body).url]).toEqual([path, 200, path])
+    }
+  })
+
   it('says each decision once', async () => {
     const port = await start(options)
     const heard: PolicyDecisionMessage[] = []

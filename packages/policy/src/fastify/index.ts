@@ -19,7 +19,8 @@ declare module 'fastify' {
 
 /**
  * `app.register(meshAuth(…))`: holds for every route of the instance that it is registered in. A request whose path is not
- * in its normal form is refused: Fastify has chosen its route by what was sent.
+ * in its normal form is refused, with `pathNormalization: 'NONE'` too: Fastify has chosen its route by what it decoded of
+ * the path.
  *
  * @throws CoreError `AMBIENT_E_SPIFFE_ID` when one of `trustedWaypoints` is no SPIFFE ID.
  */
@@ -28,7 +29,7 @@ export function meshAuth(options: MeshAuthOptions): FastifyPluginCallback {
   const plugin = (app: FastifyInstance, _: unknown, done: () => void): void => {
     app.decorateRequest('peer', undefined)
     app.addHook('onRequest', (request, reply, next) => {
-      const judgement = guard.judgeRouted(request.raw)
+      const judgement = guard.judgeRouted(request.raw, 'decoded')
       request.peer = judgement.peer
       if (judgement.allowed) return next()
       const { status, headers, body } = judgement.answer

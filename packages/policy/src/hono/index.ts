@@ -21,15 +21,15 @@ export interface MeshEnv {
 }
 
 /**
- * `app.use(meshAuth(…))`, before any route. A request whose path is not in its normal form is refused: Hono has chosen its
- * route by what was sent.
+ * `app.use(meshAuth(…))`, before any route. A request whose path is not in its normal form is refused, with
+ * `pathNormalization: 'NONE'` too: Hono has chosen its route by what it resolved and decoded of the path.
  *
  * @throws CoreError `AMBIENT_E_SPIFFE_ID` when one of `trustedWaypoints` is no SPIFFE ID.
  */
 export function meshAuth(options: MeshAuthOptions): MiddlewareHandler<MeshEnv> {
   const guard = createMeshGuard(options)
   return async (context, next) => {
-    const judgement = guard.judgeRouted(context.env.incoming)
+    const judgement = guard.judgeRouted(context.env.incoming, 'decoded')
     context.set('peer', judgement.peer)
     if (judgement.allowed) return next()
     const { status, headers, body } = judgement.answer

@@ -34,7 +34,10 @@ export interface Incoming {
   /** In origin form, with the query. */
   readonly path: string
   readonly authority: string
-  /** The one who is judged is not the one whom every reader of the request finds: `Host` beside another authority, a user. */
+  /**
+   * The one who is judged is not the one whom every reader of the request finds: `Host` beside another authority, a user,
+   * an end of the host that some readers see.
+   */
   readonly isOfTwoHosts: boolean
 }
 
@@ -57,7 +60,8 @@ export function readIncoming(request: IncomingRequest): Incoming {
 /** An application may look at either; whoever wrote both knew which. */
 function isOfTwoHosts(headers: Headers, authority: string): boolean {
   const wanted = authority.toLowerCase()
-  return wanted.includes('@') || (headers['host'] ?? []).some(host => host.toLowerCase() !== wanted)
+  // WHATWG URL ends a host at a backslash too, and takes what follows for the path.
+  return /[@\\/?#]/.test(wanted) || (headers['host'] ?? []).some(host => host.toLowerCase() !== wanted)
 }
 
 export function policyRequestOf(

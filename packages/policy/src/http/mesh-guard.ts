@@ -68,8 +68,11 @@ export type MeshJudgement =
 
 export interface MeshGuard {
   judge(request: IncomingRequest): MeshJudgement
-  /** For servers that have chosen a handler by the path as it was sent. */
-  judgeRouted(request: IncomingRequest): MeshJudgement
+  /**
+   * For servers that have chosen a handler by the path: by the text that was sent, or by what they resolved and decoded of
+   * it. A path that is not in its normal form is refused; where they decode, also with `pathNormalization: 'NONE'`.
+   */
+  judgeRouted(request: IncomingRequest, routedBy?: 'text' | 'decoded'): MeshJudgement
 }
 
 /** @throws CoreError `AMBIENT_E_SPIFFE_ID` when one of `trustedWaypoints` is no SPIFFE ID. */
@@ -94,14 +97,12 @@ export function createMeshGuard(options: MeshAuthOptions): MeshGuard {
   }
   return {
     judge,
-    judgeRouted(request) {
+    judgeRouted(request, routedBy = 'text') {
       const judgement = judge(request)
-      if (!judgement.allowed || judgement.isAsSent) return judgement
-      return {
-        allowed: false,
-        peer: judgement.peer,
-        answer: notNormal(judgement.verdict, readIncoming(request), options),
-      }
+      if (!judgement.allowed) return judgement
+      const { isAsSent, path, peer, verdict } = judgement
+      if (isAsSent && (routedBy === 'text' || isNormal(path))) return judgement
+      return { allowed: false, peer, answer: notNormal(verdict, readIncoming(request), options) }
     },
   }
 }
@@ -166,6 +167,12 @@ const ofTwoHosts: PolicyVerdict = Object.freeze({
   dryRun: [],
   trace: [],
 })
+
+/** Whether resolving dots and decoding leaves the path as it is. */
+function isNormal(path: string): boolean {
+  const normalized = normalizePath(path, 'BASE')
+  return normalized.ok && normalized.path === path
+}
 
 /** What was judged is not what the chosen handler is for. */
 function notNormal(verdict: PolicyVerdict, incoming: Incoming, options: MeshAuthOptions): MeshAnswer {
