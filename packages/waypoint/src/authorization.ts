@@ -174,6 +174,7 @@ class Questions {
     const body = await this.#bodyFor(provider?.body)
     if (body === 'too-large') return refused(match, 'its body is longer than the provider may see', TOO_LARGE)
     if (body === 'cut') return refused(match, 'its body was cut', CUT)
+    if (body === 'late') return refused(match, 'its body took too long', LATE)
     if (body === 'full') return refused(match, 'too many bodies are held for providers', FULL)
     const answer = await providers.check(match.provider, {
       stream: this.#stream,
@@ -213,23 +214,24 @@ class Questions {
       )
     const provider = this.#options.providers.find(match.provider)
     if (provider?.failOpen === true) return undefined
-    const { reason, reply = noReply } = answer
+    const { reply = noReply } = answer
     return refused(
       match,
-      `the provider ${match.provider} could not be asked: ${reason}`,
+      whyNoAnswer(match, answer),
       replyOf(reply, reply.status ?? provider?.statusOnError ?? FORBIDDEN, 'ext_authz_error'),
     )
   }
 
   async #bodyFor(
     wanted: CheckedBody | undefined,
-  ): Promise<CheckedBytes | 'too-large' | 'cut' | 'full' | undefined> {
+  ): Promise<CheckedBytes | 'too-large' | 'cut' | 'full' | 'late' | undefined> {
     const source = this.#incoming.body
     if (wanted === undefined || source === undefined || this.#incoming.upgrade !== undefined) return undefined
     const { maxBytes, allowPartial, asBytes } = wanted
     const announced = Number(this.#head.headers.get('content-length') ?? 0)
     if (!allowPartial && announced > maxBytes) return 'too-large'
-    this.#body ??= new HeldBody(source, this.#options.holding)
+    const { holding, clock } = this.#options
+    this.#body ??= new HeldBody(source, { holding, clock, limitMs: extAuthzLimits.bodyMs })
     // One byte more than is shown: whether there is more is part of what is shown.
     const read = await this.#body.readBeyond(allowPartial ? maxBytes - 1 : maxBytes)
     if (read !== 'read') return read
@@ -246,6 +248,12 @@ const TOO_LARGE: LocalReply = {
   flags: [],
   detail: 'request_payload_too_large',
 }
+const LATE: LocalReply = {
+  status: 408,
+  body: 'request timeout',
+  flags: [],
+  detail: 'request_overall_timeout',
+}
 const FULL: LocalReply = { status: 503, body: 'overflow', flags: ['UO'], detail: 'overflow' }
 const CUT: LocalReply = { status: 400, body: '', flags: ['DC'], detail: 'downstream_remote_disconnect' }
 
@@ -256,6 +264,13 @@ function refused({ by }: CustomMatch, why: string, reply: LocalReply): RequestPe
 
 function denialOf({ by }: Pick<CustomMatch, 'by'>, why: string, detail: string): WaypointDecision {
   return { allowed: false, reason: `CUSTOM policy ${by.policy}: ${why}`, detail, by, considered: [] }
+}
+
+function whyNoAnswer(
+  { provider }: CustomMatch,
+  { reason, reply }: Extract<CheckAnswer, { kind: 'error' }>,
+): string {
+  return `the provider ${provider} ${reply === undefined ? `could not be asked: ${reason}` : reason}`
 }
 
 const noReply: CheckReply = Object.freeze({ status: undefined, headers: [], body: Buffer.alloc(0) })
@@ -287,11 +302,7 @@ async function clearConnection(
     if (answer.kind === 'error' && !isOpen)
       return {
         kind: 'denied',
-        denial: denialOf(
-          match,
-          `the provider ${match.provider} could not be asked: ${answer.reason}`,
-          'ext_authz_error',
-        ),
+        denial: denialOf(match, whyNoAnswer(match, answer), 'ext_authz_error'),
       }
     asked.add(match.provider)
   }

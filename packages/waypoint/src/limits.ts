@@ -37,6 +37,7 @@ export const hallLimits = Object.freeze({
 
 /** Providers of CUSTOM policies. Their own configuration bounds time and bodies of requests. */
 export const extAuthzLimits = Object.freeze({
+  bodyMs: 300_000, // for a caller to send what providers are to see; Envoy's advice for a whole request; beyond: 408
   heldBytes: 134_217_728, // of bodies that providers are to see, of all requests together; beyond: 503
   answerBytes: 1_048_576, // of a provider's answer, which is held whole; a longer one counts as none
 })

@@ -13,7 +13,7 @@ import type { Service, Workload } from '@ambient/core'
 import { type AuthorizationPolicy, type MeshConfig, parseMeshConfig } from '@ambient/policy'
 import { type CheckRequest, CheckRequestSchema, CheckResponseSchema } from '../src/gen/ext_authz_pb.js'
 import { webService, workload } from './process-fixtures.ts'
-import { cleanup, loopbackAddress, type World } from './world.ts'
+import { cleanup, createWorld, loopbackAddress, type World, type WorldOptions } from './world.ts'
 
 export type Answer = MessageInitShape<typeof CheckResponseSchema>
 type Answering = (
@@ -177,4 +177,26 @@ export function custom(
       ],
     },
   }
+}
+
+/** The service `web` with one CUSTOM policy, and who is asked. */
+export async function asked(
+  answering: Answering | undefined,
+  options: WorldOptions & { readonly fields?: readonly string[] } = {},
+) {
+  const provider = await grpcProvider(answering)
+  const seen: IncomingMessage[] = []
+  const world = await createWorld({
+    protocol: 'HTTP11',
+    policies: [custom()],
+    meshConfig: mesh({ kind: 'Grpc', fields: options.fields ?? [] }),
+    app: (request, response) => {
+      seen.push(request)
+      response.setHeader('x-app', 'yes')
+      request.resume().on('end', () => response.end('hello'))
+    },
+    ...options,
+  })
+  join(world, provider)
+  return { world, provider, seen }
 }

@@ -116,7 +116,7 @@ export function readCheckResponse(bytes: Uint8Array): CheckAnswer {
       edits: httpResponse.case === 'okResponse' ? readEdits(httpResponse.value) : noCheckEdits,
     }
   if (httpResponse.case === 'errorResponse')
-    return { kind: 'error', reason: 'it answered that it failed', reply: readReply(httpResponse.value) }
+    return { kind: 'error', reason: 'answered that it failed', reply: readReply(httpResponse.value) }
   const reply = readReply(httpResponse.case === 'deniedResponse' ? httpResponse.value : undefined)
   return { ...reply, kind: 'denied', status: reply.status ?? FORBIDDEN }
 }

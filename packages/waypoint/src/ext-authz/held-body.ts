@@ -3,6 +3,7 @@
  * first, so that the upstream gets every byte once and in order.
  */
 import { Readable } from 'node:stream'
+import type { Clock, Timer } from '@ambient/core'
 
 /** How much all requests together hold for their providers. */
 export class Holding {
@@ -25,17 +26,28 @@ export class Holding {
   }
 }
 
+export interface HeldBodyOptions {
+  readonly holding: Holding
+  readonly clock: Clock
+  /** For all reading together; the time in which nobody waits for the source does not count. */
+  readonly limitMs: number
+}
+
 export class HeldBody {
   readonly #source: Readable
   readonly #holding: Holding
+  readonly #clock: Clock
+  #leftMs: number
   #chunks: Buffer[] = []
   #bytes = 0
   #isEnded = false
   #error: Error | undefined
 
-  constructor(source: Readable, holding: Holding) {
+  constructor(source: Readable, { holding, clock, limitMs }: HeldBodyOptions) {
     this.#source = source
     this.#holding = holding
+    this.#clock = clock
+    this.#leftMs = limitMs
   }
 
   /** Everything was read, and there is no more. */
@@ -48,17 +60,24 @@ export class HeldBody {
     return this.#bytes
   }
 
-  /** Reads until more than `limit` bytes are held, or the body is over. `full`: all requests together hold too much. */
-  readBeyond(limit: number): Promise<'read' | 'cut' | 'full'> {
+  /**
+   * Reads until more than `limit` bytes are held, or the body is over. `full`: all requests together hold too much;
+   * `late`: the caller has taken all the time that it has.
+   */
+  readBeyond(limit: number): Promise<'read' | 'cut' | 'full' | 'late'> {
     return new Promise(resolve => {
       const source = this.#source
-      const settle = (isFull = false): void => {
+      const startedAt = this.#clock.monotonic()
+      let timer: Timer | undefined
+      const settle = (why?: 'full' | 'late'): void => {
+        timer?.cancel()
+        this.#leftMs -= this.#clock.monotonic() - startedAt
         source.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
         source.on('error', ignore).pause()
-        resolve(isFull ? 'full' : this.#error === undefined ? 'read' : 'cut')
+        resolve(why ?? (this.#error === undefined ? 'read' : 'cut'))
       }
       const onData = (chunk: Buffer): void => {
-        if (!this.#holding.take(chunk.length)) return settle(true)
+        if (!this.#holding.take(chunk.length)) return settle('full')
         this.#chunks.push(chunk)
         this.#bytes += chunk.length
         if (this.#bytes > limit) settle()
@@ -74,6 +93,7 @@ export class HeldBody {
       const onClose = (): void => onError(new Error('the body was cut'))
       if (this.#isEnded || this.#error !== undefined || this.#bytes > limit) return settle()
       if (source.destroyed) return onClose()
+      timer = this.#clock.after(this.#leftMs, () => settle('late'))
       source.on('end', onEnd).on('error', onError).on('close', onClose).on('data', onData).resume()
     })
   }
