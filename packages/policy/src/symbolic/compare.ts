@@ -163,23 +163,35 @@ function shorten<Label>(entries: readonly Entry<Label>[]): readonly Entry<Label>
   return kept
 }
 
-/** Entries of one side that the other does not have: only where one of them holds can the outcomes differ. */
+/** Entries of one side that the other does not have in their place: only where one of them holds can the outcomes differ. */
 function changedEntries<Label>({ before, after }: Pair<Label>): readonly Entry<Label>[] {
-  const keys = (entries: readonly Entry<Label>[]): Set<string> => new Set(entries.map(keyOfEntry))
-  const [left, right] = [keys(before), keys(after)]
-  const changed = [
-    ...before.filter(entry => !right.has(keyOfEntry(entry))),
-    ...after.filter(entry => !left.has(keyOfEntry(entry))),
-  ]
-  return changed.length > 0 || outcomesOf(before) === outcomesOf(after) ? changed : [...before, ...after]
+  const [left, right] = [placesOf(before), placesOf(after)]
+  const first = (places: readonly Place<Label>[]): string | undefined => places[0]?.entry.outcome
+  const runs = (places: readonly Place<Label>[]): number => places.at(-1)?.run ?? 0
+  // One side may begin with a run that the other does not have.
+  const shift = first(left) === first(right) ? 0 : runs(left) > runs(right) ? 1 : -1
+  const keys = (places: readonly Place<Label>[], by: number): ReadonlyMap<string, Entry<Label>> =>
+    new Map(places.map(({ entry, run }) => [`${run + by} ${keyOfEntry(entry)}`, entry]))
+  const [was, is] = [keys(left, Math.max(0, -shift)), keys(right, Math.max(0, shift))]
+  const missing = (
+    from: ReadonlyMap<string, Entry<Label>>,
+    other: ReadonlyMap<string, Entry<Label>>,
+  ): readonly Entry<Label>[] => [...from].flatMap(([key, entry]) => (other.has(key) ? [] : [entry]))
+  return [...missing(was, is), ...missing(is, was)]
 }
 
-/** The same entries in another order say the same as long as each outcome follows the same other ones. */
-function outcomesOf<Label>(entries: readonly Entry<Label>[]): string {
-  return entries
-    .map(({ outcome }) => outcome)
-    .filter((outcome, index, all) => outcome !== all[index - 1])
-    .join()
+interface Place<Label> {
+  readonly entry: Entry<Label>
+  /** Entries of one outcome in a row are one run: their order is nothing, that of the runs is. */
+  readonly run: number
+}
+
+function placesOf<Label>(entries: readonly Entry<Label>[]): readonly Place<Label>[] {
+  let run = 0
+  return entries.map((entry, index) => {
+    if (index > 0 && entries[index - 1]?.outcome !== entry.outcome) run++
+    return { entry, run }
+  })
 }
 
 function oneOutcome<Label>({ before, after }: Pair<Label>): boolean {
