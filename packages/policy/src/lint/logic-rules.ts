@@ -96,14 +96,19 @@ function neverMatches(judged: JudgedRule, context: LintContext): boolean {
   )
   const where =
     found.dimensions.length === 0 ? 'its conditions' : `its conditions on ${found.dimensions.join(', ')}`
-  if (!told)
-    context.report(
-      'never-matches',
-      policy,
-      `spec.rules[${index}]`,
-      `no request fulfils the rule: ${where} exclude each other`,
-    )
+  if (!told) {
+    const text = `no request fulfils the rule: ${where} exclude each other${matchesWithoutHttp(judged, context)}`
+    context.report('never-matches', policy, `spec.rules[${index}]`, text)
+  }
   return true
+}
+
+/** What is left of the rule where its fields of HTTP are not looked at. */
+function matchesWithoutHttp(judged: JudgedRule, context: LintContext): string {
+  const dialect = dialectWithoutHttp(judged)
+  if (dialect === undefined) return ''
+  const { kind } = isSatisfiable(judged.rule, { ...optionsOf(judged, context), dialect })
+  return kind === 'empty' ? '' : '; where HTTP is not seen it may match: what asks for HTTP is left out there'
 }
 
 /** One field alone leaves something: what no value is ever equal to has findings of its own. */
@@ -158,10 +163,22 @@ function shadowsOf(
   return shadows
 }
 
+/** Wherever both are asked: what closes something closes more where HTTP is not seen. */
 function isImplied(judged: JudgedRule, by: JudgedRule, context: LintContext): boolean {
-  const { kind } = implies(judged.rule, by.rule, optionsOf(judged, context))
-  if (kind === 'undecided') context.unfinished(tooHard(judged, `is shadowed by ${nameOf(by)}`))
-  return kind === 'implied'
+  const options = optionsOf(judged, context)
+  const without = dialectWithoutHttp(judged)
+  const dialects = [judged.dialect, ...(without === undefined ? [] : [without])]
+  return dialects.every(dialect => {
+    const { kind } = implies(judged.rule, by.rule, { ...options, dialect })
+    if (kind === 'undecided') context.unfinished(tooHard(judged, `is shadowed by ${nameOf(by)}`))
+    return kind === 'implied'
+  })
+}
+
+/** Who else asks the rule, without its fields of HTTP; an ALLOW with such fields is not asked then. */
+function dialectWithoutHttp({ policy, dialect }: JudgedRule): PolicyDialect | undefined {
+  if (dialect !== 'envoy-http' || (policy.spec.action ?? 'ALLOW') === 'ALLOW') return undefined
+  return hasTargets(policy) ? 'envoy-tcp' : 'ztunnel'
 }
 
 const TOO_MANY_LOOKS = `there are more than ${limits.maxLintLooks} pairs of rules in one namespace: the others were not looked at for shadows`

@@ -1,5 +1,6 @@
 /** One field of a rule as a formula: the same meaning as the matchers', over the dimensions of `dimension-classes.ts`. */
 import type { Formula, Formulas } from './formula.ts'
+import { isMappedBlock } from '../waypoint/attributes.ts'
 import { asciiLowerCase } from '../waypoint/facts.ts'
 import { claimPathOf } from '../waypoint/jwt-claims.ts'
 import { expandPrincipals, expandTrustDomains, type TrustDomains } from '../waypoint/trust-domains.ts'
@@ -43,17 +44,17 @@ const FIELDS: Readonly<Record<string, ToFormula>> = {
   trustDomains,
   hosts,
   ports,
-  ipBlocks: plainly('source.ip', 'address'),
-  remoteIpBlocks: plainly('remote.ip', 'address'),
+  ipBlocks: blocks('source.ip'),
+  remoteIpBlocks: blocks('remote.ip'),
   methods: plainly('method', 'present'),
   paths: plainly('path', 'path'),
   'source.principal': principals,
   'source.namespace': namespaces,
   'source.serviceAccount': serviceAccounts,
   'source.trustDomain': trustDomains,
-  'source.ip': plainly('source.ip', 'address'),
-  'remote.ip': plainly('remote.ip', 'address'),
-  'destination.ip': plainly('destination.ip', 'address'),
+  'source.ip': blocks('source.ip'),
+  'remote.ip': blocks('remote.ip'),
+  'destination.ip': blocks('destination.ip'),
   'destination.port': ports,
   'connection.sni': plainly('sni', 'not-empty'),
   'request.auth.principal': requestPrincipals,
@@ -85,6 +86,16 @@ function positive(name: string, values: readonly string[], context: FieldContext
 
 function plainly(dimension: string, form: string): ToFormula {
   return (values, { formulas }) => formulas.atom(dimension, form, values)
+}
+
+/** To Envoy an IPv4-mapped block is one of IPv6, in which no caller is. */
+function blocks(dimension: string): ToFormula {
+  return (values, { formulas }) =>
+    formulas.atom(
+      dimension,
+      'address',
+      values.filter(value => !isMappedBlock(value)),
+    )
 }
 
 /** Pseudo headers are what they stand for; the authority as `host` is compared with its case. */

@@ -270,10 +270,11 @@ interface Alphabet {
   membersOf(set: CharSet): readonly string[]
 }
 
-/** Printable ASCII, the most readable first. */
+/** Printable ASCII, the most readable first, and one that stands for all that is beyond. */
 const READABLE = [
   ...'abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ',
   ...'-/._:~!$&\'()*+,;=@%?#[]"<>\\^`{|} ',
+  'é',
 ] as const
 
 function alphabetOf({ domain, focus, others }: TextQuestion): Alphabet {

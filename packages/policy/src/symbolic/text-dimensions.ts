@@ -34,7 +34,7 @@ export interface TextDimension {
 
 const SCHEME = literal('spiffe://')
 const trustDomainPart: TextPattern = [...SCHEME, ...somethingOf(trustDomainChar)]
-const printable = charClass(/[ -~]/)
+const blank = charClass(/[\t ]/)
 const notQuery = charClass(/[^?#]/)
 const upperCase = charClass(/[^a-z0-9._/-]/)
 
@@ -132,22 +132,24 @@ function plainPattern(form: string, value: string): TextPattern {
 }
 
 const method = plain(charClass(/[!#$%&'*+.^_`|~0-9A-Za-z-]/), ['GET', 'POST', 'PUT', 'DELETE', 'PATCH'])
-const host = plain(charClass(/[!-~]/), ['example.com', 'web', 'api.example.com'])
-const sni = plain(charClass(/[A-Za-z0-9._*-]/), ['example.com', 'web'], true)
-/** Spaces and commas at the ends are not part of a header's value. */
+/** Servers differ in what they refuse beyond ASCII: what one of them lets through exists. */
+const host = plain(charClass(/[!-~\u0080-\uffff]/), ['example.com', 'web', 'api.example.com'])
+/** No proxy asks whether it is a name. */
+const sni = plain(charClass(/[^\0]/), ['example.com', 'web'], true)
+/** Bytes beyond ASCII may be part of it, as the text that they are in UTF-8; blanks at the ends are not. */
 const headerValue: TextDimension = {
-  ...plain(printable, ['x', 'value', 'true'], true),
+  ...plain(charClass(/[\t -~\u0080-\uffff]/), ['x', 'value', 'true'], true),
   domain: {
-    required: [[many(printable)]],
+    required: [[many(charClass(/[\t -~\u0080-\uffff]/))]],
     forbidden: [
-      [...literal(' '), ...anything],
-      [...anything, ...literal(' ')],
+      [one(blank), ...anything],
+      [...anything, one(blank)],
     ],
   },
 }
-/** Of a token: issuer, subject, and the elements of other claims. */
-const claim = plain(printable, ['x', 'value'], true)
-const issuer = plain(printable, ['https://issuer.example'], true)
+/** Of a token, where JSON holds any text: issuer, subject, and the elements of other claims. */
+const claim = plain(anyChar, ['x', 'value'], true)
+const issuer = plain(anyChar, ['https://issuer.example'], true)
 
 export function textDimension(
   dimension: string,
