@@ -60,8 +60,8 @@ export function createHall(options: HallOptions): Hall {
         isRechecking ? 'a session was ended' : 'a connection carried no tunnel',
       )
     },
-    onRefused: ({ source, authority, status, reason }) =>
-      ledger.refused({ source, authority, status, reason }),
+    onRefused: ({ source, peer, authority, status, reason }) =>
+      ledger.refused({ source, identity: peer.id, authority, status, reason }),
   })
   return {
     accept: socket => server.accept(socket),
@@ -95,7 +95,7 @@ async function handleTunnel(
   const answer = await whetherServed(options, belonging, request)
   if (answer.kind === 'refused') {
     const { status, reason } = answer
-    tcp.ledger.refused({ source: peer, authority, status, reason })
+    tcp.ledger.refused({ source: peer, identity: peer.id, authority, status, reason })
     request.refuse(status)
     return
   }

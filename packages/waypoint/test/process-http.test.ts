@@ -1,5 +1,7 @@
 /** The whole path of HTTP: HBONE in, rooms 6 to 10, HBONE out, and what is told of it. */
+import { readRecorded } from '@ambient/policy'
 import { describe, expect, it } from 'vitest'
+import { policy } from './process-fixtures.ts'
 import { createWorld } from './world.ts'
 
 describe('a workload behind the waypoint', () => {
@@ -34,7 +36,7 @@ describe('a request', () => {
     const port = world.web.ports.get(80)
     expect(line.replace(/^\[[^\]]+\]/, '[TIME]').replace(/ 0 18 \d+ \d+ /, ' 0 18 D U ')).toMatch(
       new RegExp(
-        `^\\[TIME\\] "GET /hello\\?x=1 HTTP/1\\.1" 200 - via_upstream - "-" 0 18 D U "-" "test" "id-1" "web" "${serverIp}:${port}" inbound-vip\\|80\\|http\\|web\\.default\\.svc\\.cluster\\.local - ${vip}:80 ${clientIp}:\\d+ - default$`,
+        `^\\[TIME\\] "GET /hello\\?x=1 HTTP/1\\.1" 200 - via_upstream - "-" 0 18 D U "-" "test" "id-1" "web" "${serverIp}:${port}" inbound-vip\\|80\\|http\\|web\\.default\\.svc\\.cluster\\.local - ${vip}:80 ${clientIp}:\\d+ - default src.workload="client" src.namespace="default" src.identity="spiffe://cluster.local/ns/default/sa/client" src.cluster="Kubernetes" dst.service="web.default.svc.cluster.local"$`,
       ),
     )
     expect(world.tunnels.map(({ peer, authority }) => [peer.id.uri, authority])).toEqual([
@@ -45,6 +47,37 @@ describe('a request', () => {
       status: 200,
       attempts: 1,
       caller: { uri: 'spiffe://cluster.local/ns/default/sa/client' },
+    })
+  })
+
+  it.each(['TEXT', 'JSON'])('is a line that policies can be suggested from: %s', async encoding => {
+    const world = await createWorld({
+      env: { ACCESS_LOG_ENCODING: encoding },
+      policies: [policy('no', 'DENY', { paths: ['/no'] })],
+    })
+    await world.fetch('/a"b?x=1', {
+      method: 'POST',
+      body: 'x',
+      fields: { 'user-agent': 'x" dst.service="y' },
+    })
+    await world.fetch('/no')
+    await world.line(/"GET \/no |"path":"\/no"/)
+    const [address = ''] = world.client.addresses
+    const log = world.lines().filter(line => /^\[|"start_time"/.test(line))
+    expect(readRecorded(log.join('\n'), 'waypoint.log')).toEqual({
+      requests: [
+        {
+          source: { principal: 'cluster.local/ns/default/sa/client', ip: address },
+          destination: {
+            namespace: 'default',
+            service: 'default/web',
+            ip: world.web.vips[0]?.ip,
+            port: 80,
+          },
+          http: { method: 'POST', authority: 'web', path: '/a%22b?x=1' },
+        },
+      ],
+      passedOver: 1,
     })
   })
 })

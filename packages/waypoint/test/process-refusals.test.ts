@@ -48,6 +48,9 @@ describe('a tunnel', () => {
     world.directory.apply({ services: [{ ...world.web, waypoint: elsewhere }] })
     await expect(world.tunnel()).rejects.toMatchObject({ status: 503 })
     expect(await world.line(/tunnel refused/)).toContain('is not behind the waypoint default/waypoint')
+    expect(await world.line(/^\[.*"CONNECT /)).toMatch(
+      / NR route_not_found .* src\.identity="spiffe:\/\/cluster\.local\/ns\/default\/sa\/client"$/,
+    )
   })
 
   it('to a service that left is served until its callers have heard of it, then 503', async () => {

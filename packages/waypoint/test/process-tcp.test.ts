@@ -17,7 +17,7 @@ describe('a port that declares TCP', () => {
     const port = world.web.ports.get(80)
     expect(line.replace(/^\[[^\]]+\]/, '[TIME]').replace(/ 5 12 \d+ /, ' 5 12 D ')).toMatch(
       new RegExp(
-        `^\\[TIME\\] "- - -" 0 - - - "-" 5 12 D - "-" "-" "-" "-" "${world.server.addresses[0]}:${port}" inbound-vip\\|80\\|tcp\\|web\\.default\\.svc\\.cluster\\.local - ${vip}:80 ${world.client.addresses[0]}:\\d+ - default$`,
+        `^\\[TIME\\] "- - -" 0 - - - "-" 5 12 D - "-" "-" "-" "-" "${world.server.addresses[0]}:${port}" inbound-vip\\|80\\|tcp\\|web\\.default\\.svc\\.cluster\\.local - ${vip}:80 ${world.client.addresses[0]}:\\d+ - default src.workload="client" src.namespace="default" src.identity="spiffe://cluster.local/ns/default/sa/client" src.cluster="Kubernetes" dst.service="web.default.svc.cluster.local"$`,
       ),
     )
     expect(world.connections).toHaveLength(1)

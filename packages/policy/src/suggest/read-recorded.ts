@@ -1,14 +1,15 @@
 /**
- * Recorded traffic as requests: lines of JSON as `ambient policy explain` takes them, and lines of a ztunnel's access
- * log, ours or Istio's, as text or as JSON. A waypoint's access log does not say who called, so it is not enough.
+ * Recorded traffic as requests: lines of JSON as `ambient policy explain` takes them, and lines of access logs, as text
+ * or as JSON: a ztunnel's, ours or Istio's, and our waypoints' (Istio's do not say who called).
  */
 import { PolicyError } from '../errors.ts'
 import { readPolicyRequest } from '../evaluator/read-request.ts'
 import type { PolicyRequest } from '../evaluator/request.ts'
+import { fieldsOfWaypointText, fromWaypointLine, isWaypointLine, splitAddress } from './waypoint-line.ts'
 
 export interface Recorded {
   readonly requests: readonly PolicyRequest[]
-  /** Lines that are no traffic that arrived: other log lines, the callers' side of a connection, failures. */
+  /** Lines that are no traffic that arrived: other log lines, the callers' side of a connection, denials, failures. */
   readonly passedOver: number
 }
 
@@ -32,12 +33,16 @@ export function readRecorded(text: string, where: string): Recorded {
 }
 
 function readLine(line: string, where: string): PolicyRequest | undefined {
-  if (!line.startsWith('{')) return fromAccessLog(fieldsOfText(line))
+  if (!line.startsWith('{')) {
+    const fields = fieldsOfWaypointText(line)
+    return fields === undefined ? fromAccessLog(fieldsOfText(line)) : fromWaypointLine(fields)
+  }
   const value = parse(line, where)
   if ('destination' in value) return readPolicyRequest(value, where)
   const { request } = value
   if (request !== undefined) return readPolicyRequest(request, where)
-  return fromAccessLog(new Map(Object.entries(value).map(([key, field]) => [key, String(field)])))
+  const fields = new Map(Object.entries(value).map(([key, field]) => [key, String(field ?? '')]))
+  return isWaypointLine(fields) ? fromWaypointLine(fields) : fromAccessLog(fields)
 }
 
 function parse(line: string, where: string): Readonly<Record<string, unknown>> {
@@ -77,11 +82,4 @@ function fromAccessLog(fields: ReadonlyMap<string, string>): PolicyRequest | und
       port: target.port,
     },
   }
-}
-
-function splitAddress(text: string): { readonly ip: string; readonly port: number } | undefined {
-  const colon = text.lastIndexOf(':')
-  const port = Number(text.slice(colon + 1))
-  if (colon < 1 || !Number.isInteger(port)) return undefined
-  return { ip: text.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port }
 }

@@ -1,4 +1,7 @@
-/** One line per request or connection: Envoy's default text format, or the same values as JSON under Istio's keys. */
+/**
+ * One line per request or connection: Envoy's default text format, or the same values as JSON under Istio's keys. Behind
+ * them who called, and for what, under ztunnel's keys: neither format names the caller.
+ */
 
 /** Everything that is not known stays away; bytes and durations are always known. */
 export interface AccessEntry {
@@ -29,10 +32,13 @@ export interface AccessEntry {
   readonly routeName?: string | undefined
 }
 
+/** ztunnel's names for who called and what was meant, in ztunnel's order; what is not known is not there. */
+export type AccessParties = Readonly<Record<`${'src' | 'dst'}.${string}`, string>>
+
 type Value = string | number | undefined
 
-/** Envoy's default format; a value that could break out of its quotes is escaped. No newline at the end. */
-export function formatAccessText(entry: AccessEntry): string {
+/** Envoy's default format, then `key="value"`; a value that could break out of its quotes is escaped. No newline at the end. */
+export function formatAccessText(entry: AccessEntry, parties: AccessParties): string {
   const line = [
     `[${new Date(entry.startMs).toISOString()}]`,
     `"${plain(entry.method)} ${plain(entry.path)} ${plain(entry.protocol)}"`,
@@ -57,13 +63,15 @@ export function formatAccessText(entry: AccessEntry): string {
     entry.downstreamRemote,
     '-',
     plain(entry.routeName),
+    ...Object.entries(parties).map(([key, value]) => `${key}=${quoted(value)}`),
   ]
   return line.join(' ')
 }
 
-/** One object, keys in Istio's order, `null` for what the text shows as `-`. */
+/** One object, keys in Istio's order, `null` for what the text shows as `-`; then `parties` and `extra`. */
 export function formatAccessJson(
   entry: AccessEntry,
+  parties: AccessParties,
   extra: Readonly<Record<string, string | number>> = {},
 ): string {
   const known = (value: Value): string | number | null => (value === undefined || value === '' ? null : value)
@@ -93,6 +101,7 @@ export function formatAccessJson(
     downstream_remote_address: entry.downstreamRemote,
     requested_server_name: null,
     route_name: known(entry.routeName),
+    ...parties,
     ...extra,
   })
 }

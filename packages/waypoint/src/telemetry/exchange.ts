@@ -71,7 +71,7 @@ class ExchangeEntry implements ExchangeObserver {
     const durationMs = clock.monotonic() - this.#startedAt
     const peers = this.#peers()
     const entry = this.#entry(outcome, durationMs)
-    this.#context.access(entry, this.#decision)
+    this.#context.access(this.#stream, entry, this.#decision)
     this.#tellDecision(entry)
     metrics.request(
       {

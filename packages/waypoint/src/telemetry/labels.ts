@@ -5,6 +5,7 @@ import { partyOf, type Party, sourceLabelNames, sourceLabels, workloadIdentity }
 import { parseBaggage } from '@ambient/hbone'
 import type { ClusterRef } from '../route/ir.ts'
 import type { InboundStream } from '../stream.ts'
+import type { AccessParties } from './access-log.ts'
 
 const PEER_LABELS: readonly string[] = [
   'reporter',
@@ -105,6 +106,24 @@ export function sourceParty(stream: Pick<InboundStream, 'caller' | 'baggage'>): 
   const party = partyOf({ workload, baggage, principal: identity })
   const namespace = workloadIdentityOf(identity)?.namespace
   return namespace === undefined ? party : { ...party, namespace }
+}
+
+/** Who called, as its HBONE connection proves it, and what was meant: for the access log, which is ztunnel's in this. */
+export function accessParties(
+  source: Party,
+  { caller, target }: Pick<InboundStream, 'caller' | 'target'>,
+): AccessParties {
+  const { kind } = target
+  const fields: readonly (readonly [keyof AccessParties, string])[] = [
+    ['src.workload', source.logName],
+    ['src.namespace', source.namespace],
+    ['src.identity', caller.identity.uri],
+    ['src.cluster', source.cluster],
+    ['dst.service', kind === 'service' ? target.service.hostname : ''],
+    ['dst.workload', kind === 'workload' ? target.workload.name : ''],
+    ['dst.namespace', kind === 'workload' ? target.workload.namespace : ''],
+  ]
+  return Object.fromEntries(fields.filter(([, value]) => value !== ''))
 }
 
 /** Of the chosen endpoint, with the identity that its account stands for. */

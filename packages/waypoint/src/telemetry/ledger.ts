@@ -10,6 +10,7 @@ import {
   formatHostPort,
   type Logger,
   messageOf,
+  type SpiffeId,
   topics,
   type Workload,
 } from '@ambient/core'
@@ -18,10 +19,16 @@ import type { WaypointDecision } from '@ambient/policy'
 import type { WaypointConfig } from '../config/config.ts'
 import type { ExchangeObserver } from '../http/desk.ts'
 import type { InboundStream } from '../stream.ts'
-import { type AccessEntry, formatAccessJson, formatAccessText } from './access-log.ts'
+import { type AccessEntry, type AccessParties, formatAccessJson, formatAccessText } from './access-log.ts'
 import { observeExchange } from './exchange.ts'
 import { createTrafficMetrics, type TrafficMetrics } from './http-metrics.ts'
-import { createRequestLabels, destinationParty, type RequestLabels, sourceParty } from './labels.ts'
+import {
+  accessParties,
+  createRequestLabels,
+  destinationParty,
+  type RequestLabels,
+  sourceParty,
+} from './labels.ts'
 import { openTcpEntry, type TcpEntry } from './tcp-entry.ts'
 import type { SpanExporter } from './otlp.ts'
 
@@ -38,7 +45,7 @@ export interface LedgerContext {
   source(stream: InboundStream): Party
   /** Of the chosen endpoint. */
   destination(workload: Workload | undefined): Party
-  access(entry: AccessEntry, decision: WaypointDecision | undefined): void
+  access(stream: InboundStream, entry: AccessEntry, decision: WaypointDecision | undefined): void
   /** Says who refused what, and counts it. */
   denied(connection: Connection, decision: WaypointDecision, what: Readonly<Record<string, string>>): void
   /** Says what AUDIT policies marked and dry runs would have done, and counts the latter. */
@@ -52,6 +59,7 @@ export interface Ledger {
   /** A tunnel that was refused before anything was served: one line, no metrics. */
   refused(facts: {
     readonly source: { readonly address: string; readonly port: number }
+    readonly identity: SpiffeId
     readonly authority: string
     readonly status: number
     readonly reason: string
@@ -77,7 +85,8 @@ export function createLedger(options: LedgerOptions): Ledger {
   const { metrics, log, clock } = options
   const open = new Set<TcpEntry>()
   const logger = log.scope('access')
-  const context = createContext(options, logger)
+  const write = createWriter(options)
+  const context = createContext(options, { logger, write })
   const flush = (): void => {
     for (const entry of open) entry.flushBytes()
   }
@@ -89,10 +98,11 @@ export function createLedger(options: LedgerOptions): Ledger {
       open.add(entry)
       return entry
     },
-    refused({ source, authority, status, reason }) {
+    refused({ source, identity, authority, status, reason }) {
       const remote = formatHostPort(source.address, source.port)
-      logger.warn({ 'src.addr': remote, authority, status, reason }, 'tunnel refused')
-      context.access(
+      const parties = { 'src.identity': identity.uri }
+      logger.warn({ 'src.addr': remote, ...parties, authority, status, reason }, 'tunnel refused')
+      write(
         {
           startMs: clock.now(),
           method: 'CONNECT',
@@ -107,7 +117,7 @@ export function createLedger(options: LedgerOptions): Ledger {
           downstreamLocal: authority === '' ? '-' : authority,
           downstreamRemote: remote,
         },
-        undefined,
+        parties,
       )
     },
     connections: () => [...open].map(entry => entry.connection),
@@ -115,10 +125,22 @@ export function createLedger(options: LedgerOptions): Ledger {
   }
 }
 
+type AccessWriter = (entry: AccessEntry, parties: AccessParties, decision?: WaypointDecision) => void
+
+function createWriter({ config, log }: LedgerOptions): AccessWriter {
+  return (entry, parties, decision) => {
+    if (config.accessLog === 'text') log.line(formatAccessText(entry, parties))
+    if (config.accessLog !== 'json') return
+    const extra = decision === undefined ? {} : { ...denialFields(decision), ...markFields(decision) }
+    log.line(formatAccessJson(entry, parties, extra))
+  }
+}
+
 function createContext(
-  { config, log, metrics, clock, directory, spans, shownPath }: LedgerOptions,
-  logger: Logger,
+  { config, metrics, clock, directory, spans, shownPath }: LedgerOptions,
+  { logger, write }: { readonly logger: Logger; readonly write: AccessWriter },
 ): LedgerContext {
+  const parties = new WeakMap<InboundStream, AccessParties>()
   const sources = new WeakMap<InboundStream, Party>()
   // Workloads are other objects as soon as anything of them has changed.
   const callers = new WeakMap<Workload, Party>()
@@ -133,6 +155,7 @@ function createContext(
     help: 'What policies in a dry run would have done (unstable)',
     labels: ['action', 'result', 'policy'],
   })
+  const source = (stream: InboundStream): Party => sourceOf(sources, callers, stream)
   return {
     config,
     clock,
@@ -141,15 +164,18 @@ function createContext(
     spans,
     requestLabels: createRequestLabels(),
     shownPath,
-    source: stream => sourceOf(sources, callers, stream),
+    source,
     destination: workload =>
       workload === undefined
         ? unknownParty
         : remembered(destinations, workload, () => destinationParty(workload, config.trustDomain)),
-    access(entry, decision) {
+    access(stream, entry, decision) {
       if (config.accessLog === 'off') return
-      const extra = decision === undefined ? {} : { ...denialFields(decision), ...markFields(decision) }
-      log.line(config.accessLog === 'json' ? formatAccessJson(entry, extra) : formatAccessText(entry))
+      write(
+        entry,
+        remembered(parties, stream, () => accessParties(source(stream), stream)),
+        decision,
+      )
     },
     denied: (connection, decision, what) => tellDenial({ connection, decision, what }, logger, denials),
     marked: (connection, decision, what) => tellMarks({ connection, decision, what }, logger, dryRuns),
@@ -170,12 +196,12 @@ function sourceOf(
   return party
 }
 
-function remembered<K extends object>(parties: WeakMap<K, Party>, key: K, make: () => Party): Party {
-  const known = parties.get(key)
+function remembered<K extends object, V>(values: WeakMap<K, V>, key: K, make: () => V): V {
+  const known = values.get(key)
   if (known !== undefined) return known
-  const party = make()
-  parties.set(key, party)
-  return party
+  const value = make()
+  values.set(key, value)
+  return value
 }
 
 interface Telling {

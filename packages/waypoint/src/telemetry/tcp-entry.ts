@@ -99,7 +99,7 @@ class Entry implements TcpEntry {
     this.#context.metrics.closed(tcpLabels(this.#open(), flags.length === 0 ? '-' : flags.join(',')))
     const durationMs = this.#context.clock.monotonic() - this.#startedAt
     const decision = denial ?? this.#admitted
-    this.#context.access(this.#entry(outcome, durationMs), decision)
+    this.#context.access(this.#stream, this.#entry(outcome, durationMs), decision)
     if (denial !== undefined) this.#context.denied(this.connection, denial, {})
     if (decision?.audited !== undefined || decision?.dryRun !== undefined)
       this.#context.marked(this.connection, decision, {})
