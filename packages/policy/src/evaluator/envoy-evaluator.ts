@@ -6,15 +6,16 @@ import {
   type ResolvedEnforcer,
   resolveEnforcer,
 } from './enforcer.ts'
-import { claimsOf, type EnvoySelection, selectForEnvoy } from './envoy-selection.ts'
+import { type EnvoySelection, selectForEnvoy } from './envoy-selection.ts'
 import { traceOf } from './envoy-trace.ts'
 import { type EnvoyFindings, reasonOf } from './envoy-reason.ts'
 import { connectionOf, httpFactsOf } from './facts-of.ts'
 import { keep } from './kept.ts'
 import type { PolicyEvaluator, ResolvedDocuments, ResolvedOptions } from './policy-evaluator.ts'
 import type { PolicyRequest, RequestHttp } from './request.ts'
+import { tokenStep } from './token-step.ts'
 import type { DryRunVerdict, PolicyVerdict } from './verdict.ts'
-import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
+import type { AuthorizationAction, AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import { limits } from '../limits.ts'
 import type { Attached } from '../waypoint/attached-policies.ts'
 import { isMappedBlock } from '../waypoint/attributes.ts'
@@ -43,7 +44,11 @@ interface Question {
   readonly known: Known
   readonly chain: WaypointDialect
   readonly facts: WaypointFacts
+  /** Before the JWT filter: what CUSTOM policies see. */
+  readonly arrived: WaypointFacts
   readonly jwtIgnored: EnvoyFindings['jwtIgnored']
+  /** Headers that the JWT filter has changed. */
+  readonly edited: ReadonlySet<string>
 }
 
 export function createEnvoyEvaluator(
@@ -61,7 +66,7 @@ export function createEnvoyEvaluator(
         return judge(connectionQuestion(request, known), options)
       const normalized = normalizePath(http.path, options.pathNormalization)
       if (!normalized.ok) return refusedPath(normalized.reason, enforcer)
-      return judge(httpQuestion(request, http, normalized.path, known), options)
+      return judge(httpQuestion(request, { ...http, path: normalized.path }, known), options)
     },
   }
 }
@@ -101,36 +106,38 @@ function know(documents: ResolvedDocuments, options: ResolvedOptions) {
 function connectionQuestion(request: PolicyRequest, known: Known): Question {
   const { sni, source } = request
   const facts = new WaypointFacts(connectionOf(request), undefined, sni, source.remoteIp)
-  return { request, known, chain: 'envoy-tcp', facts, jwtIgnored: undefined }
+  return {
+    request,
+    known,
+    chain: 'envoy-tcp',
+    facts,
+    arrived: facts,
+    jwtIgnored: undefined,
+    edited: new Set(),
+  }
 }
 
-function httpQuestion(request: PolicyRequest, http: RequestHttp, path: string, known: Known): Question {
-  const preflight = isPreflight(http)
-  const jwt = preflight ? undefined : request.jwt && claimsOf(request.jwt.payload, known.selection.jwtRules)
-  const unread = preflight ? 'preflight' : 'issuer'
-  const http_ = httpFactsOf(request, http, path, jwt)
-  const facts = new WaypointFacts(http_.connection, http_, request.sni)
+function httpQuestion(request: PolicyRequest, http: RequestHttp, known: Known): Question {
+  const step = tokenStep(request, http, known.selection.jwtRules)
+  const factsOf = (seen: RequestHttp): WaypointFacts => {
+    const facts = httpFactsOf(request, seen, step.jwt)
+    return new WaypointFacts(facts.connection, facts, request.sni)
+  }
+  const facts = factsOf(step.http)
   return {
     request,
     known,
     chain: 'envoy-http',
     facts,
-    jwtIgnored: request.jwt !== undefined && jwt === undefined ? unread : undefined,
+    arrived: step.http === http ? facts : factsOf(http),
+    jwtIgnored: step.ignored,
+    edited: step.edited,
   }
 }
 
-/** istiod has Envoy's JWT filter pass these by. */
-function isPreflight({ method, headers = {} }: RequestHttp): boolean {
-  const has = (wanted: string): boolean =>
-    Object.entries(headers).some(
-      ([name, value]) => name.toLowerCase() === wanted && [value].flat().some(one => one !== ''),
-    )
-  return method === 'OPTIONS' && has('origin') && has('access-control-request-method')
-}
-
 function judge(question: Question, options: ResolvedOptions): PolicyVerdict {
-  const { request, known, chain, facts } = question
-  const explanation = explain(question, facts, options)
+  const { request, known, chain } = question
+  const explanation = explain(question, options)
   const { decision } = explanation
   const findings: EnvoyFindings = {
     ...question,
@@ -143,6 +150,10 @@ function judge(question: Question, options: ResolvedOptions): PolicyVerdict {
     mappedBlocks: rulesThatAsk(
       question,
       ({ field, values }) => isAddressField(field) && values.some(isMappedBlock),
+    ),
+    editedHeaders: rulesThatAsk(
+      question,
+      ({ field }, action) => action !== 'CUSTOM' && isEdited(field, question.edited),
     ),
   }
   const decisive = explanation.policies.find(({ policy }) => policy === decision.by?.policy)
@@ -162,16 +173,13 @@ function judge(question: Question, options: ResolvedOptions): PolicyVerdict {
 }
 
 /** istiod refuses to choose between providers: then a CUSTOM rule that matches denies, whatever they would say. */
-function explain(
-  { known, chain }: Question,
-  facts: WaypointFacts,
-  options: ResolvedOptions,
-): WaypointExplanation {
+function explain({ known, chain, facts, arrived }: Question, options: ResolvedOptions): WaypointExplanation {
   const passed = options.custom === 'allow' && known.providers.length < 2
   return explainAttached(known.attached(chain), known.selection.elsewhere, facts, {
     dialect: chain,
     target: nameOfEnforcer(known.enforcer),
     custom: passed ? 'passed' : 'deny',
+    arrived,
   })
 }
 
@@ -182,13 +190,23 @@ function isAddressField(field: string): boolean {
   return /ipBlocks$/i.test(field) || /^(source|remote|destination)\.ip$/.test(field)
 }
 
+function isEdited(field: string, edited: ReadonlySet<string>): boolean {
+  const name = edited.size === 0 ? undefined : /^request\.headers\[(.+)\]$/.exec(field)?.[1]
+  return name !== undefined && edited.has(name.toLowerCase())
+}
+
 /** `ns/name rules[0]` of each rule with a field of this kind. */
-function rulesThatAsk({ known, chain }: Question, asks: (field: FieldTest) => boolean): readonly string[] {
+function rulesThatAsk(
+  { known, chain }: Question,
+  asks: (field: FieldTest, action: AuthorizationAction) => boolean,
+): readonly string[] {
   return known
     .attached(chain)
     .flatMap(({ policy }) =>
       policy.rules
-        .filter(({ clauses }) => clauses.some(({ alternatives }) => alternatives.flat().some(asks)))
+        .filter(({ clauses }) =>
+          clauses.some(({ alternatives }) => alternatives.flat().some(field => asks(field, policy.action))),
+        )
         .map(({ by }) => `${by.policy} rules[${by.rule}]`),
     )
 }
@@ -198,13 +216,17 @@ function rulesThatAsk({ known, chain }: Question, asks: (field: FieldTest) => bo
  * where nothing asks for them. Ours takes them for what the API says, the address of the proven caller.
  */
 function withoutSourceIp(question: Question, options: ResolvedOptions): WaypointDecision | undefined {
-  const { known, facts } = question
+  const { known, facts, arrived } = question
   if (known.enforcer.kind !== 'waypoint') return undefined
   if (rulesThatAsk(question, ({ field }) => SOURCE_IP_FIELDS.has(field)).length === 0) return undefined
-  const { remoteAddress, connection, request } = facts
+  const hidden = { ...question, facts: withoutSource(facts), arrived: withoutSource(arrived) }
+  return explain(hidden, options).decision
+}
+
+function withoutSource({ remoteAddress, connection, request, sni }: WaypointFacts): WaypointFacts {
   const hidden = { ...connection, source: { ...connection.source, address: '' } }
   const http = request && { ...request, connection: hidden, remoteAddress }
-  return explain(question, new WaypointFacts(hidden, http, facts.sni, remoteAddress), options).decision
+  return new WaypointFacts(hidden, http, sni, remoteAddress)
 }
 
 function actionOf(

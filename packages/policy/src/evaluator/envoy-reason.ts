@@ -21,6 +21,8 @@ export interface EnvoyFindings {
   readonly withoutSourceIp: WaypointDecision | undefined
   /** `ns/name rules[0]` of rules with IPv4-mapped blocks. */
   readonly mappedBlocks: readonly string[]
+  /** `ns/name rules[0]` of rules with headers that the JWT filter has changed. */
+  readonly editedHeaders: readonly string[]
 }
 
 export function reasonOf(findings: EnvoyFindings): string {
@@ -100,7 +102,7 @@ function ruleNote(
 }
 
 function inputNotes(findings: EnvoyFindings): readonly string[] {
-  const { request, jwtIgnored, explanation, withoutSourceIp, mappedBlocks } = findings
+  const { request, jwtIgnored, explanation, withoutSourceIp, mappedBlocks, editedHeaders } = findings
   const notes: string[] = []
   if (mappedBlocks.length > 0)
     notes.push(`to Envoy an IPv4-mapped block is one of IPv6, in which no caller is: ${listed(mappedBlocks)}`)
@@ -110,6 +112,10 @@ function inputNotes(findings: EnvoyFindings): readonly string[] {
     )
   if (jwtIgnored === 'preflight')
     notes.push('the JWT does not count: Envoy looks at no token of a CORS preflight')
+  if (editedHeaders.length > 0)
+    notes.push(
+      `a RequestAuthentication takes its token and its output headers out of the request before DENY and ALLOW policies see it, and sets the outputs of the verified token: that concerns ${listed(editedHeaders)}`,
+    )
   if (asksMetadata(explanation))
     notes.push(
       'there is no metadata of other filters here: rules that ask experimental.envoy.filters see none',

@@ -4,7 +4,6 @@ import type { ResolvedEnforcer } from './enforcer.ts'
 import type { ResolvedDocuments } from './policy-evaluator.ts'
 import type { AuthorizationPolicy } from '../documents/authorization-policy.ts'
 import type { JwtRule } from '../documents/request-authentication.ts'
-import type { JwtClaims } from '../waypoint/jwt-claims.ts'
 
 export interface EnvoySelection {
   /** In order of keys. */
@@ -42,22 +41,4 @@ export function selectForEnvoy(
     .flatMap(({ spec }) => spec.jwtRules ?? [])
     .sort((a, b) => (a.issuer < b.issuer ? -1 : a.issuer > b.issuer ? 1 : 0))
   return { attached, elsewhere, jwtRules }
-}
-
-/** The token as rules see it; `undefined` when nobody here believes its issuer. */
-export function claimsOf(
-  payload: Readonly<Record<string, unknown>>,
-  rules: readonly JwtRule[],
-): JwtClaims | undefined {
-  const ofIssuer = rules.filter(({ issuer }) => issuer === payload['iss'])
-  const rule = ofIssuer.find(({ audiences }) => takesAudience(payload['aud'], audiences)) ?? ofIssuer[0]
-  if (rule === undefined) return undefined
-  const { spaceDelimitedClaims } = rule
-  return { payload, ...(spaceDelimitedClaims === undefined ? {} : { spaceDelimitedClaims }) }
-}
-
-function takesAudience(found: unknown, audiences: readonly string[] = []): boolean {
-  return (
-    audiences.length === 0 || [found].flat().some(one => typeof one === 'string' && audiences.includes(one))
-  )
 }

@@ -36,11 +36,10 @@ export function connectionOf(request: PolicyRequest, workload?: Workload): Conne
   }
 }
 
-/** @param path as normalized */
+/** @param http its path normalized */
 export function httpFactsOf(
   request: PolicyRequest,
   http: RequestHttp,
-  path: string,
   jwt: JwtClaims | undefined,
 ): HttpRequestFacts {
   const headers = headersOf(http)
@@ -48,7 +47,7 @@ export function httpFactsOf(
   return {
     connection: connectionOf(request),
     method: http.method,
-    path,
+    path: http.path,
     authority: http.authority,
     ...(remoteIp === undefined ? {} : { remoteAddress: remoteIp }),
     ...(jwt === undefined ? {} : { jwt }),
@@ -57,7 +56,7 @@ export function httpFactsOf(
 }
 
 /** Names in lower case; the values of names that differ in case only are one header's. */
-function headersOf({ headers = {} }: RequestHttp): ReadonlyMap<string, readonly string[]> {
+export function headersOf({ headers = {} }: RequestHttp): ReadonlyMap<string, readonly string[]> {
   const byName = new Map<string, readonly string[]>()
   for (const [name, value] of Object.entries(headers)) {
     const key = asciiLowerCase(name)

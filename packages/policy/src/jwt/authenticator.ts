@@ -9,12 +9,13 @@ import { defaults } from '../defaults.ts'
 import { limits } from '../limits.ts'
 import type { JwtClaims } from '../waypoint/jwt-claims.ts'
 import { audienceTest } from './audience.ts'
+import { editsOfToken } from './edits.ts'
 import { type JwksSource, noJwksSource, notFetched } from './jwks-source.ts'
 import { type JwtKeySet, readKeySet } from './key-set.ts'
 import { findTokens, type FoundToken, locationsOf, type TokenLocation } from './locations.ts'
-import { outputHeaders, outputsOf } from './outputs.ts'
-import { removalOf, withoutParams } from './remove-token.ts'
-import type { JwtEdits, JwtRequest } from './request.ts'
+import { outputHeaders } from './outputs.ts'
+import { withoutParams } from './remove-token.ts'
+import { isPreflight, type JwtEdits, type JwtRequest } from './request.ts'
 import { type JwtFailure, type JwtRefusal, refusalOf } from './status.ts'
 import { parseToken, type UnprovenToken } from './token.ts'
 import { type TokenRule, verifyToken } from './verify-token.ts'
@@ -123,12 +124,6 @@ async function asked(ask: () => JwtKeySet | Promise<JwtKeySet>): Promise<JwtKeyS
   }
 }
 
-/** Browsers send no credentials with it. */
-function isPreflight(request: JwtRequest): boolean {
-  const has = (name: string): boolean => request.header(name).some(value => value !== '')
-  return request.method === 'OPTIONS' && has('origin') && has('access-control-request-method')
-}
-
 /** The first rule that accepts, or the failure that says most: one of a rule that knew the token, else the issuer's. */
 async function verifyRules(
   rules: readonly CompiledRule[],
@@ -175,19 +170,14 @@ async function verifyAll(found: readonly FoundToken[], rule: CompiledRule, now: 
 
 function passed(
   request: JwtRequest,
-  { rule, token, found }: Extract<Verified, { ok: true }>,
+  verified: Extract<Verified, { ok: true }>,
   clean: readonly string[],
 ): JwtOutcome {
-  const { spaceDelimitedClaims, forwardOriginalToken = false } = rule
-  const places = forwardOriginalToken ? [] : found.map(({ location }) => location)
-  const removal = removalOf(request, places)
+  const { rule, token } = verified
+  const { spaceDelimitedClaims } = rule
   return {
     kind: 'passed',
     jwt: { payload: token.payload, ...(spaceDelimitedClaims === undefined ? {} : { spaceDelimitedClaims }) },
-    edits: {
-      ...removal,
-      removeHeaders: [...clean, ...removal.removeHeaders],
-      setHeaders: [...removal.setHeaders, ...outputsOf(rule, token)],
-    },
+    edits: editsOfToken(request, verified, clean),
   }
 }

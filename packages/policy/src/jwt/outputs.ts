@@ -3,6 +3,8 @@ import type { JwtRule } from '../documents/request-authentication.ts'
 import { isJsonObject, type JsonObject } from './strict-json.ts'
 import { claimAt, type UnprovenToken } from './token.ts'
 
+export type TokenPayload = Pick<UnprovenToken, 'payload' | 'payloadText'>
+
 const encoder = new TextEncoder()
 /** From here on a number is no unsigned integer of 64 bits. */
 const UNSIGNED_END = 2 ** 64
@@ -19,7 +21,7 @@ export function outputHeaders(rule: JwtRule): readonly string[] {
 
 export function outputsOf(
   rule: JwtRule,
-  token: UnprovenToken,
+  token: TokenPayload,
 ): readonly (readonly [name: string, value: string])[] {
   const { outputPayloadToHeader = '', outputClaimToHeaders = [] } = rule
   const headers = new Map<string, string>()
@@ -29,6 +31,22 @@ export function outputsOf(
     if (value !== '' && !FORBIDDEN.test(value)) headers.set(header.toLowerCase(), value)
   }
   return [...headers]
+}
+
+/**
+ * Claims of a token that is not at hand, as plain JSON and as one would have sent them; `undefined` for what no token can
+ * hold. Never throws: who calls us may have made the claims himself.
+ */
+export function payloadOf(claims: Readonly<Record<string, unknown>>): TokenPayload | undefined {
+  try {
+    const json = JSON.stringify(claims)
+    const payload: unknown = JSON.parse(json)
+    if (!isJsonObject(payload)) return undefined
+    const payloadText = btoa(bytesOf(json)).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+    return { payload, payloadText }
+  } catch {
+    return undefined
+  }
 }
 
 /** As Envoy writes it; empty for what it leaves out. */

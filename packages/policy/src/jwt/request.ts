@@ -18,3 +18,9 @@ export interface JwtEdits {
   /** The path and query from here on, when a token was taken out of the query. */
   readonly path?: string
 }
+
+/** A CORS preflight: browsers send no credentials with it, so nobody looks for a token. */
+export function isPreflight(request: Pick<JwtRequest, 'method' | 'header'>): boolean {
+  const has = (name: string): boolean => request.header(name).some(value => value !== '')
+  return request.method === 'OPTIONS' && has('origin') && has('access-control-request-method')
+}

@@ -90,11 +90,13 @@ export function explainAttached(
     readonly target: string
     /** `passed`: every provider was asked and allows it; otherwise a CUSTOM rule that matches is a denial. */
     readonly custom?: 'deny' | 'passed'
+    /** As CUSTOM policies see it, before a token was taken out. Default: as all others do. */
+    readonly arrived?: WaypointFacts
   },
 ): WaypointExplanation {
-  const explained = attached.map(one => explainPolicy(one, facts))
+  const { dialect, target, custom = 'deny', arrived = facts } = where
+  const explained = attached.map(one => explainPolicy(one, one.policy.action === 'CUSTOM' ? arrived : facts))
   const { connection, request } = facts
-  const { dialect, target, custom = 'deny' } = where
   return {
     decision: conclude(attached, explained, custom),
     dialect,
