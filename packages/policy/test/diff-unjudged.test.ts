@@ -57,6 +57,33 @@ it.each([
   }
 })
 
+it('a rule about a header that tokens set is not searched for', () => {
+  const users = (name: string): PolicyDocuments =>
+    parsePolicies(
+      `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: users, namespace: shop }
+spec:
+  targetRefs: [{ kind: Service, group: "", name: web }]
+  rules: [{ when: [{ key: "request.headers[X-User]", values: [${name}] }] }]
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: tokens, namespace: shop }
+spec:
+  targetRefs: [{ kind: Service, group: "", name: web }]
+  jwtRules: [{ issuer: a, ${plain}, outputClaimToHeaders: [{ header: X-User, claim: sub }] }]
+`,
+      'p.yaml',
+    )
+  const diff = diffPolicies(users('alice'), users('bob'))
+  expect([diff.result, diff.changes]).toEqual(['undecided', []])
+  for (const { reason } of diff.undecided)
+    expect(reason).toMatch(/^rules ask for x-user, which a RequestAuthentication takes out or sets: /)
+  expect(diffPolicies(users('alice'), users('alice')).result).toBe('same')
+})
+
 it('a change of claims that are split changes verdicts', () => {
   const request = {
     source: {},

@@ -18,6 +18,8 @@ import {
   resolveOptions,
 } from '../evaluator/policy-evaluator.ts'
 import type { Enforcer, PolicyDialect, PolicyVerdict } from '../evaluator/verdict.ts'
+import { locationsOf } from '../jwt/locations.ts'
+import { outputHeaders } from '../jwt/outputs.ts'
 import { limits } from '../limits.ts'
 import { compare, type Region } from '../symbolic/compare.ts'
 import { Formulas } from '../symbolic/formula.ts'
@@ -104,7 +106,8 @@ function diffAt(
     },
   )
   const judges = { before: evaluatorOf(left, resolved), after: evaluatorOf(right, resolved) }
-  const parts = found.regions.map(region => changeOf(region, place, judges))
+  const edited = headersOfTokens([...left.requestAuthentications, ...right.requestAuthentications])
+  const parts = found.regions.map(region => changeOf(region, place, { ...judges, edited }))
   const undecided = parts.flatMap(part => ('reason' in part ? [part] : []))
   if (!found.complete)
     undecided.push({ dialect, enforcer: kind, reason: `more than ${limitText(found.reason, options)}` })
@@ -126,7 +129,11 @@ function evaluatorOf(documents: ResolvedDocuments, options: ResolvedOptions): Po
 function changeOf(
   region: Region<RuleLabel>,
   place: WitnessOptions,
-  judges: { readonly before: PolicyEvaluator; readonly after: PolicyEvaluator },
+  judges: {
+    readonly before: PolicyEvaluator
+    readonly after: PolicyEvaluator
+    readonly edited: ReadonlySet<string>
+  },
 ): PolicyChange | UndecidedPart {
   const { dialect, kind } = place
   const witness = witnessOf(region.choices, place)
@@ -134,13 +141,23 @@ function changeOf(
   if (witness === undefined) return { ...here, reason: 'a region without a witness' }
   const { request, enforcer } = witness
   const [before, after] = [judges.before.decide(request, enforcer), judges.after.decide(request, enforcer)]
-  if (before.verdict !== region.before.outcome || after.verdict !== region.after.outcome)
-    return {
-      ...here,
-      reason: `the search and the evaluator disagree over ${JSON.stringify({ request, enforcer })}`,
-    }
+  if (before.verdict !== region.before.outcome || after.verdict !== region.after.outcome) {
+    const edited = Object.keys(request.http?.headers ?? {}).filter(name => judges.edited.has(name))
+    const reason =
+      edited.length > 0
+        ? `rules ask for ${edited.join(', ')}, which a RequestAuthentication takes out or sets: with which tokens they match is not searched for`
+        : `the search and the evaluator disagree over ${JSON.stringify({ request, enforcer })}`
+    return { ...here, reason }
+  }
   const constraint = constraintWords(region.choices)
   return { dialect, before: decider(before), after: decider(after), constraint, witness: request, enforcer }
+}
+
+/** What is no longer the client's when policies see it. */
+function headersOfTokens(documents: ResolvedDocuments['requestAuthentications']): ReadonlySet<string> {
+  const rules = documents.flatMap(({ spec }) => spec.jwtRules ?? [])
+  const places = rules.flatMap(locationsOf).flatMap(place => (place.in === 'header' ? [place.name] : []))
+  return new Set([...rules.flatMap(outputHeaders), ...places])
 }
 
 function decider({ verdict, action, policy, rule, reason }: PolicyVerdict): PolicyChange['before'] {
