@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type LintId, lintPage, lintRules } from '@ambient/policy'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { sarifOf } from '../src/policy/sarif.ts'
 import { run } from './host.ts'
 
 const fixtures = fileURLToPath(new URL('lint', import.meta.url))
@@ -55,6 +56,38 @@ describe('formats', () => {
       expect(physicalLocation.region.startLine).toBeGreaterThan(0)
       expect(physicalLocation.region.startColumn).toBeGreaterThan(0)
     }
+  })
+
+  it('carries the page of each rule in SARIF: a log is read where no repository is', async () => {
+    const { out } = await run('policy', 'lint', '-f', fixture('wide-wildcard'), '-o', 'sarif')
+    for (const { id, help } of JSON.parse(out).runs[0].tool.driver.rules) {
+      const { title, why, fix } = lintRules[id as LintId]
+      for (const text of [help.text, help.markdown])
+        for (const part of [title, why, fix, lintPage(id)]) expect(text).toContain(part)
+      expect(help.markdown).toMatch(/^# [\w-]+\n\n/)
+    }
+  })
+
+  it.each([
+    ['a b/w#?%é.yaml', 'a%20b/w%23%3F%25%C3%A9.yaml'],
+    ['./a\\b.yaml', 'a/b.yaml'],
+    ['C:\\a\\b.yaml', 'file:///C:/a/b.yaml'],
+    ['a:b.yaml', './a:b.yaml'],
+    ['a/b:c.yaml', 'a/b:c.yaml'],
+  ])('writes %s as a URI in SARIF', (file, uri) => {
+    const finding = {
+      ...lintRules['wide-wildcard'],
+      id: 'wide-wildcard',
+      kind: 'AuthorizationPolicy',
+      policy: 'a/b',
+      path: 'spec',
+      position: { file, line: 1, column: 1 },
+      message: '',
+      url: '',
+    } as const
+    expect(sarifOf([finding], '1.0.0')).toMatchObject({
+      runs: [{ results: [{ locations: [{ physicalLocation: { artifactLocation: { uri } } }] }] }],
+    })
   })
 
   it('is valid SARIF without findings too', async () => {

@@ -1,5 +1,12 @@
 /** Findings as SARIF 2.1.0: what code hosts show beside the changed lines. */
-import { isLintId, type LintFinding, lintPage, lintRules, type LintSeverity } from '@ambient/policy'
+import {
+  isLintId,
+  type LintFinding,
+  type LintId,
+  lintPage,
+  lintRules,
+  type LintSeverity,
+} from '@ambient/policy'
 
 const SCHEMA = 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json'
 const LEVELS: Readonly<Record<LintSeverity, 'error' | 'warning' | 'note'>> = {
@@ -29,10 +36,7 @@ export function sarifOf(findings: readonly LintFinding[], version: string): unkn
               name: pascal(id),
               shortDescription: { text: rule.title },
               fullDescription: { text: rule.why },
-              help: {
-                text: `${rule.fix} See ${lintPage(id)}.`,
-                markdown: `${rule.fix} See \`${lintPage(id)}\`.`,
-              },
+              help: helpOf(id),
               defaultConfiguration: { level: LEVELS[rule.severity] },
             })),
           },
@@ -41,6 +45,16 @@ export function sarifOf(findings: readonly LintFinding[], version: string): unkn
         results: findings.map(finding => resultOf(finding, ids.indexOf(finding.id))),
       },
     ],
+  }
+}
+
+/** The rule's page itself: whoever reads a log need not have the repository at hand. */
+function helpOf(id: LintId): { readonly text: string; readonly markdown: string } {
+  const { title, why, fix } = lintRules[id]
+  const page = lintPage(id)
+  return {
+    text: `${title}.\n\nWhy: ${why}\n\nWhat to do: ${fix}\n\nWith an example: ${page} of the project.`,
+    markdown: `# ${id}\n\n${title}.\n\n## Why\n\n${why}\n\n## What to do\n\n${fix}\n\nWith an example: \`${page}\` of the project.\n`,
   }
 }
 
@@ -67,9 +81,11 @@ function resultOf(finding: LintFinding, ruleIndex: number): unknown {
   }
 }
 
-/** A relative reference: slashes, and what a URI does not take escaped. */
+/** A relative reference: slashes, and what a URI does not take escaped. Nothing before a colon is taken for a scheme. */
 function uriOf(file: string): string {
-  return encodeURI(file.replaceAll('\\', '/').replace(/^\.\//, '')).replace(/[?#]/g, encodeURIComponent)
+  const path = encodeURI(file.replaceAll('\\', '/').replace(/^\.\//, '')).replace(/[?#]/g, encodeURIComponent)
+  if (/^[A-Za-z]:\//.test(path)) return `file:///${path}`
+  return /^[^/]*:/.test(path) ? `./${path}` : path
 }
 
 function pascal(id: string): string {

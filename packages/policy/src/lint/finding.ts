@@ -20,7 +20,7 @@ export interface LintFinding {
   readonly position?: SourcePosition
   readonly message: string
   readonly fix: string
-  /** The rule's page, from the root of the repository. */
+  /** The rule's page, from the root of this project's repository; `lintRules[id]` has its text. */
   readonly url: string
 }
 
