@@ -11,13 +11,23 @@ export function render(format: OutputFormat, facts: unknown, table: () => string
 }
 
 /** A list as `render` gives it, piece by piece: all of it at once may be more than a text can hold. */
-export function* renderItems(facts: Iterable<unknown>): Generator<string> {
+export function* renderItems(format: 'json' | 'yaml', facts: Iterable<unknown>): Generator<string> {
+  if (format === 'yaml') return yield* yamlItems(facts)
   let before = '['
   for (const one of facts) {
     yield `${before}\n  ${JSON.stringify(one, undefined, 2).replaceAll('\n', '\n  ')}`
     before = ','
   }
   yield before === '[' ? '[]\n' : '\n]\n'
+}
+
+function* yamlItems(facts: Iterable<unknown>): Generator<string> {
+  let isEmpty = true
+  for (const one of facts) {
+    yield stringify([plain(one)], YAML)
+    isEmpty = false
+  }
+  if (isEmpty) yield '[]\n'
 }
 
 /** One of many, as they come: a line of JSON, or a YAML document. */

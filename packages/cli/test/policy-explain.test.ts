@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import { runCli } from '../src/index.ts'
 import { run, testHost } from './host.ts'
 
@@ -96,6 +97,14 @@ describe('answers', () => {
     expect(whole).toBe(`${JSON.stringify(JSON.parse(whole), undefined, 2)}\n`)
     const none = await piped('[]', 'policy', 'explain', '-f', folder, '--request', '-', '-o', 'json')
     expect([none.code, none.out]).toEqual([0, '[]\n'])
+    texts.splice(0)
+    expect(await runCli([...args.slice(0, -1), 'yaml'], { ...host, stdout: text => texts.push(text) })).toBe(
+      0,
+    )
+    expect(texts.map(text => text.split('- verdict:').length - 1)).toEqual([1, 1])
+    expect(parse(texts.join(''))).toEqual(JSON.parse(whole))
+    const noYaml = await piped('[]', 'policy', 'explain', '-f', folder, '--request', '-', '-o', 'yaml')
+    expect([noYaml.code, noYaml.out]).toEqual([0, '[]\n'])
   })
 
   it('takes the enforcer before the destination', async () => {

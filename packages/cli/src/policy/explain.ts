@@ -20,6 +20,7 @@ import { addCommand, collect, type CommandContext, outputOption } from '../comma
 import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
 import { type OutputFormat, render, renderItems } from '../output.ts'
+import { writeAll } from '../write-all.ts'
 import { requestOfOptions, type HandOptions } from './from-to.ts'
 import { meshFactsOf } from './mesh-facts.ts'
 import { readPolicyDocuments } from './read-documents.ts'
@@ -150,7 +151,7 @@ async function explain(options: ExplainOptions, host: CliHost): Promise<number> 
     if (enforcer === undefined && dialect !== 'ztunnel') noteNoWaypoint(request, mesh, noted)
     return verdict === undefined ? [] : [{ request, verdict }]
   }
-  show(answersTo(requests, answer), many, options.output, host)
+  await writeAll(texts(answersTo(requests, answer), many, options.output), host)
   for (const note of noted) host.stderr(note)
   return EXIT_OK
 }
@@ -172,19 +173,16 @@ function* verdictsOf(answers: Iterable<Answer>): Generator<PolicyVerdict> {
   for (const { verdict } of answers) yield verdict
 }
 
-function show(answers: Iterable<Answer>, many: boolean, format: OutputFormat, host: CliHost): void {
+/** A text per verdict. */
+function* texts(answers: Iterable<Answer>, many: boolean, format: OutputFormat): Generator<string> {
   if (format === 'table') {
     let before = ''
     for (const { request, verdict } of answers) {
-      host.stdout(`${before}${formatVerdict(request, verdict)}\n`)
+      yield `${before}${formatVerdict(request, verdict)}\n`
       before = '\n'
     }
-  } else if (format === 'json' && many) {
-    for (const text of renderItems(verdictsOf(answers))) host.stdout(text)
-  } else {
-    const verdicts = [...verdictsOf(answers)]
-    host.stdout(render(format, many ? verdicts : verdicts[0], () => ''))
-  }
+  } else if (many) yield* renderItems(format, verdictsOf(answers))
+  else for (const verdict of verdictsOf(answers)) yield render(format, verdict, () => '')
 }
 
 /** Those of the workload, where the request names one of the manifests and says nothing of them. */
