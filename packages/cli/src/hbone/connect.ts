@@ -8,7 +8,7 @@ import { addCommand, type CommandContext } from '../command-line.ts'
 import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_INTERRUPTED, EXIT_OK } from '../host.ts'
 import { addCommonOptions, type Place, place, placeText } from './common-options.ts'
-import { addWorkloadApiOption, openOwnCredentials, type OwnOptions } from './own-credentials.ts'
+import { addOwnOptions, followTrust, openOwnCredentials, type OwnOptions } from './own-credentials.ts'
 import { stderrLogger } from './stderr-logger.ts'
 import { resolvePeer, tunnelsOf } from './via.ts'
 
@@ -28,7 +28,7 @@ interface ConnectOptions extends OwnOptions {
 
 export function registerHboneConnect(hbone: Command, context: CommandContext): void {
   const command = addCommand(hbone, 'connect', 'standard input and output through one tunnel', context)
-  addWorkloadApiOption(addCommonOptions(command))
+  addOwnOptions(addCommonOptions(command))
     .requiredOption('--via <host:port>', 'the HBONE peer', place)
     .requiredOption('--target <host:port>', 'the authority of the CONNECT', place)
     .addHelpText('after', EXAMPLES)
@@ -39,6 +39,7 @@ async function connect(options: ConnectOptions, host: CliHost): Promise<number> 
   const logger = stderrLogger(host, options.verbose === true)
   const own = await openOwnCredentials(options, logger)
   const pool = createHbonePool({ logger })
+  followTrust(own, pool, logger)
   const interrupted = new AbortController()
   const unsubscribe = host.onInterrupt(() => interrupted.abort())
   const { signal } = interrupted

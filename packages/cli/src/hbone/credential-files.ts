@@ -11,7 +11,12 @@ import {
   type SpiffeId,
   systemClock,
 } from '@ambient/core'
-import { createCredentialFileReader, type CredentialFileReader, verifyPeerChain } from '@ambient/identity'
+import {
+  createCredentialFileReader,
+  type CredentialFileReader,
+  type Revocations,
+  verifyPeerChain,
+} from '@ambient/identity'
 import { CliError } from '../errors.ts'
 import type { CommonOptions } from './common-options.ts'
 
@@ -27,23 +32,34 @@ interface Paths {
 }
 
 /** Whom we believe beside what the certificates say. */
-type Wanted = Pick<CommonOptions, 'peer' | 'trustDomain'>
+interface Wanted extends Pick<CommonOptions, 'peer' | 'trustDomain'> {
+  readonly revocations?: Revocations | undefined
+}
 
-/**
- * `restMs`: files that were looked at are as they were for so long; to be given by who asks for each tunnel.
- * @throws CliError USAGE when a file is not named, CREDENTIALS when they cannot be used.
- */
-export function openCredentialFiles(options: CommonOptions, logger: Logger, restMs = 0): CredentialFiles {
+export interface CredentialFileSettings {
+  /** Files that were looked at are as they were for so long; to be given by who asks for each tunnel. */
+  readonly restMs?: number
+  readonly revocations?: Revocations | undefined
+}
+
+/** @throws CliError USAGE when a file is not named, CREDENTIALS when they cannot be used. */
+export function openCredentialFiles(
+  options: CommonOptions,
+  logger: Logger,
+  { restMs = 0, revocations }: CredentialFileSettings = {},
+): CredentialFiles {
   const paths = pathsOf(options)
   checkWanted(options)
+  const wanted: Wanted = { ...options, revocations }
   const reader = createCredentialFileReader({
     certificate: paths.cert,
     privateKey: paths.key,
     trustBundle: paths.ca,
+    ...(revocations === undefined ? {} : { revocations }),
   })
   const first = read(reader, paths)
   if (first === undefined) throw new CliError('AMBIENT_E_CLI_CREDENTIALS', 'the files were not read')
-  let credentials = judging(first, options)
+  let credentials = judging(first, wanted)
   let lookedAtMs = Number.NEGATIVE_INFINITY
   return {
     current() {
@@ -53,7 +69,7 @@ export function openCredentialFiles(options: CommonOptions, logger: Logger, rest
       try {
         const renewed = read(reader, paths)
         if (renewed === undefined) return credentials
-        credentials = judging(renewed, options)
+        credentials = judging(renewed, wanted)
         logger.info({ identity: credentials.id.uri }, 'the certificate was read again')
       } catch (error) {
         logger.warn({ error: messageOf(error) }, 'the renewed certificate cannot be used: the last one stays')
@@ -115,22 +131,23 @@ function judging(own: Credentials, wanted: Wanted): Credentials {
 
 /** Any identity of our own trust domain, whichever role asks. */
 function believing(own: Credentials): Credentials {
-  return withVerdict(own, chain => own.verifyPeer(chain, { kind: 'own-trust-domain' }))
+  return withVerdict(own, (chain, _asked, at) => own.verifyPeer(chain, { kind: 'own-trust-domain' }, at))
 }
 
 /** The named peers, or any of the named trust domain. */
-function expecting(own: Credentials, { peer = [], trustDomain }: Wanted): Credentials {
+function expecting(own: Credentials, { peer = [], trustDomain, revocations }: Wanted): Credentials {
   const domains = peer.length > 0 ? [...new Set(peer.map(id => id.trustDomain))] : [trustDomain ?? '']
-  const judge = (chain: readonly Uint8Array[], domain: string): PeerVerdict =>
+  const judge = (chain: readonly Uint8Array[], domain: string, now: number): PeerVerdict =>
     verifyPeerChain({
       chain,
       trustBundle: own.trustBundle,
       ownTrustDomain: domain,
       expect: peer.length > 0 ? { kind: 'one-of', ids: peer } : { kind: 'own-trust-domain' },
-      now: systemClock.now(),
+      now,
+      ...(revocations === undefined ? {} : { revocations }),
     })
-  return withVerdict(own, chain => {
-    const verdicts = domains.map(domain => judge(chain, domain))
+  return withVerdict(own, (chain, _asked, at = systemClock.now()) => {
+    const verdicts = domains.map(domain => judge(chain, domain, at))
     return verdicts.find(({ ok }) => ok) ?? verdicts[0] ?? nobody(own.id)
   })
 }

@@ -11,7 +11,8 @@ import { hintFor } from '../failure.ts'
 import { type CliHost, EXIT_OK } from '../host.ts'
 import { addCommonOptions, listenPlace, type Place, place, placeText } from './common-options.ts'
 import {
-  addWorkloadApiOption,
+  addOwnOptions,
+  followTrust,
   openOwnCredentials,
   type OwnCredentials,
   type OwnOptions,
@@ -55,7 +56,7 @@ interface Way {
 
 export function registerForward(hbone: Command, context: CommandContext): void {
   const command = addCommand(hbone, 'forward', 'carry local ports through an HBONE peer', context)
-  addWorkloadApiOption(addCommonOptions(command))
+  addOwnOptions(addCommonOptions(command))
     .requiredOption('--via <host:port>', 'the HBONE peer', place)
     .requiredOption('--forward <listen=target>', 'HOST:PORT=HOST:PORT (repeat)', collectForwarding)
     .addHelpText('after', EXAMPLES)
@@ -85,7 +86,7 @@ async function forwardAs(
   // One listener for each open connection.
   setMaxListeners(0, cut.signal)
   const pool = createHbonePool({ logger })
-  own.onChange(() => pool.recheck())
+  followTrust(own, pool, logger)
   const open = tunnelsOf({ pool, own, to })
   const listeners: Listener[] = []
   try {

@@ -12,7 +12,8 @@ import { type CliHost, EXIT_OK } from '../host.ts'
 import { addCommonOptions, isOfThisMachine, listenPlace, type Place, placeText } from './common-options.ts'
 import { echo } from './echo.ts'
 import {
-  addWorkloadApiOption,
+  addOwnOptions,
+  followTrust,
   openOwnCredentials,
   type OwnCredentials,
   type OwnOptions,
@@ -26,10 +27,12 @@ Examples:
   $ ambient hbone serve --listen 127.0.0.1:15008 --allow-target 127.0.0.1:5432 \\
       --cert tls.crt --key tls.key --ca ca.crt
   $ ambient hbone serve --listen 0.0.0.0:15008 --allow-target 10.0.0.0/8:8080 --allow-target db.local:5432 …
+  $ ambient hbone serve --listen 127.0.0.1:15008 --allow-target '*' --crl ca/crl.pem --cert … --key … --ca …
   $ ambient hbone serve --listen 127.0.0.1:0 --plaintext --echo      for tools such as h2spec
 
 A target that is not allowed is answered 401 and not dialled; one that does
-not answer, 503. Prints "listening HOST:PORT" when ready; SIGTERM drains.
+not answer, 503. The file of --crl is followed: who is on a new list is cut.
+Prints "listening HOST:PORT" when ready; SIGTERM drains.
 `
 
 interface ServeOptions extends OwnOptions {
@@ -54,7 +57,7 @@ interface Serving {
 
 export function registerServe(hbone: Command, context: CommandContext): void {
   const command = addCommand(hbone, 'serve', 'accept tunnels, and connect them to their targets', context)
-  addWorkloadApiOption(addCommonOptions(command))
+  addOwnOptions(addCommonOptions(command))
     .requiredOption('--listen <host:port>', 'where to accept HBONE; port 0 is any free one', listenPlace)
     .option('--allow-target <target>', "HOST:PORT, CIDR:PORT or '*' (repeat; default: none)", collectTarget)
     .option('--echo', 'answer each tunnel with its own bytes, and dial nothing', false)
@@ -103,8 +106,8 @@ async function serveAs(
 
 /** What was asked for and does nothing. */
 function warningsOf(options: ServeOptions): readonly string[] {
-  const { allowTarget, echo, plaintext, cert, key, ca, peer, trustDomain, workloadApi } = options
-  const domain = { 'trust-domain': trustDomain, 'workload-api': workloadApi }
+  const { allowTarget, echo, plaintext, cert, key, ca, peer, trustDomain, workloadApi, crl } = options
+  const domain = { 'trust-domain': trustDomain, 'workload-api': workloadApi, crl }
   const proofs = Object.entries({ cert, key, ca, peer, ...domain })
   const unused = proofs.filter(([, value]) => value !== undefined).map(([name]) => `--${name}`)
   return [
@@ -134,6 +137,7 @@ function createServer(own: OwnCredentials | undefined, options: ServeOptions, ar
       onTunnel: request => answer(options, around, request, 'anonymous'),
     })
   }
+  let isRechecking = false
   const server = createHboneServer({
     limits,
     logger,
@@ -146,12 +150,23 @@ function createServer(own: OwnCredentials | undefined, options: ServeOptions, ar
           code: error.code,
           error: error.message,
         },
-        'a connection carried no tunnel',
+        isRechecking ? 'a session was ended' : 'a connection carried no tunnel',
       ),
     onRefused: ({ peer, authority, status, reason }) =>
       logger.warn({ peer: peer.id.uri, authority, status, reason }, 'tunnel refused'),
   })
-  own.onChange(() => server.recheck())
+  followTrust(
+    own,
+    {
+      recheck() {
+        isRechecking = true
+        const ended = server.recheck()
+        isRechecking = false
+        return ended
+      },
+    },
+    logger,
+  )
   return server
 }
 
