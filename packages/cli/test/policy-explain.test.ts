@@ -296,13 +296,26 @@ describe('mistakes', () => {
       /Allowed choices are ztunnel/,
     ],
     ['a time that is none', ['-f', 'F', '--at', 'soon', '--to', 'a/b:1'], /expected a time such as/],
-    ['an enforcer that is no JSON', ['-f', 'F', '--enforcer', '{', '--to', 'a/b:1'], /--enforcer: not JSON/],
+    [
+      'an enforcer that is no JSON',
+      ['-f', 'F', '--enforcer', '{', '--to', 'a/b:1'],
+      /--enforcer:1:2: not JSON: expected a name in double quotes or "}", found the end/,
+    ],
     [
       'a kind of enforcer that is none',
       ['-f', 'F', '--enforcer', '{"kind":"pod"}', '--to', 'a/b:1'],
       /one of workload, waypoint, gateway/,
     ],
-    ['a request that is none', ['-f', 'F', '--request', 'F'], /not JSON/],
+    [
+      'a request that is none',
+      ['-f', 'F', '--request', 'F'],
+      /^error: [^\n]*readers\.yaml:1:1: not JSON: expected a value, found "apiVersion" \[/,
+    ],
+    [
+      'nothing for a request',
+      ['-f', 'F', '--request', '-'],
+      /standard input:1:1: not JSON: expected a value, found the end/,
+    ],
   ])('%s: one line, exit 2', async (_, args, wanted) => {
     const given = args.map(arg => (arg === 'F' ? file('readers.yaml') : arg))
     const { code, out, err } = await piped('', 'policy', 'explain', ...given)

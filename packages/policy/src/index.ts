@@ -44,6 +44,7 @@ export type {
   PolicyVerdict,
   RuleTrace,
 } from './evaluator/verdict.ts'
+export { parseJson, type TextStart } from './json/parse-json.ts'
 export { formatEnforcer } from './evaluator/enforcer.ts'
 export { formatVerdict } from './evaluator/format-verdict.ts'
 export { readEnforcer, readPolicyRequest } from './evaluator/read-request.ts'
@@ -269,5 +270,10 @@ export type { Mutant } from './suggest/mutants.ts'
 export { type Suggestion, type SuggestOptions, suggestPolicies } from './suggest/suggest-policies.ts'
 export { suggestedTests, type SuggestedTestOptions } from './suggest/suggested-tests.ts'
 export { type BlockedTraffic, type WhatIf, whatIf, type WhatIfOptions } from './suggest/what-if.ts'
-export { type MigrateOptions, rewritePolicies, type Rewritten } from './migrate/rewrite-policies.ts'
+export {
+  type MigrateOptions,
+  type RewriteOptions,
+  rewritePolicies,
+  type Rewritten,
+} from './migrate/rewrite-policies.ts'
 export { type MigrationChange, type MigrationProof, proveMigration } from './migrate/prove-migration.ts'

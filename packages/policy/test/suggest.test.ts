@@ -175,7 +175,10 @@ describe('readRecorded', () => {
       { source: { ip: '2001:db8::1' }, destination: { namespace: 'shop', ip: '2001:db8::2', port: 8080 } },
     ])
     expect(() => readRecorded('{"destination":{}}', 'calls.jsonl')).toThrow('calls.jsonl:1')
-    expect(() => readRecorded('{', 'calls.jsonl')).toThrow('calls.jsonl:1: not JSON')
+    expect(() => readRecorded('{', 'calls.jsonl')).toThrow('calls.jsonl:1:2: not JSON: expected a name')
+    expect(() => readRecorded('\uFEFF\n  {"destination": x}\r\n', 'calls.jsonl')).toThrow(
+      'calls.jsonl:2:19: not JSON: expected a value, found "x"',
+    )
   })
 })
 

@@ -7,6 +7,7 @@ import {
   type Enforcer,
   formatVerdict,
   type MeshFacts,
+  parseJson,
   type PathNormalization,
   type PolicyDialect,
   type PolicyRequest,
@@ -236,7 +237,7 @@ async function readRequests(
   const { request: path } = options
   if (path === undefined) return { requests: [requestOfOptions(options)], many: false }
   const where = path === '-' ? 'standard input' : path
-  const value = parseJson(await readText(path, host), `--request ${quoteText(path)}`)
+  const value = parseJson(await readText(path, host), where)
   return Array.isArray(value)
     ? { requests: value.map((one, index) => readPolicyRequest(one, `${where}[${index}]`)), many: true }
     : { requests: [readPolicyRequest(value, where)], many: false }
@@ -252,14 +253,6 @@ async function readText(path: string, host: CliHost): Promise<string> {
 
 function readEnforcerOption(written: string | undefined): Enforcer | undefined {
   return written === undefined ? undefined : readEnforcer(parseJson(written, '--enforcer'), '--enforcer')
-}
-
-function parseJson(written: string, where: string): unknown {
-  try {
-    return JSON.parse(written)
-  } catch (cause) {
-    throw usage(`${where}: not JSON: ${messageOf(cause)}`, cause)
-  }
 }
 
 function usage(message: string, cause?: unknown): CliError {

@@ -3,6 +3,7 @@
  * or as JSON: a ztunnel's, ours or Istio's, and our waypoints' (Istio's do not say who called).
  */
 import { PolicyError } from '../errors.ts'
+import { parseJson, type TextStart } from '../json/parse-json.ts'
 import { readPolicyRequest } from '../evaluator/read-request.ts'
 import type { PolicyRequest } from '../evaluator/request.ts'
 import { fieldsOfWaypointText, fromWaypointLine, isWaypointLine, splitAddress } from './waypoint-line.ts'
@@ -22,22 +23,27 @@ const SCHEME = 'spiffe://'
 export function readRecorded(text: string, where: string): Recorded {
   const requests: PolicyRequest[] = []
   let passedOver = 0
-  for (const [index, written] of text.split('\n').entries()) {
+  for (const [index, written] of text
+    .replace(/^\uFEFF/, '')
+    .split('\n')
+    .entries()) {
     const line = written.trim()
     if (line === '') continue
-    const found = readLine(line, `${where}:${index + 1}`)
+    const column = written.length - written.trimStart().length + 1
+    const found = readLine(line, where, { line: index + 1, column })
     if (found === undefined) passedOver++
     else requests.push(found)
   }
   return { requests, passedOver }
 }
 
-function readLine(line: string, where: string): PolicyRequest | undefined {
+function readLine(line: string, file: string, start: TextStart): PolicyRequest | undefined {
   if (!line.startsWith('{')) {
     const fields = fieldsOfWaypointText(line)
     return fields === undefined ? fromAccessLog(fieldsOfText(line)) : fromWaypointLine(fields)
   }
-  const value = parse(line, where)
+  const where = `${file}:${start.line}`
+  const value = objectOf(parseJson(line, file, start), where)
   if ('destination' in value) return readPolicyRequest(value, where)
   const { request } = value
   if (request !== undefined) return readPolicyRequest(request, where)
@@ -45,13 +51,8 @@ function readLine(line: string, where: string): PolicyRequest | undefined {
   return isWaypointLine(fields) ? fromWaypointLine(fields) : fromAccessLog(fields)
 }
 
-function parse(line: string, where: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(line)
-    if (typeof value === 'object' && value !== null) return { ...value }
-  } catch (cause) {
-    throw new PolicyError('AMBIENT_E_POLICY_REQUEST', `${where}: not JSON`, { cause })
-  }
+function objectOf(value: unknown, where: string): Readonly<Record<string, unknown>> {
+  if (typeof value === 'object' && value !== null) return { ...value }
   throw new PolicyError('AMBIENT_E_POLICY_REQUEST', `${where}: expected a JSON object`)
 }
 
