@@ -75,6 +75,37 @@ it('finds the namespace that is left without its policy', async () => {
   expect(err).toContain('deny → allow: httpbin/httpbin through the ztunnel')
 })
 
+it('moves RequestAuthentications to waypoints, and proves tokens by their rules', async () => {
+  const tokens = (name: string, more: string): string => `---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: ${name}, namespace: bookinfo}
+spec: {${more}jwtRules: [{issuer: "https://issuer.example", jwksUri: "https://issuer.example/keys"}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: users, namespace: bookinfo}
+spec: {rules: [{from: [{source: {requestPrincipals: ["https://issuer.example/*"]}}]}]}
+`
+  await writeFile(file('tokens.yaml'), tokens('jwt', 'selector: {matchLabels: {app: reviews}}, '))
+  const args = ['policy', 'migrate', '-f', file('mesh.yaml'), '-f', file('tokens.yaml')]
+  const { code, out, err } = await run(...args)
+  expect([code, err]).toEqual([0, expect.stringMatching(/^proven alike/)])
+  const [token = ''] = out.split('---\n')
+  expect(token).toContain('kind: RequestAuthentication')
+  expect(token).toContain('name: jwt-reviews')
+  expect(token).toContain('targetRefs:')
+  expect(token).not.toContain('selector')
+  await writeFile(file('tokens-after.yaml'), out)
+  expect(await run(...args, '--after', file('tokens-after.yaml'))).toMatchObject({ code: 0, out: '' })
+  await writeFile(file('other-keys.yaml'), out.replace('issuer.example/keys', 'issuer.example/others'))
+  const other = await run(...args, '--after', file('other-keys.yaml'))
+  expect(other.code).toBe(1)
+  expect(other.err).toContain(
+    'undecided: bookinfo/reviews through waypoint bookinfo/waypoint: the rules on tokens are not the same',
+  )
+})
+
 it('needs to know the workloads: 2', async () => {
   expect((await run('policy', 'migrate', '-f', file('policies.yaml'))).code).toBe(2)
 })

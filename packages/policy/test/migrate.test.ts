@@ -7,6 +7,7 @@ import {
   type MeshService,
   type MeshWorkload,
   proveMigration,
+  type RequestAuthentication,
   rewritePolicies,
 } from '@ambient/policy'
 import { document } from './fixtures.ts'
@@ -181,6 +182,153 @@ describe('proveMigration', () => {
     )
     expect(changes).toMatchObject([
       { workload: 'bookinfo/reviews', through: 'waypoint bookinfo/waypoint', before: 'allow', after: 'deny' },
+    ])
+  })
+})
+
+describe('RequestAuthentications', () => {
+  const tokens = (
+    namespace: string,
+    spec: RequestAuthentication['spec'],
+    name = 'jwt',
+  ): RequestAuthentication => ({
+    kind: 'RequestAuthentication',
+    metadata: { namespace, name, labels: {}, annotations: {} },
+    spec,
+  })
+  const rule = { issuer: 'https://issuer.example', jwks: '{"keys":[]}' }
+  const JWT = tokens('bookinfo', { selector: { matchLabels: { app: 'reviews' } }, jwtRules: [rule] })
+  const NEEDS_TOKEN = sidecar('bookinfo', {
+    selector: { matchLabels: { app: 'reviews' } },
+    rules: [{ from: [{ source: { requestPrincipals: ['https://issuer.example/*'] } }] }],
+  })
+
+  function migrateTokens(
+    policies: readonly AuthorizationPolicy[],
+    before: readonly RequestAuthentication[],
+    { of = mesh, after = undefined as readonly RequestAuthentication[] | undefined } = {},
+  ) {
+    const written = rewritePolicies(policies, of, { ...options, requestAuthentications: before })
+    const proof = proveMigration(
+      { authorizationPolicies: policies, requestAuthentications: before },
+      {
+        authorizationPolicies: written.policies,
+        requestAuthentications: after ?? written.requestAuthentications,
+      },
+      of,
+      options,
+    )
+    return { ...written, proof }
+  }
+
+  it('become one per service, at its waypoint', () => {
+    const { requestAuthentications, problems } = migrateTokens([], [JWT])
+    expect(problems).toEqual([])
+    expect(requestAuthentications).toEqual([
+      {
+        kind: 'RequestAuthentication',
+        metadata: { namespace: 'bookinfo', name: 'jwt-reviews', labels: {}, annotations: {} },
+        spec: { jwtRules: [rule], targetRefs: [{ group: '', kind: 'Service', name: 'reviews' }] },
+      },
+    ])
+  })
+
+  it.each<readonly [string, readonly AuthorizationPolicy[], readonly RequestAuthentication[]]>([
+    ['with a policy that asks for a token', [NEEDS_TOKEN], [JWT]],
+    ['with a policy of L4', [sidecar('bookinfo', { rules: [{ from: from('httpbin') }] })], [JWT]],
+    [
+      'with a DENY of L4',
+      [sidecar('bookinfo', { action: 'DENY', rules: [{ from: from('httpbin') }] })],
+      [JWT],
+    ],
+    ['alone', [], [JWT]],
+    ['of the namespace', [NEEDS_TOKEN], [tokens('bookinfo', { jwtRules: [rule] })]],
+    [
+      'of a namespace and of the root namespace, of one name',
+      [NEEDS_TOKEN],
+      [
+        tokens('bookinfo', { jwtRules: [rule] }),
+        tokens('istio-system', {
+          selector: { matchLabels: { app: 'reviews' } },
+          jwtRules: [{ issuer: 'b', audiences: ['x'] }],
+        }),
+      ],
+    ],
+    ['without rules', [], [tokens('bookinfo', {})]],
+  ])('%s decide alike', (_, policies, before) => {
+    const { problems, proof, requestAuthentications } = migrateTokens(policies, before)
+    expect(problems).toEqual([])
+    expect(proof).toMatchObject({ result: 'equal', changes: [], undecided: [] })
+    const names = requestAuthentications.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`)
+    expect(new Set(names).size).toBe(before.length)
+  })
+
+  it('that stay where they are refuse nothing any more, and nobody is believed', () => {
+    const { proof } = migrateTokens([NEEDS_TOKEN], [JWT], { after: [JWT] })
+    expect(proof.changes).toMatchObject([
+      { through: 'waypoint bookinfo/waypoint', before: 'allow', after: 'deny' },
+    ])
+    const alone = migrateTokens([], [JWT], { after: [JWT] }).proof
+    expect([alone.result, alone.undecided]).toEqual([
+      'undecided',
+      [
+        expect.stringMatching(
+          /^bookinfo\/reviews through waypoint bookinfo\/waypoint: the rules on tokens are not the same \(issuers before: https:\/\/issuer.example; after: none\)/,
+        ),
+      ],
+    ])
+  })
+
+  it('with other rules of the same issuer are undecided', () => {
+    const other = tokens('bookinfo', {
+      targetRefs: [{ group: '', kind: 'Service', name: 'reviews' }],
+      jwtRules: [{ ...rule, audiences: ['web'] }],
+    })
+    expect(migrateTokens([NEEDS_TOKEN], [JWT], { after: [other] }).proof.result).toBe('undecided')
+    const slower = tokens('bookinfo', { ...other.spec, jwtRules: [{ ...rule, timeoutMs: 1 }] })
+    expect(migrateTokens([NEEDS_TOKEN], [JWT], { after: [slower] }).proof.result).toBe('equal')
+  })
+
+  it('around a waypoint that anybody may go around are undecided', () => {
+    const { requestAuthentications } = migrateTokens([], [JWT])
+    const proof = proveMigration(
+      { authorizationPolicies: [], requestAuthentications: [JWT] },
+      { authorizationPolicies: [], requestAuthentications },
+      mesh,
+      options,
+    )
+    expect(proof.undecided).toEqual([
+      expect.stringContaining('bookinfo/reviews through ztunnel: the rules on tokens'),
+    ])
+  })
+
+  it('for workloads without a waypoint are told, and stay', () => {
+    const before = tokens('httpbin', { jwtRules: [rule] })
+    const { problems, proof, requestAuthentications } = migrateTokens([HTTPBIN], [before])
+    expect(problems).toEqual([
+      'RequestAuthentication httpbin/jwt is for httpbin/httpbin, which no waypoint is before: there nobody looks at tokens',
+    ])
+    expect(requestAuthentications).toEqual([before])
+    expect(proof.result).toBe('undecided')
+  })
+
+  it('for some workloads of a service are undecided for the others', () => {
+    const second = {
+      ...workload('bookinfo', 'reviews'),
+      name: 'reviews-2',
+      labels: { app: 'reviews', v: '2' },
+    }
+    const of = {
+      ...mesh,
+      workloads: [...mesh.workloads, second],
+      services: mesh.services.map(one =>
+        one.name === 'reviews' ? { ...one, workloads: [...one.workloads, 'bookinfo/reviews-2'] } : one,
+      ),
+    }
+    const before = tokens('bookinfo', { selector: { matchLabels: { v: '2' } }, jwtRules: [rule] })
+    const { proof } = migrateTokens([], [before], { of })
+    expect(proof.undecided).toEqual([
+      expect.stringMatching(/^bookinfo\/reviews through waypoint .*before: none; after: https:/),
     ])
   })
 })

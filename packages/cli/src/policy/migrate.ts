@@ -24,12 +24,14 @@ Examples:
 their labels, Deployments or Pods, Services, Gateways of waypoints. Each policy becomes
 one per service at its waypoint, which sees the caller, and stays at the ztunnel as far
 as L4 goes, with the waypoint let through. Where HTTP is judged the waypoint alone is
-let in.
+let in. So it is where tokens are: each RequestAuthentication becomes one per service at
+its waypoint, because no ztunnel looks at tokens.
 
 The proof compares, for each workload, port and way to it, what its sidecar decides now
 with what waypoint and ztunnel will decide, over every request of callers with an
-identity; around a waypoint it looks for what is allowed and was not. --after proves
-policies that somebody else wrote instead.
+identity; around a waypoint it looks for what is allowed and was not. Tokens are refused
+alike where the rules are the same, and undecided otherwise. --after proves policies and
+RequestAuthentications that somebody else wrote instead.
 
 Exit code 0: proven alike; 1: something changes, is undecided, or cannot be said;
 2: the command line or a document is wrong.
@@ -63,20 +65,27 @@ async function migrate(options: MigrateCommandOptions, host: CliHost): Promise<n
       'AMBIENT_E_CLI_USAGE',
       silent ?? 'no workloads in these files: without Deployments or Pods there is nothing to prove',
     )
-  const written = rewritePolicies(before.authorizationPolicies, mesh, { rootNamespace, trustDomain })
+  const { requestAuthentications } = before
+  const written = rewritePolicies(before.authorizationPolicies, mesh, {
+    rootNamespace,
+    trustDomain,
+    requestAuthentications,
+  })
   const given =
     options.after === undefined
       ? undefined
       : await readPolicyDocuments(options.after, host, { emptySelector: 'warned' })
-  const policies = given?.authorizationPolicies ?? written.policies
+  const after = given ?? {
+    ...before,
+    authorizationPolicies: written.policies,
+    requestAuthentications: written.requestAuthentications,
+  }
+  const documents = [...after.requestAuthentications, ...after.authorizationPolicies]
   const problems = given === undefined ? written.problems : []
-  const proof = proveMigration(before, { ...before, ...given, authorizationPolicies: policies }, mesh, {
-    rootNamespace,
-    trustDomain,
-  })
+  const proof = proveMigration(before, { ...before, ...after }, mesh, { rootNamespace, trustDomain })
   if (options.output === 'json')
-    host.stdout(`${JSON.stringify({ policies: policies.map(toManifest), problems, proof }, undefined, 2)}\n`)
-  else if (given === undefined) host.stdout(toYaml(policies))
+    host.stdout(`${JSON.stringify({ policies: documents.map(toManifest), problems, proof }, undefined, 2)}\n`)
+  else if (given === undefined) host.stdout(toYaml(documents))
   host.stderr([...problems.map(text => `problem: ${text}\n`), proofText(proof)].join(''))
   return proof.result === 'equal' && problems.length === 0 ? EXIT_OK : EXIT_FAILED
 }

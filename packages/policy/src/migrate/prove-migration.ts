@@ -14,12 +14,13 @@ import {
 import type { PolicyRequest } from '../evaluator/request.ts'
 import type { Enforcer, PolicyDialect } from '../evaluator/verdict.ts'
 import { limits } from '../limits.ts'
-import { compare, type Entry } from '../symbolic/compare.ts'
+import { tokenDoubt, tokenRulesOf } from './prove-tokens.ts'
+import { compare, type Entry, type Region } from '../symbolic/compare.ts'
 import { type Atom, type Formula, Formulas } from '../symbolic/formula.ts'
 import { type PolicyEntry, policyModel } from '../symbolic/policy-model.ts'
 import { textHolds } from '../symbolic/text-automaton.ts'
 import { textDimension } from '../symbolic/text-dimensions.ts'
-import { witnessOf } from '../symbolic/witness.ts'
+import { witnessOf, type WitnessOptions } from '../symbolic/witness.ts'
 import { keyOfNamed, type MeshFacts, type MeshService, type MeshWorkload } from '../where/mesh-facts.ts'
 
 export interface MigrationChange {
@@ -107,52 +108,84 @@ function waysTo(workload: MeshWorkload, mesh: MeshFacts, options: MigrateOptions
 
 function compareWay(way: Way, proving: Proving): Pick<MigrationProof, 'changes' | 'undecided'> {
   const formulas = new Formulas()
-  const { pathNormalization = 'BASE', maxSteps = limits.maxDiffSteps } = proving.options
-  const kind = 'workload' as const
   const before = verdictFormula(
-    fixed(model('before', way.dialect, kind, proving, formulas), placeOf(way), formulas),
+    fixed(model('before', way.dialect, 'workload', proving, formulas), placeOf(way), formulas),
     formulas,
   )
   const after = afterFormula(way, proving, formulas)
+  const searchOf = searchAlong(way, proving, formulas)
+  const result = searchOf(before, after)
+  const name = `${keyOfNamed(way.workload)} through ${throughOf(way)}`
+  const doubt = doubtOf(way, proving)
+  // Where nothing comes in at all no token does.
+  const doubted = doubt !== undefined && searchOf(formulas.never, after).isOther
+  return {
+    changes: result.regions.flatMap(region => changeOf(region, way, proving) ?? []),
+    undecided: [
+      ...(result.complete ? [] : [`${name}: more than ${maxStepsOf(proving)} steps`]),
+      ...(doubted ? [`${name}: ${doubt}`] : []),
+    ],
+  }
+}
+
+function searchAlong(way: Way, proving: Proving, formulas: Formulas) {
+  const place = witnessPlace(way, proving)
   const asked = askedFormula(way, formulas)
   const side = (formula: Formula): readonly Entry<undefined>[] => [
     { formula: formulas.not(asked), outcome: 'deny', label: undefined, name: '' },
     { formula, outcome: 'allow', label: undefined, name: '' },
     { formula: formulas.always, outcome: 'deny', label: undefined, name: '' },
   ]
-  const place = { kind, dialect: way.dialect, pathNormalization }
-  const result = compare(side(before), side(after), {
-    formulas,
-    pathNormalization,
-    maxSteps,
-    maxRegions: limits.maxDiffRegions,
-    possible: choices => witnessOf(choices, place) !== undefined,
-  })
-  const name = keyOfNamed(way.workload)
-  const through = way.service?.waypoint === undefined ? 'ztunnel' : `waypoint ${way.service.waypoint}`
-  const changes = result.regions.flatMap(region => {
-    const witness = witnessOf(region.choices, place)
-    const [was, is] = [region.before.outcome, region.after.outcome]
-    if (witness === undefined || (way.around.length > 0 && is === 'deny')) return []
-    const constraint = constraintWords(region.choices)
-    const { namespace, labels, name: workload } = way.workload
-    const { ip, port: found } = witness.request.destination
-    const port = way.port?.workload ?? found
-    const destination = { namespace, workload, labels, port, ...(ip === undefined ? {} : { ip }) }
-    const change: MigrationChange = {
-      workload: name,
-      through,
-      before: was === 'allow' ? 'allow' : 'deny',
-      after: is === 'allow' ? 'allow' : 'deny',
-      constraint,
-      witness: { ...witness.request, destination },
-    }
-    return [change]
-  })
-  return {
-    changes,
-    undecided: result.complete ? [] : [`${name} through ${through}: more than ${maxSteps} steps`],
+  return (before: Formula, after: Formula) => {
+    const { regions, complete } = compare(side(before), side(after), {
+      formulas,
+      pathNormalization: place.pathNormalization,
+      maxSteps: maxStepsOf(proving),
+      maxRegions: limits.maxDiffRegions,
+      possible: choices => witnessOf(choices, place) !== undefined,
+    })
+    return { regions, complete, isOther: regions.length > 0 || !complete }
   }
+}
+
+function maxStepsOf({ options }: Proving): number {
+  return options.maxSteps ?? limits.maxDiffSteps
+}
+
+function witnessPlace({ dialect }: Way, { options }: Proving): WitnessOptions {
+  return { kind: 'workload', dialect, pathNormalization: options.pathNormalization ?? 'BASE' }
+}
+
+function throughOf({ service }: Way): string {
+  return service?.waypoint === undefined ? 'ztunnel' : `waypoint ${service.waypoint}`
+}
+
+function changeOf(region: Region<undefined>, way: Way, proving: Proving): MigrationChange | undefined {
+  const witness = witnessOf(region.choices, witnessPlace(way, proving))
+  const [was, is] = [region.before.outcome, region.after.outcome]
+  if (witness === undefined || (way.around.length > 0 && is === 'deny')) return undefined
+  const { namespace, labels, name: workload } = way.workload
+  const { ip, port: found } = witness.request.destination
+  const port = way.port?.workload ?? found
+  const destination = { namespace, workload, labels, port, ...(ip === undefined ? {} : { ip }) }
+  return {
+    workload: keyOfNamed(way.workload),
+    through: throughOf(way),
+    before: was === 'allow' ? 'allow' : 'deny',
+    after: is === 'allow' ? 'allow' : 'deny',
+    constraint: constraintWords(region.choices),
+    witness: { ...witness.request, destination },
+  }
+}
+
+/** Tokens are of HTTP. */
+function doubtOf(
+  { dialect, workload, service }: Way,
+  { before, after, options }: Proving,
+): string | undefined {
+  if (dialect !== 'envoy-http') return undefined
+  const { rootNamespace } = options
+  return tokenDoubt(tokenRulesOf(workload, service, { before, after, rootNamespace }))
 }
 
 /** Through a waypoint: it says yes to the caller, and the ztunnel to the waypoint. */

@@ -3,6 +3,8 @@
  * and at the ztunnel what it can judge, with the waypoint let through.
  */
 import type { AuthorizationPolicy, PolicyRuleSpec, PolicySource } from '../documents/authorization-policy.ts'
+import type { RequestAuthentication } from '../documents/request-authentication.ts'
+import { onlyByWaypoint, refusesTokens, rewriteTokens } from './rewrite-tokens.ts'
 import {
   keyOfNamed,
   type MeshFacts,
@@ -18,8 +20,15 @@ export interface MigrateOptions {
   readonly trustDomain: string
 }
 
+export interface RewriteOptions extends MigrateOptions {
+  /** Of the sidecars, to be moved too. Default: none. */
+  readonly requestAuthentications?: readonly RequestAuthentication[]
+}
+
 export interface Rewritten {
   readonly policies: readonly AuthorizationPolicy[]
+  /** For waypoints: no ztunnel looks at tokens. */
+  readonly requestAuthentications: readonly RequestAuthentication[]
   /** What the new policies cannot say, and what is missing in the mesh for them. */
   readonly problems: readonly string[]
 }
@@ -27,9 +36,16 @@ export interface Rewritten {
 export function rewritePolicies(
   policies: readonly AuthorizationPolicy[],
   mesh: MeshFacts,
-  options: MigrateOptions,
+  options: RewriteOptions,
 ): Rewritten {
-  const problems: string[] = []
+  const { rootNamespace, requestAuthentications: documents = [] } = options
+  const { requestAuthentications, problems: ofTokens } = rewriteTokens(documents, mesh, {
+    rootNamespace,
+    servicesOf: workloads => servicesOf(workloads, mesh),
+  })
+  const problems: string[] = [...ofTokens]
+  const isGuarded = (workload: MeshWorkload): boolean =>
+    refusesTokens(documents, workload, rootNamespace) && servicesOf([workload], mesh).length > 0
   const rewritten = policies.flatMap(policy => {
     if ((policy.spec.targetRefs?.length ?? 0) > 0) return [policy]
     const workloads = mesh.workloads.filter(workload => selects(policy, workload, options))
@@ -47,7 +63,7 @@ export function rewritePolicies(
         `${keyOfNamed(policy.metadata)} has fields that no ztunnel can judge, and is for ${bare.map(keyOfNamed).join(', ')} too, which no waypoint is before`,
       )
     const copies = services.map(service => atWaypoint(policy, service))
-    const http = concernsHttp(workloads, policies, options)
+    const http = concernsHttp(workloads, policies, options) || workloads.every(isGuarded)
     const allow = (policy.spec.action ?? 'ALLOW') === 'ALLOW'
     // Only those behind a waypoint are to let it in.
     if (allow && !http && bare.length > 0)
@@ -55,7 +71,18 @@ export function rewritePolicies(
     const l4 = atZtunnel(policy, principalsOf(services, mesh, options), http)
     return [...copies, ...(l4 === undefined ? [] : [l4])]
   })
-  return { policies: rewritten, problems }
+  const open = mesh.workloads.filter(
+    workload => isGuarded(workload) && !policies.some(policy => closes(policy, workload, options)),
+  )
+  const closed = open.map(one => onlyByWaypoint(one, principalsOf(servicesOf([one], mesh), mesh, options)))
+  return { policies: [...rewritten, ...closed], requestAuthentications, problems }
+}
+
+/** Whether what becomes of the policy at the ztunnel is an ALLOW, beside which nothing else comes in. */
+function closes(policy: AuthorizationPolicy, workload: MeshWorkload, options: MigrateOptions): boolean {
+  const { action = 'ALLOW', targetRefs = [] } = policy.spec
+  const allows = action === 'ALLOW' || (action !== 'AUDIT' && needsWaypoint(policy))
+  return targetRefs.length === 0 && allows && selects(policy, workload, options)
 }
 
 function selects(
