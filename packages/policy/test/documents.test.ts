@@ -285,9 +285,9 @@ status: {conditions: []}
 `)
     expect(lines.map(line => line.split(':').slice(0, 3).join(':'))).toEqual([
       'p.yaml:5:11',
-      'p.yaml:8:5',
       'p.yaml:7:33',
       'p.yaml:7:36',
+      'p.yaml:8:5',
     ])
   })
 })

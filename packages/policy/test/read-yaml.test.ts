@@ -151,9 +151,9 @@ describe('YamlReader', () => {
     expect(object?.get('l')?.list(item => item.string())).toEqual(['b'])
     object?.required('z')
     expect(lines(problems)).toEqual([
+      'f.yaml:1:1: error: the field "z" is required',
       'f.yaml:3:4: error: m: expected one of STRICT, PERMISSIVE (did you mean STRICT?), found the string "stric"',
       'f.yaml:5:3: error: l[0]: expected a string, found the number 1',
-      'f.yaml:1:1: error: the field "z" is required',
     ])
     expect(problems[0]?.resource).toBe('T s/n')
   })
@@ -178,4 +178,27 @@ it.each([
   const { documents, problems } = readYaml(text, 'f')
   expect(documents).toEqual([])
   expect(lines(problems)).toEqual([problem])
+})
+
+it('tells problems from the top, whatever was read first', () => {
+  const text = `apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: a, namespace: shop }
+spec:
+  mtls: { mode: stric }
+  mtsl: {}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: b, namespace: shop }
+spec:
+  action: ALLOWW
+  ruels: []
+`
+  const places = (problems: ReturnType<typeof readPolicies>['problems']): string[] =>
+    problems.map(({ line, column }) => `${line}:${column}`)
+  expect(places(readPolicies(text, 'f').problems)).toEqual(['5:17', '6:3', '12:11', '13:3'])
+  const { documents, problems } = readYaml(text, 'f')
+  for (const { root } of [...documents].reverse()) root.object([])
+  expect(places(problems)).toEqual(['1:1', '2:1', '3:1', '4:1', '8:1', '9:1', '10:1', '11:1'])
 })

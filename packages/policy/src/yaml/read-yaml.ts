@@ -19,7 +19,7 @@ export interface YamlDocument {
 export interface YamlFile {
   /** Documents without syntax errors; empty ones are left out, the items of a `kind: List` are documents. */
   readonly documents: readonly YamlDocument[]
-  /** Findings in the whole file so far, in the order they were found. Grows while its documents are read. */
+  /** Findings in the whole file so far, in order of lines and columns. Grows while its documents are read. */
   readonly problems: readonly Problem[]
 }
 
@@ -43,12 +43,20 @@ export function readYaml(text: string, file: string): YamlFile {
   // Counted apart: an error must not get lost behind warnings, or its document would be missing without a word.
   const counts = { error: 0, warning: 0 }
   const add = (problem: Problem): void => {
-    if (++counts[problem.severity] <= limits.maxProblems) problems.push(problem)
+    if (++counts[problem.severity] <= limits.maxProblems) insert(problems, problem)
   }
   const roots = composeYaml(body, (offset, message) =>
     add({ file, ...position(offset), message, severity: 'error' }),
   )
   return { documents: roots.flatMap(itemsOf).map(node => openDocument(node, file, position, add)), problems }
+}
+
+/** Documents are read in an order of their own, and their fields too; a person reads from the top. */
+function insert(problems: Problem[], problem: Problem): void {
+  const next = problems.findIndex(
+    ({ line, column }) => line > problem.line || (line === problem.line && column > problem.column),
+  )
+  problems.splice(next < 0 ? problems.length : next, 0, problem)
 }
 
 function openDocument(
