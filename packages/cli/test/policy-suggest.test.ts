@@ -3,7 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { run } from './host.ts'
+import { PassThrough } from 'node:stream'
+import { runCli } from '../src/index.ts'
+import { run, testHost } from './host.ts'
 
 const call = (account: string, method: string, path: string) => ({
   source: { principal: `cluster.local/ns/ui/sa/${account}`, ip: '10.0.0.1' },
@@ -94,4 +96,34 @@ it('refuses a record that it cannot read: 2', async () => {
   const { code, err } = await run('policy', 'suggest', '--recorded', file('bad.jsonl'))
   expect([code, err]).toEqual([2, expect.stringContaining('bad.jsonl:1')])
   expect((await run('policy', 'suggest', '--recorded', file('none.jsonl'))).code).toBe(2)
+})
+
+it('refuses a record of nothing, and what-if says so: there is nothing to prove', async () => {
+  const given = testHost()
+  const stdin = new PassThrough()
+  stdin.end('')
+  const code = await runCli(['policy', 'suggest', '--recorded', '-'], { ...given.host, input: stdin })
+  expect([code, given.out(), given.err()]).toEqual([
+    2,
+    '',
+    'error: --recorded: no traffic in standard input [AMBIENT_E_CLI_USAGE]\n',
+  ])
+  await writeFile(file('start.log'), 'info starting\n')
+  const passedOver = await run('policy', 'suggest', '--recorded', file('start.log'))
+  expect([passedOver.code, passedOver.out, passedOver.err]).toEqual([
+    2,
+    '',
+    `note: ${file('start.log')}: 1 line is no traffic that arrived and was let in
+error: --recorded: no traffic in ${file('start.log')} [AMBIENT_E_CLI_USAGE]
+`,
+  ])
+  await writeFile(file('any.yaml'), '')
+  const whatIf = await run('policy', 'what-if', '-f', file('any.yaml'), '--recorded', file('start.log'))
+  expect(whatIf.code).toBe(0)
+  expect(whatIf.err).toContain(`note: --recorded: no traffic in ${file('start.log')}\n`)
+})
+
+it('counts one policy as one', async () => {
+  const { err } = await run('policy', 'suggest', '--recorded', file('ztunnel.log'))
+  expect(err).toMatch(/^1 policy; 1 of 1 recorded/)
 })

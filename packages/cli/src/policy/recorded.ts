@@ -16,15 +16,26 @@ export async function readRecordedFiles(
     const { requests: found, passedOver } = await readOne(path, host)
     requests.push(...found)
     if (passedOver > 0)
-      host.stderr(`note: ${path}: ${passedOver} lines are no traffic that arrived and was let in\n`)
+      host.stderr(
+        `note: ${nameOf(path)}: ${passedOver} ${passedOver === 1 ? 'line is' : 'lines are'} no traffic that arrived and was let in\n`,
+      )
   }
   return requests
+}
+
+/** Of a record without a request: nothing can be said of it. */
+export function noTraffic(paths: readonly string[]): string {
+  return `--recorded: no traffic in ${paths.map(nameOf).join(', ')}`
+}
+
+function nameOf(path: string): string {
+  return path === '-' ? 'standard input' : path
 }
 
 async function readOne(path: string, host: CliHost): Promise<ReturnType<typeof readRecorded>> {
   const written = await readText(path, host)
   try {
-    return readRecorded(written, path === '-' ? 'standard input' : path)
+    return readRecorded(written, nameOf(path))
   } catch (cause) {
     if (!(cause instanceof PolicyError)) throw cause
     throw new CliError('AMBIENT_E_CLI_USAGE', `--recorded: ${cause.message}`, { cause })

@@ -9,7 +9,7 @@ import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK } from '../host.ts'
 import { requestText } from './diff.ts'
 import { addMeshOptions, evaluatorOptions, type MeshOptions } from './mesh-options.ts'
-import { readRecordedFiles } from './recorded.ts'
+import { noTraffic, readRecordedFiles } from './recorded.ts'
 
 const EXAMPLES = `
 Examples:
@@ -26,7 +26,7 @@ workload, by its label app or, without labels, of its namespace.
 runs: recorded requests are allowed, the same with one field changed are denied.
 
 Exit code 0: every recorded request is allowed, and at least 95 % of those that differ in
-one field are not; 1: otherwise; 2: the command line or a record is wrong.
+one field are not; 1: otherwise; 2: the command line or a record is wrong, or empty.
 `
 
 /** Templates let in what nobody recorded; more than so much is no least privilege. */
@@ -54,6 +54,7 @@ export function registerPolicySuggest(policy: Command, context: CommandContext):
 
 async function suggest(options: SuggestCommandOptions, host: CliHost): Promise<number> {
   const recorded = await readRecordedFiles(options.recorded, host)
+  if (recorded.length === 0) throw new CliError('AMBIENT_E_CLI_USAGE', noTraffic(options.recorded))
   const suggestion = suggestPolicies(recorded, {
     ...evaluatorOptions(options),
     pathTemplates: options.pathTemplates === true,
@@ -85,7 +86,7 @@ function proofText({ policies, proof }: Suggestion): string {
   const { recorded, notAllowed, mutants, allowedMutants } = proof
   const denied = mutants - allowedMutants.length
   return [
-    `${policies.length} policies; ${recorded - notAllowed.length} of ${recorded} recorded requests are allowed; ${denied} of ${mutants} that differ in one field are denied\n`,
+    `${policies.length} ${policies.length === 1 ? 'policy' : 'policies'}; ${recorded - notAllowed.length} of ${recorded} recorded requests are allowed; ${denied} of ${mutants} that differ in one field are denied\n`,
     ...notAllowed.map(request => `  not allowed: ${requestText(request)}\n`),
     ...allowedMutants.map(
       ({ field, request }) => `  allowed with another ${field}: ${requestText(request)}\n`,

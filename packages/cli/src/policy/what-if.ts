@@ -7,7 +7,7 @@ import { type OutputFormat, render } from '../output.ts'
 import { requestText } from './diff.ts'
 import { addMeshOptions, DIALECTS, evaluatorOptions, type MeshOptions } from './mesh-options.ts'
 import { readPolicyDocuments } from './read-documents.ts'
-import { readRecordedFiles } from './recorded.ts'
+import { noTraffic, readRecordedFiles } from './recorded.ts'
 
 const EXAMPLES = `
 Examples:
@@ -49,6 +49,7 @@ export function registerPolicyWhatIf(policy: Command, context: CommandContext): 
 async function run(options: WhatIfCommandOptions, host: CliHost): Promise<number> {
   const documents = await readPolicyDocuments(options.file, host, { emptySelector: 'warned' })
   const recorded = await readRecordedFiles(options.recorded, host)
+  if (recorded.length === 0) host.stderr(`note: ${noTraffic(options.recorded)}\n`)
   const found = whatIf(documents, recorded, {
     ...evaluatorOptions(options),
     ...(options.dialect === undefined ? {} : { dialect: options.dialect }),
