@@ -29,19 +29,23 @@ export function tokenStep(
   http: RequestHttp,
   rules: readonly JwtRule[],
 ): TokenStep {
-  const asIs = { http, jwt: undefined, edited: NOTHING }
-  if (rules.length === 0) return { ...asIs, ignored: given && 'issuer' }
+  if (rules.length === 0) return { http, jwt: undefined, ignored: given && 'issuer', edited: NOTHING }
   const headers = headersOf(http)
   const { method, authority, path } = http
   const header = (name: string): readonly string[] => headers.get(name) ?? []
   const request: JwtRequest = { method, scheme: 'http', authority, path, header }
-  if (isPreflight(request)) return { ...asIs, ignored: given && 'preflight' }
-  const rule = given && acceptingRule(given.payload, rules)
-  const { edits, edited } = editsOf(request, rule, given?.payload, rules)
+  const preflight = isPreflight(request)
+  const rule = preflight ? undefined : given && acceptingRule(given.payload, rules)
+  const clean = rules.flatMap(outputHeaders).filter(name => header(name).length > 0)
+  const edits =
+    rule === undefined || given === undefined
+      ? { removeHeaders: clean, setHeaders: [] }
+      : editsOf(request, rule, given.payload, clean)
+  const edited = editedBy(edits)
   return {
     http: edited.size === 0 ? http : applied(http, headers, edits),
     jwt: given && rule && claimsOf(given.payload, rule),
-    ignored: given !== undefined && rule === undefined ? 'issuer' : undefined,
+    ignored: given === undefined || rule !== undefined ? undefined : preflight ? 'preflight' : 'issuer',
     edited,
   }
 }
@@ -68,25 +72,19 @@ function takesAudience(found: unknown, audiences: readonly string[] = []): boole
 
 function editsOf(
   request: JwtRequest,
-  rule: JwtRule | undefined,
-  payload: Readonly<Record<string, unknown>> | undefined,
-  rules: readonly JwtRule[],
-): { readonly edits: JwtEdits; readonly edited: ReadonlySet<string> } {
-  // Envoy asks one rule after the other, and cleans for each that it asks.
-  const asked = rule === undefined ? rules : rules.slice(0, rules.indexOf(rule) + 1)
-  const clean = asked.flatMap(outputHeaders).filter(name => request.header(name).length > 0)
-  if (rule === undefined || payload === undefined)
-    return { edits: { removeHeaders: clean, setHeaders: [] }, edited: new Set(clean) }
-  // It leaves cookies as they are.
-  const found = findTokens(
-    request,
-    locationsOf(rule).filter(location => location.in !== 'cookie'),
-  )
+  rule: JwtRule,
+  payload: Readonly<Record<string, unknown>>,
+  clean: readonly string[],
+): JwtEdits {
+  // Envoy leaves cookies as they are.
+  const places = locationsOf(rule).filter(location => location.in !== 'cookie')
   const token = outputHeaders(rule).length === 0 ? undefined : payloadOf(payload)
-  const edits = editsOfToken(request, { rule, token, found }, clean)
-  const set = edits.setHeaders.map(([name]) => name)
-  const path = edits.path === undefined ? [] : [':path']
-  return { edits, edited: new Set([...edits.removeHeaders, ...set, ...path]) }
+  return editsOfToken(request, { rule, token, found: findTokens(request, places) }, clean)
+}
+
+function editedBy({ removeHeaders, setHeaders, path }: JwtEdits): ReadonlySet<string> {
+  const set = setHeaders.map(([name]) => name)
+  return new Set([...removeHeaders, ...set, ...(path === undefined ? [] : [':path'])])
 }
 
 function applied(
