@@ -44,8 +44,12 @@ export function rewritePolicies(
     servicesOf: workloads => servicesOf(workloads, mesh),
   })
   const problems: string[] = [...ofTokens]
-  const isGuarded = (workload: MeshWorkload): boolean =>
-    refusesTokens(documents, workload, rootNamespace) && servicesOf([workload], mesh).length > 0
+  // By tokens at their sidecars, and with a waypoint that can take that over.
+  const guarded = new Set(
+    mesh.workloads.filter(
+      one => refusesTokens(documents, one, rootNamespace) && servicesOf([one], mesh).length > 0,
+    ),
+  )
   const rewritten = policies.flatMap(policy => {
     if ((policy.spec.targetRefs?.length ?? 0) > 0) return [policy]
     const workloads = mesh.workloads.filter(workload => selects(policy, workload, options))
@@ -63,7 +67,7 @@ export function rewritePolicies(
         `${keyOfNamed(policy.metadata)} has fields that no ztunnel can judge, and is for ${bare.map(keyOfNamed).join(', ')} too, which no waypoint is before`,
       )
     const copies = services.map(service => atWaypoint(policy, service))
-    const http = concernsHttp(workloads, policies, options) || workloads.every(isGuarded)
+    const http = concernsHttp(workloads, policies, options) || workloads.every(one => guarded.has(one))
     const allow = (policy.spec.action ?? 'ALLOW') === 'ALLOW'
     // Only those behind a waypoint are to let it in.
     if (allow && !http && bare.length > 0)
@@ -71,9 +75,7 @@ export function rewritePolicies(
     const l4 = atZtunnel(policy, principalsOf(services, mesh, options), http)
     return [...copies, ...(l4 === undefined ? [] : [l4])]
   })
-  const open = mesh.workloads.filter(
-    workload => isGuarded(workload) && !policies.some(policy => closes(policy, workload, options)),
-  )
+  const open = [...guarded].filter(one => !policies.some(policy => closes(policy, one, options)))
   const closed = open.map(one => onlyByWaypoint(one, principalsOf(servicesOf([one], mesh), mesh, options)))
   return { policies: [...rewritten, ...closed], requestAuthentications, problems }
 }
