@@ -202,3 +202,9 @@ spec:
   for (const { root } of [...documents].reverse()) root.object([])
   expect(places(problems)).toEqual(['1:1', '2:1', '3:1', '4:1', '8:1', '9:1', '10:1', '11:1'])
 })
+
+it('composes document by document: one that is too deep takes none before it away', () => {
+  const { documents, problems } = readYaml(`a: 1\n---\n${'['.repeat(200)}${']'.repeat(200)}\n`, 'f')
+  expect(documents.map(({ root }) => root.toJson())).toEqual([{ a: 1 }])
+  expect(lines(problems)).toEqual([expect.stringMatching(/^f:3:\d+: error: nested deeper than \d+ levels$/)])
+})

@@ -72,28 +72,31 @@ export function composeYaml(text: string, report: Report): readonly YamlNode[] {
 
 /**
  * In two steps: the library parses without recursion, but composes with it, and a stack that ends inside a regular
- * expression takes the whole program with it. So the depth is looked at in between.
+ * expression takes the whole program with it. So the depth is looked at in between. Document by document: what the
+ * library makes of a text is a hundred times as large.
  */
-function parseDocuments(text: string, report: Report): readonly Document.Parsed[] {
+function* parseDocuments(text: string, report: Report): Generator<Document.Parsed> {
+  // The library compares each key with all before it: our own check below is linear.
+  const options = {
+    prettyErrors: false,
+    uniqueKeys: false,
+    version: '1.2',
+    schema: 'core',
+    logLevel: 'silent',
+  } as const
   try {
-    const tokens = [...new Parser().parse(text)]
-    const deep = tokens.map(tooDeep).find(found => found !== undefined)
-    if (deep !== undefined) {
-      report(deep, `nested deeper than ${limits.maxDepth} levels`)
-      return []
-    }
-    // The library compares each key with all before it: our own check below is linear.
-    const options = {
-      prettyErrors: false,
-      uniqueKeys: false,
-      version: '1.2',
-      schema: 'core',
-      logLevel: 'silent',
-    } as const
-    return [...new Composer<ParsedNode>(options).compose(tokens)]
+    yield* new Composer<ParsedNode>(options).compose(shallowOnly(new Parser().parse(text), report))
   } catch (error) {
     report(0, problemText(messageOf(error)))
-    return []
+  }
+}
+
+/** Up to the first that is nested too deep. */
+function* shallowOnly(documents: Iterable<CST.Token>, report: Report): Generator<CST.Token> {
+  for (const document of documents) {
+    const deep = tooDeep(document)
+    if (deep !== undefined) return report(deep, `nested deeper than ${limits.maxDepth} levels`)
+    yield document
   }
 }
 
