@@ -48,10 +48,14 @@ export const limits = Object.freeze({
    * ten thousand policies of which a few changed takes a hundredth of it.
    */
   maxDiffSteps: 5_000_000,
+  /** Things that one comparison tells apart (ports, headers, claims): one level of its search each, and stacks end. */
+  maxDimensions: 500,
   /** Regions of requests that one diff tells of; nobody reads more, and the rest is said to be undecided. */
   maxDiffRegions: 1000,
   /** Steps of the search behind one question of lint about one or two rules: tens of milliseconds at most. */
   maxLintSteps: 20_000,
+  /** Steps of all questions of one lint: some seconds. Past them the other rules are said to be left open. */
+  maxLintTotalSteps: 2_000_000,
   /** Pairs of rules that lint compares; past them the rest is not looked at for shadows. */
   maxLintPairs: 2_000,
   /** Pairs of rules that lint looks at, however briefly, for one that shadows another: some seconds. */

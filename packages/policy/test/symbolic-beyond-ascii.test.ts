@@ -73,6 +73,22 @@ describe('IPv4-mapped blocks', () => {
   })
 })
 
+describe('callers without an address', () => {
+  it('are in no block: a waypoint of Istio does not know where they are', () => {
+    const rule: PolicyRuleSpec = { from: [{ source: { notIpBlocks: ['0.0.0.0/0', '::/0'] } }] }
+    const found = isSatisfiable(rule, { dialect: 'envoy-http' })
+    if (found.kind !== 'satisfiable') throw new Error(found.kind)
+    expect(found.witness.source.ip).toBeUndefined()
+    const of = (blocks: object): PolicyRuleSpec => ({ from: [{ source: blocks }] })
+    expect(
+      isSatisfiable(of({ ipBlocks: ['10.0.0.0/8'], notIpBlocks: ['10.0.0.0/7'] }), { dialect: 'ztunnel' }),
+    ).toEqual({
+      kind: 'empty',
+      dimensions: ['source.ip'],
+    })
+  })
+})
+
 describe('rules that deny where HTTP is not seen', () => {
   const service = { targetRefs: [{ group: '', kind: 'Service' as const, name: 'web' }] }
   const findingsOf = (...specs: readonly AuthorizationPolicySpec[]): readonly string[] =>

@@ -18,19 +18,26 @@ export function createLocate(sources: readonly SourceText[]): Locate {
   const roots = new Map<string, YamlReader>()
   for (const { path, text } of sources)
     for (const { root, position } of readYaml(text, path).documents) roots.set(placeOf(position), root)
+  const known: KnownItems = new Map()
+  const positions = new Map<PolicyObject, ReturnType<typeof positionsOf>>()
   return (policy, path) => {
     const { source } = policy
     if (source === undefined) return undefined
     const root = roots.get(placeOf(source))
-    return root === undefined ? remembered(policy, path) : walk(root, path)
+    return root === undefined ? remembered(policy, path, positions) : walk(root, path, known)
   }
 }
+
+/** Of lists, by root and path: a list of thousands of rules is not read again for each finding in it. */
+type KnownItems = Map<YamlReader, Map<string, readonly YamlReader[]>>
 
 function placeOf({ file, line, column }: SourcePosition): string {
   return `${file}:${line}:${column}`
 }
 
-function walk(root: YamlReader, path: string): SourcePosition {
+function walk(root: YamlReader, path: string, known: KnownItems): SourcePosition {
+  const lists = known.get(root) ?? new Map<string, readonly YamlReader[]>()
+  known.set(root, lists)
   let at = root
   let position = root.position
   for (const [, name, index, quoted] of path.matchAll(/(?:^|\.)([^.[\]]+)|\[(\d+)\]|\["([^"]+)"\]/g)) {
@@ -41,7 +48,9 @@ function walk(root: YamlReader, path: string): SourcePosition {
       next = object?.get(key)
       if (next !== undefined) position = object?.keyPosition(key) ?? position
     } else if (at.kind === 'list') {
-      next = at.list(item => item)[Number(index)]
+      const items = lists.get(at.path) ?? at.list(item => item)
+      lists.set(at.path, items)
+      next = items[Number(index)]
       position = next?.position ?? position
     }
     if (next === undefined) return position
@@ -51,9 +60,14 @@ function walk(root: YamlReader, path: string): SourcePosition {
 }
 
 /** Without the text: what was remembered of the rules, and the beginning of the document. */
-function remembered(policy: PolicyObject, path: string): SourcePosition | undefined {
+function remembered(
+  policy: PolicyObject,
+  path: string,
+  known: Map<PolicyObject, ReturnType<typeof positionsOf>>,
+): SourcePosition | undefined {
   if (!isAuthorizationPolicy(policy)) return policy.source
-  const positions = positionsOf(policy)
+  const positions = known.get(policy) ?? positionsOf(policy)
+  known.set(policy, positions)
   let at = path.replace(/^spec\./, '')
   while (at !== '') {
     const found = positions.get(at)

@@ -1,6 +1,6 @@
 /** Rules that take nothing, and rules that take nothing of their own: exact, by what each of them takes. */
 import type { LintContext } from './finding.ts'
-import { hasKnownCaller, isRefuted } from './quick-answers.ts'
+import { hasKnownCaller, isRefuted, knownCaller } from './quick-answers.ts'
 import { fieldsOf } from './rule-fields.ts'
 import { canonicalText } from './structure-rules.ts'
 import { isUnmatchable } from './value-rules.ts'
@@ -15,8 +15,12 @@ import { matchesSelector, selectsAll } from '../ztunnel/selector.ts'
 
 export function checkLogic(context: LintContext): void {
   const rules = context.documents.authorizationPolicies.flatMap(policy => judgedRules(policy))
-  const budget: Budget = { pairs: limits.maxLintPairs, looks: limits.maxLintLooks }
-  const alive = rules.filter(rule => !neverMatches(rule, context))
+  const budget: Budget = {
+    pairs: limits.maxLintPairs,
+    looks: limits.maxLintLooks,
+    steps: limits.maxLintTotalSteps,
+  }
+  const alive = rules.filter(rule => !neverMatches(rule, budget, context))
   for (const group of groupsOf(alive)) report(shadowsOf(group, budget, context), group, context)
 }
 
@@ -42,6 +46,8 @@ interface JudgedRule {
   readonly text: string
   /** What it restricts, identity as one. */
   readonly keys: ReadonlySet<string>
+  /** Somebody whom it lets through, if all else is as it asks. */
+  readonly caller: string | undefined
 }
 
 function judgedRules(policy: AuthorizationPolicy): readonly JudgedRule[] {
@@ -54,6 +60,7 @@ function judgedRules(policy: AuthorizationPolicy): readonly JudgedRule[] {
       dialect: dialectOf(policy, rule),
       text: canonicalText(rule),
       keys: new Set(keys),
+      caller: knownCaller(rule, policy.metadata.namespace),
     }
   })
 }
@@ -67,7 +74,11 @@ function dialectOf(policy: AuthorizationPolicy, rule: PolicyRuleSpec): PolicyDia
   return l4EffectOf(rule, action).effect === 'as-written' ? 'ztunnel' : 'envoy-http'
 }
 
-function optionsOf({ policy, dialect }: JudgedRule, { settings }: LintContext): RuleSetOptions {
+function optionsOf(
+  { policy, dialect }: JudgedRule,
+  budget: Budget,
+  { settings }: LintContext,
+): RuleSetOptions {
   const { trustDomain, trustDomainAliases, pathNormalization } = settings
   return {
     dialect,
@@ -76,11 +87,14 @@ function optionsOf({ policy, dialect }: JudgedRule, { settings }: LintContext): 
     trustDomain,
     trustDomainAliases,
     pathNormalization,
-    maxSteps: limits.maxLintSteps,
+    maxSteps: Math.max(0, Math.min(limits.maxLintSteps, budget.steps)),
+    onSteps: steps => {
+      budget.steps -= steps
+    },
   }
 }
 
-function neverMatches(judged: JudgedRule, context: LintContext): boolean {
+function neverMatches(judged: JudgedRule, budget: Budget, context: LintContext): boolean {
   const { policy, rule, index } = judged
   const fields = fieldsOf(rule, index)
   const dimensions = fields.map(({ key }) => dimensionOf(key))
@@ -88,8 +102,13 @@ function neverMatches(judged: JudgedRule, context: LintContext): boolean {
   if (!mayContradict(dimensions)) return false
   const inWhen = fields.some(({ key, clause }) => clause === 'when' && IDENTITY.test(key))
   if (!mayContradict(others) && !inWhen && hasKnownCaller(rule, policy.metadata.namespace)) return false
-  const found = isSatisfiable(rule, optionsOf(judged, context))
-  if (found.kind === 'undecided') context.unfinished(tooHard(judged, 'can match'))
+  if (budget.steps <= 0) {
+    context.unfinished(TOO_MANY_STEPS)
+    return false
+  }
+  const options = optionsOf(judged, budget, context)
+  const found = isSatisfiable(rule, options)
+  if (found.kind === 'undecided') context.unfinished(tooHard(judged, 'can match', options))
   if (found.kind !== 'empty') return false
   const told = fields.some(
     ({ negated, key, values }) => !negated && values.every(value => isUnmatchable(key, value)),
@@ -97,17 +116,17 @@ function neverMatches(judged: JudgedRule, context: LintContext): boolean {
   const where =
     found.dimensions.length === 0 ? 'its conditions' : `its conditions on ${found.dimensions.join(', ')}`
   if (!told) {
-    const text = `no request fulfils the rule: ${where} exclude each other${matchesWithoutHttp(judged, context)}`
+    const text = `no request fulfils the rule: ${where} exclude each other${matchesWithoutHttp(judged, options)}`
     context.report('never-matches', policy, `spec.rules[${index}]`, text)
   }
   return true
 }
 
 /** What is left of the rule where its fields of HTTP are not looked at. */
-function matchesWithoutHttp(judged: JudgedRule, context: LintContext): string {
+function matchesWithoutHttp(judged: JudgedRule, options: RuleSetOptions): string {
   const dialect = dialectWithoutHttp(judged)
   if (dialect === undefined) return ''
-  const { kind } = isSatisfiable(judged.rule, { ...optionsOf(judged, context), dialect })
+  const { kind } = isSatisfiable(judged.rule, { ...options, dialect })
   return kind === 'empty' ? '' : '; where HTTP is not seen it may match: what asks for HTTP is left out there'
 }
 
@@ -136,6 +155,7 @@ const PSEUDO_HEADERS: ReadonlyMap<string, string> = new Map([
 interface Budget {
   pairs: number
   looks: number
+  steps: number
 }
 
 /** Each rule against all others that are asked wherever it is asked. */
@@ -152,25 +172,30 @@ function shadowsOf(
         return shadows
       }
       if (at === other || shadows.has(judged) || shadows.has(by) || !mayShadow(judged, by)) continue
-      if (isRefuted(judged.rule, by.rule, judged.policy.metadata.namespace)) continue
-      if (--budget.pairs < 0) {
-        context.unfinished(TOO_MANY)
+      if (isRefuted(judged.rule, judged.caller, by.rule, judged.policy.metadata.namespace)) continue
+      if (--budget.pairs < 0 || budget.steps <= 0) {
+        context.unfinished(budget.pairs < 0 ? TOO_MANY : TOO_MANY_STEPS)
         return shadows
       }
-      const isShadow = judged.text === by.text ? other < at : isImplied(judged, by, context)
+      const options = optionsOf(judged, budget, context)
+      const isShadow = judged.text === by.text ? other < at : isImplied(judged, by, options, context)
       if (isShadow) shadows.set(judged, by)
     }
   return shadows
 }
 
 /** Wherever both are asked: what closes something closes more where HTTP is not seen. */
-function isImplied(judged: JudgedRule, by: JudgedRule, context: LintContext): boolean {
-  const options = optionsOf(judged, context)
+function isImplied(
+  judged: JudgedRule,
+  by: JudgedRule,
+  options: RuleSetOptions,
+  context: LintContext,
+): boolean {
   const without = dialectWithoutHttp(judged)
   const dialects = [judged.dialect, ...(without === undefined ? [] : [without])]
   return dialects.every(dialect => {
     const { kind } = implies(judged.rule, by.rule, { ...options, dialect })
-    if (kind === 'undecided') context.unfinished(tooHard(judged, `is shadowed by ${nameOf(by)}`))
+    if (kind === 'undecided') context.unfinished(tooHard(judged, `is shadowed by ${nameOf(by)}`, options))
     return kind === 'implied'
   })
 }
@@ -184,8 +209,11 @@ function dialectWithoutHttp({ policy, dialect }: JudgedRule): PolicyDialect | un
 const TOO_MANY_LOOKS = `there are more than ${limits.maxLintLooks} pairs of rules in one namespace: the others were not looked at for shadows`
 const TOO_MANY = `more than ${limits.maxLintPairs} pairs of rules could shadow one another: the others were not compared`
 
-function tooHard(judged: JudgedRule, what: string): string {
-  return `whether ${nameOf(judged)} ${what} takes more than ${limits.maxLintSteps} steps to say: left open`
+const TOO_MANY_STEPS = `all of it takes more than ${limits.maxLintTotalSteps} steps: the other rules were not compared`
+
+function tooHard(judged: JudgedRule, what: string, { maxSteps = 0 }: RuleSetOptions): string {
+  if (maxSteps < limits.maxLintSteps) return TOO_MANY_STEPS
+  return `whether ${nameOf(judged)} ${what} takes more than ${maxSteps} steps to say: left open`
 }
 
 function report(

@@ -8,10 +8,22 @@ export function hasKnownCaller({ from = [] }: PolicyRuleSpec, namespace: string)
   return from.some(({ source }) => callerOf(source, namespace) !== undefined)
 }
 
-/** `true`: something that the first rule takes the second does not. `false` says nothing. */
-export function isRefuted(first: PolicyRuleSpec, second: PolicyRuleSpec, namespace: string): boolean {
-  const source = first.from?.[0]?.source
-  const caller = source && callerOf(source, namespace)
+/** A caller that the first source of the rule takes, where one is known. */
+export function knownCaller({ from = [] }: PolicyRuleSpec, namespace: string): string | undefined {
+  const source = from[0]?.source
+  return source && callerOf(source, namespace)
+}
+
+/**
+ * `true`: something that the first rule takes the second does not. `false` says nothing.
+ * @param caller the first rule's known one: pairs are many, rules are few
+ */
+export function isRefuted(
+  first: PolicyRuleSpec,
+  caller: string | undefined,
+  second: PolicyRuleSpec,
+  namespace: string,
+): boolean {
   if (caller !== undefined && second.from !== undefined)
     if (!second.from.some(each => matchesPrincipal(each.source, caller, namespace))) return true
   const operation = first.to?.[0]?.operation

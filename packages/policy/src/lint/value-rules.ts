@@ -97,7 +97,8 @@ function hostForm(value: string, place: Place): readonly Found[] {
 /** Where a name without its port lets somebody through. */
 function hostPort(value: string, { field, action }: Place): readonly Found[] {
   if (value.includes('*') || /:\d+$/.test(value)) return []
-  const covered = field.values.some(other => [`${value}:*`, `${value}*`, '*'].includes(other))
+  const others = setOf(field.values)
+  const covered = [`${value}:*`, `${value}*`, '*'].some(other => others.has(other))
   const denies = action === 'DENY' ? !field.negated : field.negated
   if (covered || !denies) return []
   return [
@@ -107,6 +108,15 @@ function hostPort(value: string, { field, action }: Place): readonly Found[] {
     ],
   ]
 }
+
+/** One for each field, which may have thousands of values. */
+function setOf(values: readonly string[]): ReadonlySet<string> {
+  const set = sets.get(values) ?? new Set(values)
+  sets.set(values, set)
+  return set
+}
+
+const sets = new WeakMap<readonly string[], ReadonlySet<string>>()
 
 function pathForm(value: string, { pathNormalization }: Place): readonly Found[] {
   const problem = pathProblem(value)

@@ -5,6 +5,7 @@
 import { Budget, BudgetSpent } from './budget.ts'
 import { type ClassQuestion, type DimensionClass, dimensionClasses } from './dimension-classes.ts'
 import type { Atom, Formula, Formulas } from './formula.ts'
+import { limits } from '../limits.ts'
 
 /** The first entry whose formula holds gives the outcome; the last one's always holds. */
 export interface Entry<Label> {
@@ -92,6 +93,7 @@ class Search<Label> {
     if (changed.length === 0 || oneOutcome(pair)) return
     const key = keyOf(pair)
     if (this.#equal.has(key)) return
+    if (this.#path.length >= limits.maxDimensions) this.#budget.spend(this.#options.maxSteps)
     const found = this.regions.length
     const dimension = nextDimension(pair, changed)
     if (dimension === undefined) this.#found(pair)

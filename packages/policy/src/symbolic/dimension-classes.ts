@@ -41,6 +41,7 @@ export function dimensionClasses(question: ClassQuestion): readonly DimensionCla
   if (ADDRESSES.has(dimension)) {
     const atoms = [...focus, ...question.others]
     return addressClasses(atoms, question.budget)
+      .filter(({ text }) => text !== undefined || dimension === 'source.ip')
       .map(({ text, holds }) => ({ value: text, holds }))
       .filter(wanted)
   }

@@ -35,6 +35,8 @@ export interface RuleSetOptions {
   readonly pathNormalization?: PathNormalization
   /** Past this the answer is `undecided`. */
   readonly maxSteps?: number
+  /** Told how many steps the answer took. */
+  readonly onSteps?: (steps: number) => void
 }
 
 export type Satisfiability =
@@ -68,9 +70,15 @@ export function isSatisfiable(rule: PolicyRuleSpec, options: RuleSetOptions): Sa
   if (found.kind !== 'none')
     return found.kind === 'found' ? { kind: 'satisfiable', witness: found.witness.request } : found
   const dimensions = new Set(formula.atoms.map(({ dimension }) => dimension))
+  let left = options.maxSteps ?? limits.maxDiffSteps
+  const onSteps = (steps: number): void => {
+    left -= steps
+    options.onSteps?.(steps)
+  }
   const guilty = [...dimensions].filter(dimension => {
+    if (left <= 0) return false
     const alone = relax(formula, dimension, false, formulas)
-    return search(alone, options, formulas).kind === 'none'
+    return search(alone, { ...options, maxSteps: left, onSteps }, formulas).kind === 'none'
   })
   return { kind: 'empty', dimensions: guilty.sort() }
 }
@@ -152,6 +160,7 @@ function search(formula: Formula, options: RuleSetOptions, formulas: Formulas): 
       possible: (choices: readonly RegionChoice[]) => witnessOf(choices, place) !== undefined,
     },
   )
+  options.onSteps?.(result.steps)
   const [region] = result.regions
   const witness = region && witnessOf(region.choices, place)
   if (witness !== undefined) return { kind: 'found', witness }

@@ -38,12 +38,12 @@ export interface TextQuestion {
 export function textClasses(question: TextQuestion): readonly TextClass[] {
   const { domain, focus, others, keep, budget } = question
   const alphabet = alphabetOf(question)
-  const focused = new Automaton(domain, focus, alphabet)
+  const focused = new Automaton(domain, focus, { alphabet, budget })
   const coarse = focused.explore(budget)
   const wanted = new Set(coarse.filter(state => state.inDomain && keep(state.holds)))
   if (others.length === 0) return distinct([...wanted])
   const useful = leadingTo(wanted, coarse)
-  const fine = new Automaton(domain, [...focus, ...others], alphabet)
+  const fine = new Automaton(domain, [...focus, ...others], { alphabet, budget })
   return distinct(fine.exploreWithin(focused.start, useful, wanted, budget))
 }
 
@@ -106,6 +106,8 @@ interface Item {
 
 /** Characters under places: what one step of the budget looks at. */
 const MOVES_OF_A_STEP = 16
+/** Sets of characters that one character is looked for in: as long as one step takes otherwise. */
+const SETS_OF_A_STEP = 256
 
 class Automaton {
   readonly #items: Item[] = []
@@ -116,7 +118,11 @@ class Automaton {
   readonly #states = new Map<string, State>()
   readonly start: State
 
-  constructor(domain: TextDomain, atoms: readonly TextAtom[], alphabet: Alphabet) {
+  constructor(
+    domain: TextDomain,
+    atoms: readonly TextAtom[],
+    { alphabet, budget }: { readonly alphabet: Alphabet; readonly budget: Budget },
+  ) {
     this.#atoms = atoms
     this.#alphabet = alphabet
     this.#required = domain.required.length
@@ -132,6 +138,7 @@ class Automaton {
         starts.push(this.#items.length)
         this.#addPattern(pattern, group)
       }
+    budget.spend(Math.floor(this.#items.length / MOVES_OF_A_STEP))
     this.start = this.#stateOf(starts, [], '')
   }
 
@@ -183,7 +190,7 @@ class Automaton {
 
   *#follow(state: State, budget: Budget): Generator<readonly [string, State]> {
     const targets = new Map<string, number[]>(this.#alphabet.chars.map(char => [char, []]))
-    let moves = 0
+    let moves = this.#alphabet.chars.length
     for (const place of state.items) {
       const item = this.#items[place]
       if (item === undefined) continue
@@ -277,7 +284,7 @@ const READABLE = [
   'é',
 ] as const
 
-function alphabetOf({ domain, focus, others }: TextQuestion): Alphabet {
+function alphabetOf({ domain, focus, others, budget }: TextQuestion): Alphabet {
   const sets = new Set<CharSet>()
   const patterns = [
     ...domain.required,
@@ -286,6 +293,7 @@ function alphabetOf({ domain, focus, others }: TextQuestion): Alphabet {
   ]
   for (const pattern of patterns) for (const { chars } of pattern) if (!chars.any) sets.add(chars)
   const universe = new Set([...READABLE, ...[...sets].flatMap(set => set.named)])
+  budget.spend(Math.floor((universe.size * sets.size) / SETS_OF_A_STEP))
   const classes = new Map<string, string>()
   const list = [...sets]
   for (const char of universe) {

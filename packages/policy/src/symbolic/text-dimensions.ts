@@ -62,8 +62,10 @@ const principal: TextDimension = {
       case 'istio-form':
         return [inIstioForm(somethingOf(spiffeSegmentChar))]
       case 'l4-namespace':
-        return values.map(value =>
-          inIstioForm(istioText(value, { star: 'not-empty', chars: spiffeSegmentChar })),
+        return values.flatMap(value =>
+          value.includes('/')
+            ? []
+            : [inIstioForm(istioText(value, { star: 'not-empty', chars: spiffeSegmentChar }))],
         )
       case 'account':
         return values.flatMap(accountAnywhere)

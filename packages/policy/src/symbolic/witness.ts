@@ -41,7 +41,7 @@ export function witnessOf(choices: readonly RegionChoice[], options: WitnessOpti
   const request: PolicyRequest = {
     source: {
       ...(principal === undefined ? {} : { principal: principal.slice(SCHEME.length) }),
-      ip: ip ?? usual.ip,
+      ...(ip === undefined && values.has('source.ip') ? {} : { ip: ip ?? usual.ip }),
       ...(remoteIp === undefined ? {} : { remoteIp }),
     },
     destination: {
