@@ -44,10 +44,10 @@ export const limits = Object.freeze({
   /** Of a request's body that a provider sees: it is held in memory until the answer, for each request. */
   maxCheckedBodyBytes: 4 * 1024 * 1024,
   /**
-   * Steps of a symbolic comparison: states of automata, classes and rules looked at. Some seconds of work; a diff of
-   * ten thousand policies of which a few changed takes a hundredth of it.
+   * Steps of one symbolic comparison, of which a diff makes seven: states of automata, classes and rules looked at. Some
+   * seconds of work; a diff of ten thousand policies of which a few changed takes a hundredth of it.
    */
-  maxDiffSteps: 5_000_000,
+  maxDiffSteps: 1_000_000,
   /** Things that one comparison tells apart (ports, headers, claims): one level of its search each, and stacks end. */
   maxDimensions: 500,
   /** Regions of requests that one diff tells of; nobody reads more, and the rest is said to be undecided. */
