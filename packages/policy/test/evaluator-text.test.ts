@@ -34,6 +34,10 @@ describe('a request from JSON', () => {
     expect(() => readPolicyRequest({ ...rest, htpp: http }, 'r')).toThrow(
       'r: unknown field "htpp", did you mean http?',
     )
+    // Null is an absent field, and the misspelt one is still what is meant.
+    expect(() => readPolicyRequest({ ...rest, http: null, htpp: http }, 'r')).toThrow(
+      'r: unknown field "htpp", did you mean http?',
+    )
   })
 
   it('is read whole', () => expect(readPolicyRequest(whole, 'r')).toEqual(whole))

@@ -29,7 +29,7 @@ const NAMES = ['source', 'destination', 'http', 'jwt', 'sni'] as const
 
 /** Beside its own fields a request may keep what its writer likes (a name, what is expected), but nothing that looks like one of them. */
 function checkNames(fields: Readonly<Record<string, unknown>>, where: string): void {
-  const absent = NAMES.filter(name => fields[name] === undefined)
+  const absent = NAMES.filter(name => (fields[name] ?? undefined) === undefined)
   const known = new Set<string>(NAMES)
   for (const name of Object.keys(fields)) {
     const meant = known.has(name) ? undefined : nearest(name, absent)
