@@ -1,5 +1,6 @@
 /** One attribute of a match as a predicate over facts. Decision and explanation use the same ones. */
-import { type Cidr, CoreError, cidrContains, parseCidr } from '@ambient/core'
+import { type Cidr, cidrContains } from '@ambient/core'
+import { readCidr } from './read-cidr.ts'
 import type { Facts } from './facts.ts'
 import type {
   Authorization,
@@ -176,14 +177,5 @@ function addressTest(
     const address = addressOf(facts)
     for (const cidr of cidrs) if (cidrContains(cidr, address)) return true
     return false
-  }
-}
-
-function readCidr(text: string): Cidr | undefined {
-  try {
-    return parseCidr(text)
-  } catch (error) {
-    if (error instanceof CoreError) return undefined
-    throw error
   }
 }

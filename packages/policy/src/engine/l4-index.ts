@@ -1,5 +1,5 @@
 /** How rules over connections are found: by identity, port or address. */
-import { type Cidr, CoreError, parseCidr } from '@ambient/core'
+import { readCidr } from './read-cidr.ts'
 import { ATTRIBUTES, accountKey } from './attributes.ts'
 import type { CompiledRule } from './compile.ts'
 import type { Facts } from './facts.ts'
@@ -76,13 +76,4 @@ function blockKeys(of: string, blocks: readonly string[], deny: boolean): Narrow
 function isEmpty(match: AuthorizationMatch): boolean {
   for (const attribute of ATTRIBUTES) if (match[attribute].length > 0) return false
   return true
-}
-
-function readCidr(text: string): Cidr | undefined {
-  try {
-    return parseCidr(text)
-  } catch (error) {
-    if (error instanceof CoreError) return undefined
-    throw error
-  }
 }

@@ -1,6 +1,7 @@
 /** Which combinations of address blocks some address lies in: blocks are intervals, so their ends say everything. */
-import { CoreError, ipFromBytes, ipToBytes, parseCidr } from '@ambient/core'
+import { ipFromBytes, ipToBytes } from '@ambient/core'
 import type { Budget } from './budget.ts'
+import { readCidr } from '../engine/read-cidr.ts'
 
 export interface AddressClass {
   /** `undefined`: no address, which is in no block. A waypoint of Istio's does not know the caller's. */
@@ -110,13 +111,4 @@ function readSpan(text: string): readonly Span[] {
 function maskAt(index: number, prefixLength: number): number {
   const bits = Math.min(8, Math.max(0, prefixLength - index * 8))
   return (0xff00 >> bits) & 0xff
-}
-
-function readCidr(text: string): ReturnType<typeof parseCidr> | undefined {
-  try {
-    return parseCidr(text)
-  } catch (error) {
-    if (error instanceof CoreError) return undefined
-    throw error
-  }
 }

@@ -1,6 +1,7 @@
 /** Rules of the L4 form as formulas, as ztunnel evaluates them. */
-import { CoreError, formatCidr, parseCidr } from '@ambient/core'
+import { formatCidr } from '@ambient/core'
 import type { Formula, Formulas } from './formula.ts'
+import { readCidr } from '../engine/read-cidr.ts'
 import type { AuthorizationMatch, AuthorizationRule, StringMatch } from '../ztunnel/authorization.ts'
 
 export function l4RuleFormula({ clauses }: AuthorizationRule, formulas: Formulas): Formula {
@@ -50,12 +51,8 @@ function matchFormula(match: AuthorizationMatch, formulas: Formulas): Formula {
 }
 
 function canonical(block: string): readonly string[] {
-  try {
-    return [formatCidr(parseCidr(block))]
-  } catch (error) {
-    if (error instanceof CoreError) return []
-    throw error
-  }
+  const cidr = readCidr(block)
+  return cidr === undefined ? [] : [formatCidr(cidr)]
 }
 
 /** Istio's form, which reads back as the same. */

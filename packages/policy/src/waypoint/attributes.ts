@@ -1,5 +1,6 @@
 /** What a rule can ask about, by `when` key: how its values match, and what the request has. */
-import { type Cidr, CoreError, cidrContains, parseCidr } from '@ambient/core'
+import { cidrContains } from '@ambient/core'
+import { readCidr } from '../engine/read-cidr.ts'
 import { asciiLowerCase, type WaypointFacts } from './facts.ts'
 import {
   claimPathOf,
@@ -327,7 +328,10 @@ function addressTest(
   mappedBlocks: AttributeContext['mappedBlocks'],
   addressOf: (facts: WaypointFacts) => Uint8Array,
 ): Test {
-  const cidrs = blocks.filter(text => mappedBlocks === 'ipv4' || !isMappedBlock(text)).flatMap(readCidr)
+  // What cannot be read was refused with its rule: see `compile-policy.ts`.
+  const cidrs = blocks
+    .filter(text => mappedBlocks === 'ipv4' || !isMappedBlock(text))
+    .flatMap(text => readCidr(text) ?? [])
   return facts => {
     const address = addressOf(facts)
     for (const cidr of cidrs) if (cidrContains(cidr, address)) return true
@@ -337,15 +341,5 @@ function addressTest(
 
 /** Written as IPv6, and an IPv4 address. */
 export function isMappedBlock(text: string): boolean {
-  return text.includes(':') && readCidr(text).some(({ bytes }) => bytes.length === 4)
-}
-
-/** What cannot be read was refused with its rule: see `compile-policy.ts`. */
-function readCidr(text: string): readonly Cidr[] {
-  try {
-    return [parseCidr(text)]
-  } catch (error) {
-    if (error instanceof CoreError) return []
-    throw error
-  }
+  return text.includes(':') && readCidr(text)?.bytes.length === 4
 }

@@ -1,5 +1,5 @@
 /** How a waypoint's rules are found: by identity, token, host, path, port, address or method. */
-import { type Cidr, CoreError, parseCidr } from '@ambient/core'
+import { readCidr } from '../engine/read-cidr.ts'
 import type { CompiledClause, CompiledWaypointRule, FieldTest } from './compile-policy.ts'
 import { asciiLowerCase, type WaypointFacts } from './facts.ts'
 import { isPathTemplate } from './path-template.ts'
@@ -156,17 +156,11 @@ function pathKeys(values: readonly string[]): Narrowing | undefined {
 }
 
 function blockKeys(of: string, values: readonly string[]): Narrowing {
-  return values.flatMap(text => readCidr(text).map((value): IndexKey => ({ of, form: 'block', value })))
-}
-
-/** What cannot be read matches nothing. */
-function readCidr(text: string): readonly Cidr[] {
-  try {
-    return [parseCidr(text)]
-  } catch (error) {
-    if (error instanceof CoreError) return []
-    throw error
-  }
+  // What cannot be read matches nothing.
+  return values.flatMap((text): Narrowing => {
+    const value = readCidr(text)
+    return value === undefined ? [] : [{ of, form: 'block', value }]
+  })
 }
 
 function textOf(value: unknown): string | undefined {
