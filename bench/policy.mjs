@@ -16,7 +16,7 @@ Policies of ten rules each, all for one workload (ztunnel) or one service (envoy
   --json            print figures of every round instead of tables
   --help
 
-AMBIENT_BENCH_ZTUNNEL_NS='{"1":…,"100":…,"10000":…}' shows what ztunnel's own matcher took, in nanoseconds, beside ours.
+AMBIENT_BENCH_ZTUNNEL_NS='{"1":{"hit":…,"miss":…,"deny":…},"100":…}' shows what ztunnel's own matcher took, in nanoseconds, beside ours.
 `
 
 const DIALECTS = ['ztunnel', 'envoy-http']
@@ -132,7 +132,7 @@ function print(of) {
         const toScan = median(figure(count).map(one => one.scan / one.own))
         const toOne = own / median(figure(Math.min(...options.policies)).map(one => one.own))
         const bytes = median(figure(count).map(one => one.bytes))
-        const peer = dialect === 'ztunnel' ? theirs[count] : undefined
+        const peer = dialect === 'ztunnel' ? theirs[count]?.[name] : undefined
         const cells = [
           own.toFixed(0),
           whole(1e9 / own),

@@ -17,10 +17,11 @@ Examples:
   $ ambient policy suggest --recorded ztunnel.log --write policies/suggested
   $ ambient policy suggest --recorded calls.jsonl --path-templates --any-host
 
-Recorded traffic is lines of JSON as "ambient policy explain --request" takes them, or a
-ztunnel's access log (text or JSON; connections that arrived and were let in). HTTP for a
-service gives a policy of the service at its waypoint, everything else one of the
-workload, by its label app or, without labels, of its namespace.
+Recorded traffic is lines of JSON as "ambient policy explain --request" takes them, or an
+access log, text or JSON: a ztunnel's (connections that arrived and were let in), or a
+waypoint's of this project (HTTP requests that were answered). HTTP for a service gives a
+policy of the service at its waypoint, everything else one of the workload, by its label
+app or, without labels, of its namespace.
 
 --write makes policies.yaml and suggested.policy-test.yaml, which "ambient policy test"
 runs: recorded requests are allowed, the same with one field changed are denied.
