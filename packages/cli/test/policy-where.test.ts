@@ -46,6 +46,12 @@ it('has the same facts as JSON, of one policy when asked', async () => {
   })
 })
 
+it('says that no policy has the name that was asked for', async () => {
+  const { code, out, err } = await run('policy', 'where', '-f', folder, '--policy', 'shop/servise')
+  expect([code, out]).toEqual([2, ''])
+  expect(err).toMatch(/--policy "shop\/servise": no policy has this name, expected one of .*, …/)
+})
+
 it('is about what the policies name, where nothing is known of the mesh', async () => {
   const { code, out, err } = await run('policy', 'where', '-f', join(folder, 'policies.yaml'))
   expect(err).toContain(

@@ -1,12 +1,20 @@
 /** `ambient policy where`: each policy, the proxies that enforce it, what is lost there, and whom they see. */
-import { type EnforcementRow, impliedMesh, whereEnforced } from '@ambient/policy'
+import { quoteText } from '@ambient/core'
+import {
+  type EnforcementRow,
+  impliedMesh,
+  type PolicyObject,
+  type WhereDocuments,
+  whereEnforced,
+} from '@ambient/policy'
 import type { Command } from 'commander'
 import { addCommand, collect, type CommandContext, outputOption } from '../command-line.ts'
+import { CliError } from '../errors.ts'
 import { type CliHost, EXIT_FAILED, EXIT_OK } from '../host.ts'
 import { type OutputFormat, render } from '../output.ts'
 import { formatTable } from '../table.ts'
 import { meshFactsOf } from './mesh-facts.ts'
-import { readPolicyDocuments } from './read-documents.ts'
+import { type PolicyFiles, readPolicyDocuments } from './read-documents.ts'
 
 const EXAMPLES = `
 Examples:
@@ -52,16 +60,43 @@ async function where(options: WhereCommandOptions, host: CliHost): Promise<numbe
   if (mesh === undefined)
     host.stderr(`note: ${silent.replace(/:.*/, '')}: proxies are those that the policies name, * is any\n`)
   const aliases = [...(config?.trustDomainAliases ?? []), ...(options.trustDomainAlias ?? [])]
-  const all = whereEnforced(documents, mesh ?? impliedMesh(documents, { rootNamespace }), {
+  const asked = options.policy === undefined ? documents : namedOnes(documents, options.policy)
+  const rows = whereEnforced(asked, mesh ?? impliedMesh(documents, { rootNamespace }), {
     rootNamespace,
     trustDomain,
     trustDomainAliases: aliases,
   })
-  const wanted = options.policy
-  const rows = wanted === undefined ? all : all.filter(({ policy }) => wanted.includes(policy))
   host.stdout(render(options.output, { rows }, () => table(rows)))
   const enforced = new Set(rows.filter(row => row.enforced).map(nameOf))
   return rows.every(row => enforced.has(nameOf(row))) ? EXIT_OK : EXIT_FAILED
+}
+
+/** @throws CliError for a name that no document has: silence would be taken for "it is enforced" */
+function namedOnes(documents: PolicyFiles, names: readonly string[]): WhereDocuments {
+  const { authorizationPolicies, peerAuthentications, requestAuthentications } = documents
+  const all = new Set([...authorizationPolicies, ...peerAuthentications, ...requestAuthentications].map(keyOf))
+  const unknown = names.find(name => !all.has(name))
+  if (unknown !== undefined) {
+    const known = [...all].slice(0, MAX_NAMES_TOLD)
+    const message = `--policy ${quoteText(unknown)}: no policy has this name, expected ${listed(known)}${all.size > known.length ? ', …' : ''}`
+    throw new CliError('AMBIENT_E_CLI_USAGE', message)
+  }
+  const isAsked = (policy: PolicyObject): boolean => names.includes(keyOf(policy))
+  return {
+    authorizationPolicies: authorizationPolicies.filter(isAsked),
+    peerAuthentications: peerAuthentications.filter(isAsked),
+    requestAuthentications: requestAuthentications.filter(isAsked),
+  }
+}
+
+const MAX_NAMES_TOLD = 5
+
+function listed(names: readonly string[]): string {
+  return names.length === 0 ? 'none: there are no policies in these files' : `one of ${names.join(', ')}`
+}
+
+function keyOf({ metadata }: PolicyObject): string {
+  return `${metadata.namespace}/${metadata.name}`
 }
 
 function nameOf({ kind, policy }: EnforcementRow): string {

@@ -151,10 +151,13 @@ function judge(question: Question, options: ResolvedOptions): PolicyVerdict {
       question,
       ({ field, values }) => isAddressField(field) && values.some(isMappedBlock),
     ),
-    editedHeaders: rulesThatAsk(
-      question,
-      ({ field }, action) => action !== 'CUSTOM' && isEdited(field, question.edited),
-    ),
+    editedHeaders:
+      question.edited.size === 0
+        ? []
+        : rulesThatAsk(
+            question,
+            ({ field }, action) => action !== 'CUSTOM' && isEdited(field, question.edited),
+          ),
   }
   const decisive = explanation.policies.find(({ policy }) => policy === decision.by?.policy)
   const status = statusOf(decision, chain, request)
@@ -191,7 +194,7 @@ function isAddressField(field: string): boolean {
 }
 
 function isEdited(field: string, edited: ReadonlySet<string>): boolean {
-  const name = edited.size === 0 ? undefined : /^request\.headers\[(.+)\]$/.exec(field)?.[1]
+  const name = /^request\.headers\[(.+)\]$/.exec(field)?.[1]
   return name !== undefined && edited.has(name.toLowerCase())
 }
 

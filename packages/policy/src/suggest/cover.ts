@@ -34,14 +34,14 @@ function joinBy(
   operations: readonly CoveredOperation[],
   field: (typeof FIELDS)[number],
 ): readonly CoveredOperation[] {
-  const groups = new Map<string, CoveredOperation>()
+  const groups = new Map<string, { readonly like: CoveredOperation; readonly values: Set<string> }>()
   for (const operation of operations) {
     const key = JSON.stringify({ ...operation, [field]: [] })
-    const known = groups.get(key)
-    const values = new Set([...(known?.[field] ?? []), ...operation[field]])
-    groups.set(key, { ...operation, [field]: [...values].sort() })
+    const group = groups.get(key) ?? { like: operation, values: new Set<string>() }
+    for (const value of operation[field]) group.values.add(value)
+    groups.set(key, group)
   }
-  return [...groups.values()]
+  return [...groups.values()].map(({ like, values }) => ({ ...like, [field]: [...values].sort() }))
 }
 
 function listOf(value: string | undefined): readonly string[] {

@@ -45,7 +45,9 @@ export function suggestPolicies(
   const groups = new Map<string, PolicyRequest[]>()
   for (const request of recorded) {
     const key = JSON.stringify(targetOf(request))
-    groups.set(key, [...(groups.get(key) ?? []), request])
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [request])
+    else group.push(request)
   }
   const names = new Set<string>()
   const policies = [...groups.values()].flatMap(group => policyOf(group, options, names) ?? [])
