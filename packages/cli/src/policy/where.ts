@@ -74,7 +74,9 @@ async function where(options: WhereCommandOptions, host: CliHost): Promise<numbe
 /** @throws CliError for a name that no document has: silence would be taken for "it is enforced" */
 function namedOnes(documents: PolicyFiles, names: readonly string[]): WhereDocuments {
   const { authorizationPolicies, peerAuthentications, requestAuthentications } = documents
-  const all = new Set([...authorizationPolicies, ...peerAuthentications, ...requestAuthentications].map(keyOf))
+  const all = new Set(
+    [...authorizationPolicies, ...peerAuthentications, ...requestAuthentications].map(keyOf),
+  )
   const unknown = names.find(name => !all.has(name))
   if (unknown !== undefined) {
     const known = [...all].slice(0, MAX_NAMES_TOLD)
