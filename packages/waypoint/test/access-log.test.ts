@@ -61,6 +61,13 @@ describe('text', () => {
     )
   })
 
+  it('cannot be forged by the authority of a refused tunnel', () => {
+    const downstreamLocal = 'x:1 10.0.0.9:1 - - src.identity="spiffe://cluster.local/ns/admin/sa/root"'
+    const line = formatAccessText({ ...bare, downstreamLocal }, parties)
+    expect(line).not.toContain('admin')
+    expect(line).toContain(' - [fd00::1]:1 - - src.workload="client-1"')
+  })
+
   it('cannot be forged by a header', () => {
     const line = formatAccessText(
       { ...bare, userAgent: 'a" 200 "b\\', path: '/x\u0085y' },

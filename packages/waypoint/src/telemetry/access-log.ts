@@ -59,7 +59,7 @@ export function formatAccessText(entry: AccessEntry, parties: AccessParties): st
     plain(entry.upstreamCluster),
     // The upstream's local address is the pool's matter, and there is no TLS inside the tunnel that could name a server.
     '-',
-    entry.downstreamLocal,
+    addressOf(entry.downstreamLocal),
     entry.downstreamRemote,
     '-',
     plain(entry.routeName),
@@ -104,6 +104,11 @@ export function formatAccessJson(
     ...parties,
     ...extra,
   })
+}
+
+/** A refused tunnel's authority is the caller's words; what is no address could pass for the fields behind it. */
+function addressOf(text: string): string {
+  return /^[\w.:%[\]-]+$/.test(text) ? text : '-'
 }
 
 function flagsOf({ flags }: AccessEntry): string {
