@@ -1,4 +1,4 @@
-/** A request whose host depends on who reads it is refused: policies would judge one, an application answer for the other. */
+/** What is judged is what the application reads: a host that depends on who reads it is refused, headers are the client's. */
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -54,4 +54,29 @@ it('takes no other host from a header beside HTTP/2’s authority', () => {
       socket: {},
     }).allowed
   expect([judge('pub.example'), judge('admin.example')]).toEqual([true, false])
+})
+
+it('judges headers that a token would set as the application reads them', () => {
+  const claims = parsePolicies(
+    `apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens, namespace: shop}
+spec: {jwtRules: [{issuer: a, jwksUri: "https://a.example/keys", outputClaimToHeaders: [{header: x-role, claim: role}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-admin, namespace: shop}
+spec: {action: DENY, rules: [{when: [{key: "request.headers[x-role]", values: [admin]}]}]}
+`,
+    'claims.yaml',
+  )
+  const judge = (role: string, jwt?: { payload: { iss: string; role: string } }) =>
+    createMeshGuard({ ...options, policy: claims, jwt: () => jwt }).judge({
+      method: 'GET',
+      url: '/',
+      rawHeaders: ['host', 'web', 'x-role', role],
+      socket: {},
+    }).allowed
+  const token = { payload: { iss: 'a', role: 'user' } }
+  expect([judge('user'), judge('admin'), judge('admin', token)]).toEqual([true, false, false])
 })

@@ -133,13 +133,33 @@ function resolve(options: MeshAuthOptions): Settings {
 function latestEvaluator(options: MeshAuthOptions): () => PolicyEvaluator {
   const { policy } = options
   let documents = typeof policy === 'function' ? policy() : policy
-  let evaluator = createEvaluator(documents, { ...options, dialect: 'envoy-http' })
+  let evaluator = createEvaluator(asItArrives(documents), { ...options, dialect: 'envoy-http' })
   return () => {
     const now = typeof policy === 'function' ? policy() : policy
     if (now === documents) return evaluator
     documents = now
-    evaluator = createEvaluator(now, { ...options, dialect: 'envoy-http' })
+    evaluator = createEvaluator(asItArrives(now), { ...options, dialect: 'envoy-http' })
     return evaluator
+  }
+}
+
+/** No filter before an application takes tokens out or sets headers: what it reads is what is judged. */
+function asItArrives(documents: EvaluatorDocuments): EvaluatorDocuments {
+  const { requestAuthentications = [] } = documents
+  return {
+    ...documents,
+    requestAuthentications: requestAuthentications.map(({ spec, ...policy }) => ({
+      ...policy,
+      spec: {
+        ...spec,
+        jwtRules: (spec.jwtRules ?? []).map(
+          ({ outputClaimToHeaders: _claims, outputPayloadToHeader: _payload, ...rule }) => ({
+            ...rule,
+            forwardOriginalToken: true,
+          }),
+        ),
+      },
+    })),
   }
 }
 
